@@ -1,0 +1,136 @@
+"""Model families: what a model must offer, and which families exist. No torch until `load()`.
+
+Adding a family is adding a module here that holds a `FAMILY`; it is found by its `model_type`, which is
+that of the model's config.json.
+
+    frontend                                    worker
+      family.tokenizer(spec)       ─ids─▶         family.load(spec, device, dtype, threads) → Encoder
+      family.image_processor(spec) ─pixels─▶
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from worker.errors import ModelError
+from worker.spec import ModelInfo, ModelSpec
+
+__all__ = [
+    "Encoder",
+    "Family",
+    "Floats",
+    "Ids",
+    "ImageProcessor",
+    "Pending",
+    "Pixels",
+    "Tokenizer",
+    "Tokens",
+    "family",
+]
+
+Ids = npt.NDArray[np.int32]
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+Pending = Callable[[], Floats]
+"""The result of a batch: call it once to wait for the device and get the array."""
+
+
+class Tokens(NamedTuple):
+    """One text as token ids (int32 [n], special tokens included, never padded), and whether it was cut."""
+
+    ids: Ids
+    truncated: bool
+
+
+class Tokenizer(Protocol):
+    """Thread-safe; never imports torch."""
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Each text's tokens, at most `spec.max_tokens`; an empty text is its special tokens."""
+        ...
+
+
+class ImageProcessor(Protocol):
+    """Thread-safe; never imports torch."""
+
+    def prepare(self, content: bytes) -> Pixels:
+        """The file's first frame as uint8 [S, S, 3]; raises an `ImageError`."""
+        ...
+
+
+class Encoder(Protocol):
+    """A loaded model on one device; used by one thread. Results are float32, in the order of the arguments.
+
+    On a CPU the work happens in the call; on an accelerator the call only enqueues and the `Pending` waits.
+    Raises `OutOfMemory` or `DeviceLost` (from the call or the `Pending`); all else is this batch's failure.
+    """
+
+    @property
+    def info(self) -> ModelInfo: ...
+
+    def text(self, sequences: Sequence[Ids]) -> Pending:
+        """Token ids (each int32 [n]) → embeddings float32 [batch, dimension], not normalised."""
+        ...
+
+    def image(self, images: Sequence[Pixels]) -> Pending:
+        """Pixels (each uint8 [S, S, 3]) → embeddings float32 [batch, dimension], not normalised."""
+        ...
+
+    def prompt(self, sequences: Sequence[Ids], variants: Sequence[int]) -> Pending:
+        """Token ids → states float32 [batch, max_tokens, state_dimension], padding rows included.
+
+        variant 0: AltDiffusion's states (no pre_LN); 1: AltCLIP's own.
+        """
+        ...
+
+    def warm_up(self) -> None:
+        """Run each path once, so that the first request pays for no allocation or compilation."""
+        ...
+
+
+class Family(Protocol):
+    """One architecture: how its files are read, its inputs prepared and its weights run."""
+
+    model_type: str
+
+    def describe(self, name: str, source: str, directory: Path, revision: str) -> ModelSpec:
+        """Read the configuration in `directory`; raises `ModelError`."""
+        ...
+
+    def tokenizer(self, spec: ModelSpec) -> Tokenizer: ...
+
+    def image_processor(self, spec: ModelSpec) -> ImageProcessor: ...
+
+    def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> Encoder:
+        """Weights in place and ready to run; `dtype` may be "auto", `threads` 0 means all that may be used.
+
+        Raises `ModelError` when anything is missing, left over or of the wrong shape.
+        """
+        ...
+
+
+def family(model_type: str) -> Family:
+    """The family of that `model_type`; raises `ModelError` naming the known ones."""
+    known = _families()
+    if model_type not in known:
+        raise ModelError(f"no model family {model_type!r}; known: {', '.join(sorted(known))}")
+    return known[model_type]
+
+
+@functools.cache
+def _families() -> Mapping[str, Family]:
+    found: dict[str, Family] = {}
+    for module in pkgutil.iter_modules(__path__):
+        candidate = getattr(importlib.import_module(f"{__name__}.{module.name}"), "FAMILY", None)
+        if candidate is not None:
+            found[candidate.model_type] = candidate
+    return found

@@ -1,0 +1,233 @@
+"""A family without weights, for tests and benchmarks: deterministic vectors, set service times, faults.
+
+SOURCE is `stub:` followed by `key=value` pairs with commas between (`stub:dimension=768,service_time=0.01`):
+
+    dimension, state_dimension, image_size, max_tokens, vocabulary, logit_scale, languages (en|zh)
+    service_time, per_item, per_token   seconds a batch, an item, a token take
+    overlap=1                           behave as an accelerator: the call enqueues, the result waits
+    calls=PATH                          append a line "MODALITY ITEMS" per batch, for any process to read
+    load_time=S, load_fault=raise|abort|hang
+    oom_over=N                          `OutOfMemory` for a batch of more than N items
+    poison, oom, lost, hang, abort, segfault = TRIGGERS
+                                        fail the batch, `OutOfMemory`, `DeviceLost`, sleep for ever, die
+
+TRIGGERS are words, or colours as `#rrggbb` of an image's top left pixel, with `|` between; they act on any
+batch that holds one. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from worker.errors import DeviceLost, ModelError, OutOfMemory
+from worker.families import Floats, Ids, ImageProcessor, Pending, Pixels, Tokens
+from worker.spec import ALL_LANGUAGES, ModelInfo, ModelSpec
+
+__all__ = ["FAMILY", "StubEncoder", "StubTokenizer"]
+
+BOS, EOS, FIRST_WORD = 0, 2, 5
+FAULTS = ("poison", "oom", "lost", "hang", "abort", "segfault")
+DEFAULTS = {
+    "dimension": "768",
+    "state_dimension": "768",
+    "image_size": "224",
+    "max_tokens": "77",
+    "vocabulary": "250002",
+    "logit_scale": "100",
+    "languages": "|".join(ALL_LANGUAGES),
+    "service_time": "0",
+    "per_item": "0",
+    "per_token": "0",
+    "overlap": "0",
+    "calls": "",
+    "load_time": "0",
+    "load_fault": "",
+    "oom_over": "0",
+    **dict.fromkeys(FAULTS, ""),
+}
+
+
+class StubTokenizer:
+    """A word is its checksum modulo the vocabulary; no files needed."""
+
+    def __init__(self, vocabulary: int, max_tokens: int) -> None:
+        self._vocabulary = vocabulary
+        self._max_tokens = max_tokens
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Whitespace-separated words between <s> and </s>."""
+        tokens = []
+        for text in texts:
+            words = [self.word(word) for word in text.split()]
+            kept = words[: self._max_tokens - 2]
+            tokens.append(Tokens(np.array([BOS, *kept, EOS], np.int32), len(kept) < len(words)))
+        return tokens
+
+    def word(self, word: str) -> int:
+        """The id of one word."""
+        return FIRST_WORD + zlib.crc32(word.encode()) % (self._vocabulary - FIRST_WORD)
+
+
+class StubEncoder:
+    """Vectors that depend on content alone, so an item gives the same row alone and in any batch."""
+
+    def __init__(self, spec: ModelSpec, options: dict[str, str], device: str) -> None:
+        self.info = ModelInfo(device=device, dtype="float32", logit_scale=float(options["logit_scale"]))
+        self._spec = spec
+        self._options = options
+        self._busy_until = 0.0
+        self._oom_over = int(options["oom_over"])
+        generator = np.random.Generator(np.random.PCG64(20_221_114))
+        self._rows = generator.standard_normal((4, 256, spec.dimension), np.float32)
+        self._states = generator.standard_normal((4, 256, spec.state_dimension), np.float32)
+        self._positions = generator.standard_normal((spec.max_tokens, spec.state_dimension), np.float32)
+        word = StubTokenizer(int(options["vocabulary"]), spec.max_tokens).word
+        self._words: dict[int, str] = {}
+        self._colours: dict[tuple[int, ...], str] = {}
+        for fault in FAULTS:
+            for trigger in filter(None, options[fault].split("|")):
+                if trigger.startswith("#"):
+                    self._colours[tuple(bytes.fromhex(trigger[1:]))] = fault
+                else:
+                    self._words[word(trigger)] = fault
+
+    def text(self, sequences: Sequence[Ids]) -> Pending:
+        """float32 [batch, dimension]."""
+        self._enter("text", len(sequences), self._faults_of_texts(sequences))
+        return self._finish(sequences, sum(map(len, sequences)), lambda: _mix(self._rows, sequences))
+
+    def image(self, images: Sequence[Pixels]) -> Pending:
+        """float32 [batch, dimension]."""
+        colours = self._colours
+        corners = (tuple(map(int, image[0, 0])) for image in images) if colours else ()
+        self._enter("image", len(images), {colours.get(corner) for corner in corners})
+        return self._finish(images, 0, lambda: _mix(self._rows, images))
+
+    def prompt(self, sequences: Sequence[Ids], variants: Sequence[int]) -> Pending:
+        """float32 [batch, max_tokens, state_dimension]."""
+        self._enter("prompt", len(sequences), self._faults_of_texts(sequences))
+
+        def states() -> Floats:
+            signs = np.where(np.asarray(variants) == 0, 1, -1).astype(np.float32)
+            mixed: Floats = (_mix(self._states, sequences) * signs[:, None])[:, None, :] + self._positions
+            return mixed
+
+        return self._finish(sequences, sum(map(len, sequences)), states)
+
+    def warm_up(self) -> None:
+        """Nothing to warm."""
+
+    def _faults_of_texts(self, sequences: Sequence[Ids]) -> set[str | None]:
+        return {self._words.get(int(token)) for ids in sequences for token in ids} if self._words else set()
+
+    def _enter(self, modality: str, items: int, faults: set[str | None]) -> None:
+        if path := self._options["calls"]:
+            with open(path, "a", encoding="ascii") as calls:  # one write: lines of several workers never mix
+                calls.write(f"{modality} {items}\n")
+        if "hang" in faults:
+            time.sleep(1e9)
+        if "abort" in faults:
+            os.abort()
+        if "segfault" in faults:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if "lost" in faults:
+            raise DeviceLost("stub: the device is gone")
+        if "oom" in faults or 0 < self._oom_over < items:
+            raise OutOfMemory(f"stub: no room for {items} items")
+        if "poison" in faults:
+            raise RuntimeError("stub: a poison item")
+
+    def _finish(self, items: Sequence[object], tokens: int, result: Callable[[], Floats]) -> Pending:
+        options = self._options
+        cost = float(options["service_time"]) + float(options["per_item"]) * len(items)
+        now = time.monotonic()
+        done = max(now, self._busy_until) + cost + float(options["per_token"]) * tokens
+        self._busy_until = done
+
+        def wait() -> Floats:
+            value = result()
+            time.sleep(max(0.0, done - time.monotonic()))
+            return value
+
+        if options["overlap"] != "0":
+            return wait
+        value = wait()
+        return lambda: value
+
+
+class StubFamily:
+    """See the module."""
+
+    model_type = "stub"
+
+    def describe(self, name: str, source: str, directory: Path, revision: str) -> ModelSpec:
+        """From the source's options alone."""
+        options = _options(source)
+        return ModelSpec(
+            name=name,
+            source=source,
+            directory="",
+            revision=revision,
+            model_type=self.model_type,
+            languages=tuple(options["languages"].split("|")),
+            dimension=int(options["dimension"]),
+            state_dimension=int(options["state_dimension"]),
+            max_tokens=int(options["max_tokens"]),
+            image_size=int(options["image_size"]),
+        )
+
+    def tokenizer(self, spec: ModelSpec) -> StubTokenizer:
+        """Words by checksum."""
+        return StubTokenizer(int(_options(spec.source)["vocabulary"]), spec.max_tokens)
+
+    def image_processor(self, spec: ModelSpec) -> ImageProcessor:
+        """The real decoder, at the stub's size."""
+        from worker.images import ImagePreparer
+
+        return ImagePreparer(size=spec.image_size, max_pixels=spec.max_image_pixels)
+
+    def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> StubEncoder:
+        """Sleeps `load_time`, then fails as `load_fault` says or is ready."""
+        options = _options(spec.source)
+        time.sleep(float(options["load_time"]))
+        if options["load_fault"] == "hang":
+            time.sleep(1e9)
+        if options["load_fault"] == "abort":
+            os.abort()
+        if options["load_fault"]:
+            raise ModelError("stub: told to fail while loading")
+        return StubEncoder(spec, options, "cpu" if device == "auto" else device)
+
+
+def _options(source: str) -> dict[str, str]:
+    """DEFAULTS with the source's own values; raises `ModelError` for an unknown key or a bad number."""
+    options = dict(DEFAULTS)
+    for pair in filter(None, source.partition(":")[2].split(",")):
+        key, equals, value = pair.partition("=")
+        if key not in DEFAULTS or not equals:
+            raise ModelError(f"stub: unknown option {pair!r}; known: {', '.join(DEFAULTS)}")
+        if DEFAULTS[key].isdigit():
+            try:
+                float(value)
+            except ValueError:
+                raise ModelError(f"stub: option {pair!r} needs a number") from None
+        options[key] = value
+    return options
+
+
+def _mix(rows: Floats, items: Sequence[Ids] | Sequence[Pixels]) -> Floats:
+    """One row per item: the sum of four table rows picked by the bytes of the item's checksum."""
+    checksums = np.array([zlib.crc32(np.ascontiguousarray(item).data) for item in items], np.uint32)
+    picks = checksums.view(np.uint8).reshape(-1, 4)
+    mixed: Floats = rows[np.arange(4), picks].sum(axis=1, dtype=np.float32)
+    return mixed
+
+
+FAMILY = StubFamily()

@@ -1,0 +1,74 @@
+"""What a model is (`ModelSpec`, known before loading) and what it became (`ModelInfo`). Imports no torch.
+
+Both cross process borders as JSON: `to_dict` / `from_dict`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+__all__ = ["ALL_LANGUAGES", "ModelInfo", "ModelSpec"]
+
+ALL_LANGUAGES = ("en", "zh", "es", "fr", "ru", "ja", "ko", "ar", "it")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model as its files describe it.
+
+    name: what callers ask for. source: as the operator gave it. directory: its files ("" for the stub).
+    revision: the hub commit, or "" where there is none. model_type: the family (config.json's `model_type`).
+    dimension: width of an embedding. state_dimension: width of a prompt state.
+    max_tokens: longest sequence in tokens, special tokens included. image_size: the encoder's input, pixels
+    per side. max_text_bytes: longest text in UTF-8. max_image_pixels: largest declared width × height decoded.
+    """
+
+    name: str
+    source: str
+    directory: str
+    revision: str
+    model_type: str
+    languages: tuple[str, ...]
+    dimension: int
+    state_dimension: int
+    max_tokens: int
+    image_size: int
+    max_text_bytes: int = 65_536
+    max_image_pixels: int = 50_000_000
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "languages": list(self.languages)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; unknown keys are ignored, so that mixed versions can talk."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        return cls(**{**known, "languages": tuple(known["languages"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A loaded model.
+
+    logit_scale: the multiplier, exp of the parameter. parameters: how many numbers it holds. weights_bytes:
+    their size in the dtype they run in. load_seconds: from opening the files to weights in place, imports and
+    warm-up apart.
+    """
+
+    device: str
+    dtype: str
+    logit_scale: float
+    parameters: int = 0
+    weights_bytes: int = 0
+    load_seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; unknown keys are ignored."""
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
