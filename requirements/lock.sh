@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Writes the hashed locks from pyproject.toml: dev.txt (everything `make` needs) and server.txt (what the container holds,
+# a subset at the same versions). Usage: requirements/lock.sh BIN, where BIN holds pip-compile.
+# torch is left out: see torch.txt. No index address is written, so that any mirror serves.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=$1
+
+compile() { # compile FILE HEADLINE ARGUMENT...
+  local file=$1 headline=$2
+  shift 2
+  CUSTOM_COMPILE_COMMAND="make lock" "$bin/pip-compile" --quiet --upgrade --generate-hashes --strip-extras --no-header \
+    --unsafe-package torch --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+    --constraint requirements/torch.txt "$@" --output-file "$file" pyproject.toml 2>/dev/null
+  # pip-compile warns, at the end, about the torch we leave out on purpose.
+  { printf '# Made by `make lock` from pyproject.toml. %s\n' "$headline"; sed '/^# WARNING: The following packages/,$d' "$file"; } >"$file.new"
+  mv "$file.new" "$file"
+}
+
+compile requirements/dev.txt "Everything to serve, train, test and lint." --extra server --extra train --extra dev
+sed 's/ \\$//; /--hash/d' requirements/dev.txt >requirements/.versions
+trap 'rm -f requirements/.versions' EXIT
+compile requirements/server.txt "What a host that serves needs." --extra server --constraint requirements/.versions
