@@ -1,0 +1,99 @@
+"""The control channel between the supervisor and each child. Imports the standard library only (and setproctitle).
+
+    supervisor → worker     config {model, device, dtype, threads, batching, metrics, log_level, slot} + page
+                            link {frontend} + socket, drain
+    worker → supervisor     ready {info}, weights {sha256}, failed {reason}
+    supervisor → frontend   config {index, settings, models, metrics} + page
+                            worker {id, slot, model, device, info} + socket, worker_gone {id},
+                            weights {model, sha256}, drain {grace}
+    frontend → supervisor   listening {grpc}, drained
+
+One JSON object per packet, `type` names it; descriptors travel beside it. The channel's end is one end of a
+SOCK_SEQPACKET pair that the child inherits. A child that reads EOF has lost its supervisor and leaves at once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import setproctitle
+
+__all__ = ["Channel", "Message", "adopt", "leave"]
+
+_MAX_PACKET = 1 << 20
+_MAX_DESCRIPTORS = 8
+_PR_SET_PDEATHSIG = 1
+
+
+class Message(NamedTuple):
+    """One packet. The receiver owns the descriptors and closes them."""
+
+    type: str
+    body: dict[str, Any]
+    descriptors: list[int]
+
+
+class Channel:
+    """One end of the pair. Whole messages only; not safe for two senders or two receivers at a time."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+
+    @classmethod
+    def pair(cls) -> tuple[Channel, socket.socket]:
+        """Our end, and the socket to hand to a child."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MAX_PACKET)
+        return cls(ours), theirs
+
+    def fileno(self) -> int:
+        """For selectors and `loop.add_reader`."""
+        return self._socket.fileno()
+
+    def send(self, message: str, body: dict[str, Any] | None = None, descriptors: Sequence[int] = ()) -> None:
+        """Never blocks. BlockingIOError: the peer reads nothing; other OSErrors: it is gone. Descriptors are duplicated."""
+        packet = json.dumps({"type": message, **(body or {})}, separators=(",", ":")).encode()
+        socket.send_fds(self._socket, [packet], list(descriptors), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+    def receive(self, *, wait: bool = True) -> Message | None:
+        """The next message; None at the end (EOF or a reset). BlockingIOError with `wait=False` when there is none."""
+        flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(self._socket, _MAX_PACKET, _MAX_DESCRIPTORS, flags)
+        except (ConnectionError, TimeoutError):
+            return None
+        if not packet:
+            return None
+        body = json.loads(packet)
+        return Message(body.pop("type"), body, descriptors)
+
+    def close(self) -> None:
+        """The peer reads EOF."""
+        self._socket.close()
+
+
+def adopt(descriptor: int, title: str) -> Channel:
+    """First thing in a child: its name in the process list, death with its parent, and its end of the channel."""
+    setproctitle.setproctitle(title)
+    # EOF on the channel tells a running child; the kernel's signal reaches one that hangs, loads or is stopped.
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    end = socket.socket(fileno=descriptor)
+    end.set_inheritable(False)
+    poll = select.poll()
+    poll.register(end, 0)
+    if any(events & select.POLLHUP for _, events in poll.poll(0)):  # it died before the line above
+        leave()
+    return Channel(end)
+
+
+def leave(status: int = 1) -> NoReturn:
+    """End this process without clean-up: nobody is left to hear of it."""
+    os._exit(status)

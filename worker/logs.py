@@ -1,0 +1,123 @@
+"""One JSON line on stderr per event, in every process of the service. Imports the standard library only.
+
+    log = logs.get("supervisor")
+    log.warning("worker_exited", "the worker was killed", model="m", status=-9)
+    {"ts": "2026-01-01T00:00:00.000Z", "level": "warning", "event": "worker_exited", "message": …, "process": …, …}
+
+`request_id` is added wherever the context has one. Texts and images are never logged; nor is anything else a caller
+sent, but for names and sizes. Below is stdlib logging, so that libraries' warnings come out in the same form.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+__all__ = ["LEVELS", "Log", "configure", "get", "request_id"]
+
+LEVELS = ("debug", "info", "warning", "error")
+
+#: The call that is being served, "" outside of one.
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+# They tell of what is ours to tell, or tell it at every call.
+_QUIETER = ("aiohttp.access", "asyncio", "huggingface_hub", "httpcore", "httpx", "PIL", "torch", "transformers", "urllib3")
+
+
+class Log:
+    """Events of one part of a process."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(f"altclip.{name}")
+
+    def debug(self, event: str, message: str = "", **fields: Any) -> None:
+        """For someone who looks for a bug."""
+        self._log(logging.DEBUG, event, message, fields)
+
+    def info(self, event: str, message: str = "", **fields: Any) -> None:
+        """A change of state that is as it should be."""
+        self._log(logging.INFO, event, message, fields)
+
+    def warning(self, event: str, message: str = "", **fields: Any) -> None:
+        """Something failed and was dealt with."""
+        self._log(logging.WARNING, event, message, fields)
+
+    def error(self, event: str, message: str = "", *, error: BaseException | None = None, **fields: Any) -> None:
+        """Something failed and someone should look. `error` adds its traceback."""
+        self._log(logging.ERROR, event, message, fields, error)
+
+    def _log(
+        self, level: int, event: str, message: str, fields: dict[str, Any], error: BaseException | None = None
+    ) -> None:
+        if self._logger.isEnabledFor(level):
+            exc_info = (type(error), error, error.__traceback__) if error is not None else None
+            self._logger.log(level, message, exc_info=exc_info, extra={"event": event, "fields": fields})
+
+
+def get(name: str) -> Log:
+    """The log of a part, e.g. `get("supervisor")`."""
+    return Log(name)
+
+
+def configure(process: str, level: str = "info") -> None:
+    """Once, first thing in a process. process: its role as the process list shows it."""
+    handler = _Lines(process)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("altclip").setLevel(level.upper())
+    for name in _QUIETER:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.captureWarnings(True)
+    log = get("process")
+
+    def uncaught(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            log.error("uncaught", "an exception ended the process", error=error.with_traceback(where))
+
+    def uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+        name = args.thread.name if args.thread else ""
+        log.error("uncaught_in_thread", "an exception ended a thread", error=args.exc_value, thread=name)
+
+    sys.excepthook = uncaught
+    threading.excepthook = uncaught_in_thread
+
+
+class _Lines(logging.Handler):
+    """Writes each record with one system call, so that lines of several processes do not mix."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """stdlib's hook."""
+        try:
+            line = (self._render(record) + "\n").encode("utf-8", "backslashreplace")
+            while line:
+                line = line[os.write(2, line) :]
+        except OSError:
+            pass  # nobody reads our stderr any more: no reason to stop serving
+
+    def _render(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        values: dict[str, Any] = {
+            "ts": moment.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "event": getattr(record, "event", record.name),
+            "message": record.getMessage(),
+            "process": self._process,
+        }
+        if call := request_id.get():
+            values["request_id"] = call
+        for name, value in getattr(record, "fields", {}).items():
+            values.setdefault(name, value)
+        if record.exc_info and record.exc_info[1] is not None:
+            values["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))
+        return json.dumps(values, ensure_ascii=False, default=str)
