@@ -189,9 +189,10 @@ class StubFamily:
 
     def image_processor(self, spec: ModelSpec) -> ImageProcessor:
         """The real decoder, at the stub's size."""
-        from worker.images import ImagePreparer
+        from worker.images import ImagePreparer, Preprocessing
 
-        return ImagePreparer(size=spec.image_size, max_pixels=spec.max_image_pixels)
+        size = spec.image_size
+        return ImagePreparer(Preprocessing(size=size, resize=size), spec.max_image_pixels)
 
     def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> StubEncoder:
         """Sleeps `load_time`, then fails as `load_fault` says or is ready."""

@@ -1,0 +1,209 @@
+"""From the bytes of an untrusted file to the encoder's input: uint8 [S, S, 3]. Never imports torch.
+
+    bytes → signature → header (size, cap) → decode the first frame → RGB → resize → crop
+
+What it computes is what transformers' PIL image processor computes from `image.convert("RGB")`: EXIF orientation is
+not applied and alpha is dropped. Scaling to floats and normalising happen on the device (`Preprocessing.scale`,
+`.shift`). Safe to call from many threads; Pillow lets go of the interpreter while it decodes and resizes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from worker.errors import ImageError, ImageTooLarge, ModelError, UndecodableImage, UnsupportedImage
+
+__all__ = ["ImagePreparer", "Preprocessing", "sniff"]
+
+# Our own cap, checked between the header and the decoder, stands in place of Pillow's process-wide one.
+Image.MAX_IMAGE_PIXELS = None
+# What Pillow finds odd in a stranger's file (metadata, palettes) is no news for our log, and may quote the file.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+
+ALLOWED = (
+    ("JPEG", b"\xff\xd8\xff"),
+    ("PNG", b"\x89PNG\r\n\x1a\n"),
+    ("GIF", b"GIF87a"),
+    ("GIF", b"GIF89a"),
+    ("BMP", b"BM"),
+    ("TIFF", b"II*\0"),
+    ("TIFF", b"MM\0*"),
+    ("TIFF", b"II+\0"),
+    ("TIFF", b"MM\0+"),
+)
+REFUSED = (
+    ("FITS", b"SIMPLE  ="),
+    ("EPS", b"%!PS"),
+    ("EPS", b"\xc5\xd0\xd3\xc6"),
+    ("PDF", b"%PDF"),
+    ("PSD", b"8BPS"),
+    ("ICO", b"\0\0\1\0"),
+    ("CUR", b"\0\0\2\0"),
+    ("ICNS", b"icns"),
+    ("JPEG 2000", b"\0\0\0\x0cjP  "),
+    ("JPEG 2000", b"\xff\x4f\xff\x51"),
+    ("JPEG XL", b"\xff\x0a"),
+    ("JPEG XL", b"\0\0\0\x0cJXL "),
+    ("MNG", b"\x8aMNG"),
+    ("JNG", b"\x8bJNG"),
+    ("DDS", b"DDS "),
+    ("OpenEXR", b"v/1\1"),
+    ("Radiance HDR", b"#?RADIANCE"),
+    ("QOI", b"qoif"),
+    ("XCF", b"gimp xcf"),
+    ("FLIF", b"FLIF"),
+    ("BPG", b"BPG\xfb"),
+    ("DjVu", b"AT&TFORM"),
+    ("WMF", b"\xd7\xcd\xc6\x9a"),
+    ("Sun raster", b"\x59\xa6\x6a\x95"),
+    ("XPM", b"/* XPM */"),
+    *((f"PNM (P{kind})", b"P%d%c" % (kind, space)) for kind in range(1, 8) for space in b"\n\r\t "),
+)
+# A resized row longer than this (aspect ratios of hundreds to one) would cost more memory than the picture is worth:
+# there only the part that is kept is computed, which can differ from the full resize in the last bit.
+MAX_RESIZED_PIXELS = 1 << 24
+
+
+def sniff(content: bytes) -> str:
+    """Pillow's name of an allowed format; raises `UnsupportedImage` or `UndecodableImage`."""
+    for name, signature in ALLOWED:
+        if content.startswith(signature):
+            return name
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WEBP"
+    for name, signature in REFUSED:
+        if content.startswith(signature):
+            raise UnsupportedImage(f"{name} images are not supported")
+    if content[4:8] == b"ftyp":
+        raise UnsupportedImage("AVIF, HEIF and video files are not supported")
+    if b"<svg" in content[:1024].lower():
+        raise UnsupportedImage("SVG images are not supported")
+    raise UndecodableImage("not an image of a known format" if content else "the image is empty")
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What preprocessor_config.json asks for.
+
+    resize: the shortest edge in pixels, or None for none; square: resize both edges to it instead.
+    size: pixels per side after the crop. resample: Pillow's filter. scale, shift: per channel (RGB), with
+    encoder input = uint8 × scale + shift.
+    """
+
+    size: int
+    resize: int | None = None
+    square: bool = False
+    resample: int = Image.Resampling.BICUBIC
+    scale: tuple[float, ...] = (1 / 255 / 0.26862954, 1 / 255 / 0.26130258, 1 / 255 / 0.27577711)
+    shift: tuple[float, ...] = (-0.48145466 / 0.26862954, -0.4578275 / 0.26130258, -0.40821073 / 0.27577711)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """From preprocessor_config.json, or processor_config.json's image part; raises `ModelError`."""
+        for name, part in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
+            path = directory / name
+            if path.is_file():
+                values = json.loads(path.read_text(encoding="utf-8"))
+                values = values.get(part, {}) if part else values
+                if values:
+                    return cls.parse(values, str(path))
+        raise ModelError(f"{directory} has no preprocessor_config.json")
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], where: str) -> Self:
+        """From the configuration of a CLIP image processor; raises `ModelError` for what it cannot do."""
+        try:
+            size, crop = values.get("size", 224), values.get("crop_size", 224)
+            edge = size if isinstance(size, int) else size.get("shortest_edge", size.get("height"))
+            square = isinstance(size, dict) and "shortest_edge" not in size
+            sides = [crop, crop] if isinstance(crop, int) else [crop["height"], crop["width"]]
+            if not values.get("do_center_crop", True):
+                sides = [edge, size["width"]] if square else [0, 1]
+            if sides[0] != sides[1] or (square and size["height"] != size["width"]):
+                raise ModelError(f"{where}: the encoder needs square images")
+            factor = values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0
+            normalize = values.get("do_normalize", True)
+            mean = values.get("image_mean", [0.48145466, 0.4578275, 0.40821073]) if normalize else [0.0] * 3
+            deviation = values.get("image_std", [0.26862954, 0.26130258, 0.27577711]) if normalize else [1.0] * 3
+            return cls(
+                size=int(sides[0]),
+                resize=int(edge) if values.get("do_resize", True) else None,
+                square=square,
+                resample=int(values.get("resample", Image.Resampling.BICUBIC)),
+                scale=tuple(factor / d for d in deviation),
+                shift=tuple(-m / d for m, d in zip(mean, deviation, strict=True)),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise ModelError(f"{where}: not the configuration of a CLIP image processor") from error
+
+
+class ImagePreparer:
+    """The `ImageProcessor` of every family that preprocesses as CLIP does."""
+
+    def __init__(self, preprocessing: Preprocessing, max_pixels: int) -> None:
+        self._preprocessing = preprocessing
+        self._max_pixels = max_pixels
+
+    def prepare(self, content: bytes) -> npt.NDArray[np.uint8]:
+        """The first frame of the file as uint8 [S, S, 3]; raises an `ImageError`."""
+        kind = sniff(content)
+        try:
+            with Image.open(io.BytesIO(content), formats=[kind]) as image:
+                width, height = image.size
+                if width * height > self._max_pixels:
+                    limit = self._max_pixels
+                    raise ImageTooLarge(f"the image is {width} x {height} pixels, more than the {limit} allowed")
+                if min(width, height) < 1:
+                    raise UndecodableImage("the image has no pixels")
+                image.info.pop("transparency", None)  # dropped by the conversion anyway, after a warning
+                picture = image.convert("RGB")
+        except ImageError:
+            raise
+        except MemoryError:
+            raise ImageTooLarge("the image needs too much memory to decode") from None
+        except Exception:  # Pillow's decoders raise nearly everything; none of it may quote the bytes
+            raise UndecodableImage(f"the {kind} image is damaged or truncated") from None
+        return np.asarray(self._fit(picture))
+
+    def _fit(self, picture: Image.Image) -> Image.Image:
+        """Resize and centre crop, with the roundings of transformers' PIL processor."""
+        wanted = self._preprocessing
+        resample = Image.Resampling(wanted.resample)
+        width, height = picture.size
+        if wanted.resize is not None:
+            short = min(width, height)
+            new_width, new_height = wanted.resize, wanted.resize
+            if not wanted.square:
+                new_width = wanted.resize * width // short
+                new_height = wanted.resize * height // short
+            if new_width * new_height > MAX_RESIZED_PIXELS:
+                return _resize_middle(picture, (new_width, new_height), wanted.size, resample)
+            if (new_width, new_height) != picture.size:
+                picture = picture.resize((new_width, new_height), resample)
+            width, height = new_width, new_height
+        left, top = (width - wanted.size) // 2, (height - wanted.size) // 2
+        if (width, height) == (wanted.size, wanted.size):
+            return picture
+        return picture.crop((left, top, left + wanted.size, top + wanted.size))
+
+
+def _resize_middle(
+    picture: Image.Image, resized: tuple[int, int], size: int, resample: Image.Resampling
+) -> Image.Image:
+    """The middle size × size pixels of the picture as if it were resized to `resized`."""
+    box: list[float] = []
+    for edge, new in zip(picture.size, resized, strict=True):
+        start, scale = (new - size) // 2, edge / new
+        box += [max(0.0, start * scale), min(float(edge), (start + size) * scale)]
+    return picture.resize((size, size), resample, box=(box[0], box[2], box[1], box[3]))

@@ -1,0 +1,137 @@
+"""Text to token ids, as XLM-RoBERTa does it. Never imports torch or transformers.
+
+Two layouts of files: `tokenizer.json`, which is used as it is, or `sentencepiece.bpe.model` alone, from which the same
+thing is built: <s> <pad> </s> <unk> at 0-3, the model's pieces from its fourth on, <mask> last.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+
+from worker.errors import ModelError
+from worker.families import Tokens
+
+__all__ = ["PieceTokenizer", "read_sentencepiece"]
+
+BOS, PAD, EOS, UNK, MASK = "<s>", "<pad>", "</s>", "<unk>", "<mask>"
+# Values of SentencePiece.Type in sentencepiece_model.proto.
+CONTROL, USER_DEFINED = 3, 4
+
+
+class PieceTokenizer:
+    """The `Tokenizer` of families with XLM-RoBERTa's vocabulary; may be called from many threads."""
+
+    def __init__(self, backend: tokenizers.Tokenizer, max_tokens: int) -> None:
+        backend.no_padding()
+        backend.no_truncation()
+        self._backend = backend
+        self._max_tokens = max_tokens
+
+    @classmethod
+    def read(cls, directory: Path, max_tokens: int, vocab_size: int) -> PieceTokenizer:
+        """From a model's directory; `vocab_size` is that of the word embeddings. Raises `ModelError`."""
+        backend = read_backend(directory)
+        if (pieces := backend.get_vocab_size(with_added_tokens=True)) > vocab_size:
+            raise ModelError(f"{directory}: the tokenizer has {pieces} tokens, the model only {vocab_size}")
+        return cls(backend, max_tokens)
+
+    def encode(self, texts: Sequence[str]) -> list[Tokens]:
+        """Each text's ids with <s> and </s>, cut to `max_tokens` with the </s> kept."""
+        if len(texts) == 1:  # no thread pool for the commonest call
+            encodings = [self._backend.encode(texts[0])]
+        else:
+            encodings = self._backend.encode_batch_fast(list(texts))
+        return [self._tokens(encoding.ids) for encoding in encodings]
+
+    def _tokens(self, ids: list[int]) -> Tokens:
+        if len(ids) <= self._max_tokens:
+            return Tokens(np.array(ids, np.int32), False)
+        return Tokens(np.array([*ids[: self._max_tokens - 1], ids[-1]], np.int32), True)
+
+
+def read_backend(directory: Path) -> tokenizers.Tokenizer:
+    """The tokenizer of a model's directory; raises `ModelError`."""
+    for name, read in (("tokenizer.json", _read_json), ("sentencepiece.bpe.model", read_sentencepiece)):
+        path = directory / name
+        if path.is_file():
+            try:
+                return read(path)
+            except ModelError:
+                raise
+            except Exception as error:  # tokenizers raises bare Exception
+                raise ModelError(f"{path} is not a tokenizer: {error}") from error
+    raise ModelError(f"{directory} has neither tokenizer.json nor sentencepiece.bpe.model")
+
+
+def _read_json(path: Path) -> tokenizers.Tokenizer:
+    return tokenizers.Tokenizer.from_file(str(path))
+
+
+def read_sentencepiece(path: Path) -> tokenizers.Tokenizer:
+    """XLM-RoBERTa's tokenizer from its SentencePiece model; raises `ModelError` when it is no Unigram model."""
+    pieces: list[tuple[str, float]] = []
+    added: list[AddedToken] = []
+    charsmap = b""
+    for field, value in _fields(path.read_bytes()):
+        if field == 1 and isinstance(value, bytes):  # ModelProto.pieces
+            piece = dict(_fields(value))
+            text, score = bytes(piece.get(1, b"")).decode(), piece.get(2, b"\0\0\0\0")  # type: ignore[arg-type]
+            pieces.append((text, struct.unpack("<f", score)[0] if isinstance(score, bytes) else 0.0))
+            if piece.get(3) in (CONTROL, USER_DEFINED):
+                added.append(AddedToken(text, normalized=False, special=piece[3] == CONTROL))
+        elif field == 2 and isinstance(value, bytes):  # ModelProto.trainer_spec
+            if dict(_fields(value)).get(3, 1) != 1:
+                raise ModelError(f"{path} is not a Unigram model")
+        elif field == 3 and isinstance(value, bytes):  # ModelProto.normalizer_spec
+            found = dict(_fields(value)).get(2, b"")
+            charsmap = found if isinstance(found, bytes) else b""
+    vocabulary = [(BOS, 0.0), (PAD, 0.0), (EOS, 0.0), (UNK, 0.0), *pieces[3:], (MASK, 0.0)]
+    tokenizer = tokenizers.Tokenizer(models.Unigram(vocabulary, unk_id=3, byte_fallback=False))
+    if charsmap:
+        tokenizer.normalizer = normalizers.Precompiled(charsmap)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")]
+    )
+    tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    special = [AddedToken(text, normalized=False, special=True) for text in (BOS, PAD, EOS, UNK, MASK)]
+    tokenizer.add_tokens([*added, *special])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A {EOS}",
+        pair=f"{BOS} $A {EOS} {EOS} $B {EOS}",
+        special_tokens=[(BOS, 0), (EOS, 2)],
+    )
+    return tokenizer
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields of a protobuf message: numbers as int, everything else as its bytes."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = message[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    while at < len(message):
+        tag = varint()
+        wire = tag & 7
+        if wire == 0:
+            yield tag >> 3, varint()
+            continue
+        if wire not in (1, 2, 5):
+            raise ModelError("not a SentencePiece model")
+        length = {1: 8, 5: 4}.get(wire) or (varint() if wire == 2 else 0)
+        yield tag >> 3, message[at : at + length]
+        at += length
