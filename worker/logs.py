@@ -1,7 +1,7 @@
 """One JSON line on stderr per event, in every process of the service. Imports the standard library only.
 
-    log = logs.get("supervisor")
-    log.warning("worker_exited", "the worker was killed", model="m", status=-9)
+    events = logs.get("supervisor")
+    events.warning("worker_exited", "the worker was killed", model="m", status=-9)
     {"ts": "2026-01-01T00:00:00.000Z", "level": "warning", "event": "worker_exited", "message": …, "process": …, …}
 
 `request_id` is added wherever the context has one. Texts and images are never logged; nor is anything else a caller
@@ -29,7 +29,17 @@ LEVELS = ("debug", "info", "warning", "error")
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 # They tell of what is ours to tell, or tell it at every call.
-_QUIETER = ("aiohttp.access", "asyncio", "huggingface_hub", "httpcore", "httpx", "PIL", "torch", "transformers", "urllib3")
+_QUIETER = (
+    "aiohttp.access",
+    "asyncio",
+    "huggingface_hub",
+    "httpcore",
+    "httpx",
+    "PIL",
+    "torch",
+    "transformers",
+    "urllib3",
+)
 
 
 class Log:
@@ -50,7 +60,9 @@ class Log:
         """Something failed and was dealt with."""
         self._log(logging.WARNING, event, message, fields)
 
-    def error(self, event: str, message: str = "", *, error: BaseException | None = None, **fields: Any) -> None:
+    def error(
+        self, event: str, message: str = "", *, error: BaseException | None = None, **fields: Any
+    ) -> None:
         """Something failed and someone should look. `error` adds its traceback."""
         self._log(logging.ERROR, event, message, fields, error)
 
@@ -75,15 +87,15 @@ def configure(process: str, level: str = "info") -> None:
     for name in _QUIETER:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.captureWarnings(True)
-    log = get("process")
+    events = get("process")
 
     def uncaught(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
         if not issubclass(kind, KeyboardInterrupt):
-            log.error("uncaught", "an exception ended the process", error=error.with_traceback(where))
+            events.error("uncaught", "an exception ended the process", error=error.with_traceback(where))
 
     def uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
         name = args.thread.name if args.thread else ""
-        log.error("uncaught_in_thread", "an exception ended a thread", error=args.exc_value, thread=name)
+        events.error("uncaught_in_thread", "an exception ended a thread", error=args.exc_value, thread=name)
 
     sys.excepthook = uncaught
     threading.excepthook = uncaught_in_thread

@@ -19,7 +19,9 @@ def create(name: str, size: int) -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(descriptor, size)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        fcntl.fcntl(
+            descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        )
         return descriptor
     with tempfile.TemporaryFile(prefix=f"{name}-") as file:  # already unlinked
         os.ftruncate(file.fileno(), size)
@@ -28,4 +30,6 @@ def create(name: str, size: int) -> int:
 
 def attach(descriptor: int) -> mmap.mmap:
     """The whole of it, readable and writable, shared. The descriptor may be closed afterwards."""
-    return mmap.mmap(descriptor, os.fstat(descriptor).st_size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    return mmap.mmap(
+        descriptor, os.fstat(descriptor).st_size, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE
+    )

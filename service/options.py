@@ -1,0 +1,195 @@
+"""How one setting is declared, read from text, and shown. Imports the standard library only.
+
+A reader turns text into a value or raises ValueError with what is accepted ("a whole number from 1"); the option's
+name and the text are added here, once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+__all__ = [
+    "OptionError",
+    "Parser",
+    "address",
+    "choice",
+    "devices",
+    "flag",
+    "integer",
+    "option",
+    "read",
+    "seconds",
+    "show",
+    "size",
+    "split_address",
+    "variable",
+    "words",
+]
+
+Reader = Callable[[str], Any]
+Field = dataclasses.Field[Any]
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_SHOWN_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
+
+
+class OptionError(ValueError):
+    """A setting that cannot be used: expected, its text names the option and what is accepted."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises OptionError where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        """argparse's hook."""
+        raise OptionError(message)
+
+
+def option(
+    default: Any, reader: Reader, help: str, *, metavar: str | None = None, repeat: bool = False
+) -> Any:
+    """A dataclass field. repeat: it may be given several times; its value is a tuple."""
+    metadata = {"reader": reader, "help": help, "metavar": metavar or _metavar(reader), "repeat": repeat}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def flag(field: Field) -> str:
+    """As on the command line."""
+    return "--" + field.name.replace("_", "-")
+
+
+def variable(field: Field) -> str:
+    """As in the environment."""
+    return "ALTCLIP_" + field.name.upper()
+
+
+def read(field: Field, given: str | Sequence[str], source: str) -> Any:
+    """The value of what was given: one text, or one for each time an option was repeated. Raises OptionError."""
+    texts = [given] if isinstance(given, str) else list(given)
+    reader: Reader = field.metadata["reader"]
+    values = []
+    for text in texts:
+        try:
+            values.append(reader(text.strip()))
+        except ValueError as error:
+            names = (
+                f"{flag(field)} ({variable(field)})" if source == flag(field) else f"{source} ({flag(field)})"
+            )
+            raise OptionError(f"{names}: {text!r} is not accepted; give {error}") from None
+    if not field.metadata["repeat"]:
+        return values[-1]
+    return tuple(dict.fromkeys(word for value in values for word in value))
+
+
+def show(field: Field) -> str:
+    """The default as one would write it; "" for none."""
+    default: Any = field.default
+    if isinstance(default, tuple):
+        return " ".join(default)
+    if field.metadata["metavar"] == "SIZE":
+        for unit, factor in _SHOWN_UNITS:
+            if default and default % factor == 0:
+                return f"{default // factor}{unit}"
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def integer(least: int, most: int | None = None) -> Reader:
+    """A whole number in a range."""
+
+    def whole_number(text: str) -> int:
+        accepted = f"a whole number {_range(least, most)}"
+        if not re.fullmatch(r"[+-]?[0-9_]{1,18}", text):
+            raise ValueError(accepted)
+        return int(_within(int(text), least, most, accepted))
+
+    return _named(whole_number, "N")
+
+
+def size(least: int, most: int | None = None) -> Reader:
+    """Bytes, with or without a unit: 65536, 64KiB, 32MiB, 1G."""
+
+    def byte_count(text: str) -> int:
+        accepted = f"a number of bytes {_range(least, most)}, such as 65536, 64KiB or 32MiB"
+        match = re.fullmatch(r"([0-9_]{1,15})\s*([kmg]?)(?:i?b)?", text.lower())
+        if match is None:
+            raise ValueError(accepted)
+        return int(_within(int(match[1]) * _UNITS[match[2]], least, most, accepted))
+
+    return _named(byte_count, "SIZE")
+
+
+def seconds(least: float, most: float | None = None) -> Reader:
+    """A time in seconds, with or without its unit: 30, 0.5, 30s, 500ms, 10m."""
+
+    def time_span(text: str) -> float:
+        accepted = f"a time in seconds {_range(least, most)}, such as 30, 0.5 or 500ms"
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|m|h|)", text.lower())
+        if match is None:
+            raise ValueError(accepted)
+        factor = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}[match[2]]
+        return _within(float(match[1]) * factor, least, most, accepted)
+
+    return _named(time_span, "SECONDS")
+
+
+def choice(*accepted: str) -> Reader:
+    """One of a few words."""
+
+    def one_of(text: str) -> str:
+        if text.lower() not in accepted:
+            raise ValueError("one of " + ", ".join(accepted))
+        return text.lower()
+
+    return _named(one_of, "|".join(accepted))
+
+
+def address(text: str) -> str:
+    """HOST:PORT, where an IPv6 host stands in brackets."""
+    split_address(text)
+    return text
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Host (without brackets) and port. Raises ValueError."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.%\w]+)\]|([^\[\]:\s/]+)):([0-9]{1,5})", text)
+    if match is None or int(match[3]) > 65_535:
+        raise ValueError("HOST:PORT, such as 0.0.0.0:50051, localhost:0 or [::]:50051")
+    return match[1] or match[2], int(match[3])
+
+
+def words(text: str) -> tuple[str, ...]:
+    """One or several, separated by white space (a SOURCE may hold a comma)."""
+    if not text.split():
+        raise ValueError("at least one word")
+    return tuple(text.split())
+
+
+def devices(text: str) -> tuple[str, ...]:
+    """One or several, separated by white space or commas; `cuda` is `cuda:0`."""
+    given = [word.lower() for word in re.split(r"[\s,]+", text) if word]
+    if not given or not all(re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", word) for word in given):
+        raise ValueError("auto, cpu, cuda or cuda:N")
+    return tuple("cuda:0" if word == "cuda" else word for word in given)
+
+
+def _metavar(reader: Reader) -> str:
+    return getattr(reader, "metavar", "HOST:PORT" if reader is address else "TEXT")
+
+
+def _named(reader: Reader, metavar: str) -> Reader:
+    reader.metavar = metavar  # type: ignore[attr-defined]
+    return reader
+
+
+def _range(least: float, most: float | None) -> str:
+    return f"from {least}" if most is None else f"from {least} to {most}"
+
+
+def _within(value: float, least: float, most: float | None, accepted: str) -> float:
+    if value < least or (most is not None and value > most):
+        raise ValueError(accepted)
+    return value
