@@ -1,7 +1,7 @@
 """The batch decision: which jobs run next, as a function of what is queued and the time. No I/O, no clock, no torch.
 
 The rules, in their order:
-    1. A job whose deadline has passed is never computed.
+    1. A job whose deadline has passed or whose caller has gone is never computed.
     2. The modality that runs is the one whose turn is oldest: an interactive job's turn is when it was submitted, a bulk
        job's is `bulk_patience` later, counted again from each time its modality ran. So interactive work goes first and
        bulk still moves.
@@ -44,8 +44,9 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now. jobs: the next batch, all of one modality; may be empty. expired: jobs to end without computing.
-    wake_at: when to decide again if nothing new arrives; infinite when only a new job can change the answer."""
+    """What to do now. jobs: the next batch, all of one modality; may be empty. expired: jobs to leave out for good, because
+    they are too late or were cancelled. wake_at: when to decide again if nothing new arrives; infinite when only a new job
+    can change the answer."""
 
     jobs: Sequence[Job] = ()
     expired: Sequence[Job] = ()
@@ -83,14 +84,18 @@ def decide(lanes: Lanes, served: Mapping[Modality, float], policy: Policy, now: 
 def _alive(lane: Iterable[Job], now: float, expired: dict[Job, None]) -> Iterator[Job]:
     """The jobs that can still be done, noting on the way those that cannot."""
     for job in lane:
-        if job.deadline > now:
+        if not job.cancelled and job.deadline > now:
             yield job
         else:
             expired[job] = None
 
 
 def _fill(
-    by_priority: Sequence[Iterable[Job]], budget: Budget, patience: float, now: float, expired: dict[Job, None]
+    by_priority: Sequence[Iterable[Job]],
+    budget: Budget,
+    patience: float,
+    now: float,
+    expired: dict[Job, None],
 ) -> tuple[list[Job], bool]:
     """The batch of one modality, and whether it is full."""
     interactive = _alive(by_priority[Priority.INTERACTIVE], now, expired)
@@ -107,7 +112,10 @@ def _fill(
             kept = max(0, budget.cost // _BULK_SHARE - jobs[0].cost)
     cost = sum(job.cost for job in jobs)
     full = False
-    for first, rest, room in ((first_interactive, interactive, budget.cost - kept), (first_bulk, bulk, budget.cost)):
+    for first, rest, room in (
+        (first_interactive, interactive, budget.cost - kept),
+        (first_bulk, bulk, budget.cost),
+    ):
         for job in itertools.chain(() if first is None else (first,), rest):
             if jobs and (cost + job.cost > room or len(jobs) >= budget.items):
                 full = True

@@ -1,11 +1,15 @@
-"""The words of the queue: what kinds of work there are, who goes first, and how a job can end. Imports nothing."""
+"""The words of the queue: what kinds of work there are, who goes first, and how a job can end. No torch."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
-__all__ = ["Job", "Modality", "Priority", "Status"]
+from worker.link import Result, Slab
+
+__all__ = ["Job", "Modality", "Origin", "Priority", "Status"]
 
 
 class Modality(IntEnum):
@@ -37,17 +41,26 @@ class Status(IntEnum):
     """Its caller went before it reached the encoder."""
 
 
+class Origin(Protocol):
+    """Whom a job came from and goes back to. Sending to one that is gone does nothing."""
+
+    index: int
+    slab: Slab
+
+    def send(self, results: Sequence[Result]) -> None: ...
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One item in a worker's queue.
 
     cost: what it weighs in a batch, tokens for text and prompts, 1 for an image. length: the number of values in its
     slot, token ids or pixel bytes. submitted, deadline: time.monotonic() seconds (one clock for the whole host);
-    deadline may be infinite. link: the index of the frontend link it came by.
+    deadline may be infinite.
     """
 
     id: int
-    link: int
+    origin: Origin
     slot: int
     modality: Modality
     priority: Priority

@@ -14,13 +14,10 @@ Notices are fixed-size records, many to a packet of a SOCK_SEQPACKET socket. Int
 
 from __future__ import annotations
 
-import fcntl
 import json
-import mmap
 import os
 import socket
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import NamedTuple, Self
@@ -28,6 +25,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from worker import memory
 from worker.spec import ModelSpec
 
 __all__ = [
@@ -127,7 +125,9 @@ class SlabLayout:
     counts: tuple[int, ...]
 
     @classmethod
-    def for_model(cls, spec: ModelSpec, text_slots: int = 2048, image_slots: int = 256, prompt_slots: int = 64) -> Self:
+    def for_model(
+        cls, spec: ModelSpec, text_slots: int = 2048, image_slots: int = 256, prompt_slots: int = 64
+    ) -> Self:
         """The layout for a model. Memory is taken only when a slot is first used."""
         text = 4 * max(spec.max_tokens, spec.dimension)
         image = max(3 * spec.image_size**2, 4 * spec.dimension)
@@ -151,11 +151,11 @@ class Slab:
     def __init__(self, layout: SlabLayout, descriptor: int) -> None:
         """Maps the descriptor, which stays the caller's to close."""
         self.layout = layout
-        memory = mmap.mmap(descriptor, layout.total)
+        shared = memory.attach(descriptor)
         self.bytes: list[npt.NDArray[np.uint8]] = []
         offset = 0
         for size, count in zip(layout.sizes, layout.counts, strict=True):
-            arena = np.frombuffer(memory, np.uint8, size * count, offset)
+            arena = np.frombuffer(shared, np.uint8, size * count, offset)
             self.bytes.append(arena.reshape(count, size))
             offset += size * count
         self.ids = [arena.view(np.int32) for arena in self.bytes]
@@ -164,20 +164,8 @@ class Slab:
     @classmethod
     def create(cls, layout: SlabLayout) -> tuple[Self, int]:
         """A new slab and its descriptor, which the caller hands over and then closes."""
-        descriptor = _anonymous_file(layout.total)
+        descriptor = memory.create("altclip-slab", layout.total)
         return cls(layout, descriptor), descriptor
-
-
-def _anonymous_file(size: int) -> int:
-    """A descriptor of `size` zero bytes without a name that can no longer be resized where the kernel can hold to that."""
-    if hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("altclip-slab", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(descriptor, size)
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
-        return descriptor
-    with tempfile.TemporaryFile() as file:
-        file.truncate(size)
-        return os.dup(file.fileno())
 
 
 def send_slab(sock: socket.socket, layout: SlabLayout, descriptor: int) -> None:
@@ -195,4 +183,3 @@ def receive_slab(sock: socket.socket) -> Slab:
         return Slab(SlabLayout(tuple(fields["sizes"]), tuple(fields["counts"])), descriptors[0])
     finally:
         os.close(descriptors[0])
-

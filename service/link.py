@@ -1,0 +1,257 @@
+"""The frontend's end of one link to one worker: slots, notices, and who waits for which answer. See `worker/link.py`.
+
+Lives on the event loop of its frontend and is used from there alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import DeadlineTooShort, Internal, ServiceError, WorkerUnavailable
+from worker.jobs import Modality, Priority, Status
+from worker.link import (
+    CANCEL,
+    Request,
+    Result,
+    Slab,
+    SlabLayout,
+    pack_requests,
+    receive,
+    send_slab,
+    unpack_results,
+)
+from worker.spec import ModelSpec
+
+__all__ = ["Call", "Outcome", "WorkItem", "WorkerLink"]
+
+_BULK_RESERVE = 4
+"""Bulk work leaves every fourth slot to interactive work."""
+_PUBLISH_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """One thing to compute.
+
+    payload: TEXT and PROMPT int32 [tokens], special tokens included, not padded; IMAGE uint8 [size, size, 3].
+    variant: of a PROMPT, 0 for AltDiffusion's states, 1 for AltCLIP's.
+    """
+
+    modality: Modality
+    payload: npt.NDArray[np.int32] | npt.NDArray[np.uint8]
+    variant: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one item: `value` or `error`.
+
+    value: TEXT and IMAGE float32 [dimension], not normalised; PROMPT float32 [max_tokens, state_dimension]. Times in
+    seconds; batch_size counts all items that were computed together.
+    """
+
+    value: npt.NDArray[np.float32] | None
+    error: ServiceError | None = None
+    queue_seconds: float = 0.0
+    inference_seconds: float = 0.0
+    batch_size: int = 0
+
+
+class Call:
+    """Items whose outcomes one caller awaits. `done` is set when every submitted item has its outcome."""
+
+    def __init__(self, size: int, done: asyncio.Future[None]) -> None:
+        self.outcomes: list[Outcome | None] = [None] * size
+        self.remaining = size
+        self.done = done
+        self.abandoned = False
+        """Nobody waits any more: what still comes is dropped."""
+
+    def settle(self, index: int, outcome: Outcome) -> None:
+        self.outcomes[index] = outcome
+        self.remaining -= 1
+        if not self.remaining and not self.done.done():
+            self.done.set_result(None)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    call: Call
+    index: int
+    modality: Modality
+    slot: int
+    submitted: float
+
+
+class WorkerLink:
+    """One ready worker. Dead after `gone` was called, whether by EOF on the socket or by `close`."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        descriptor: int,
+        *,
+        settled: Callable[[Modality, Outcome], None],
+        freed: Callable[[Modality], None],
+        gone: Callable[[WorkerLink], None],
+        outstanding_since: Callable[[float], None],
+    ) -> None:
+        """descriptor: the socket, owned by this object from now on.
+
+        settled: an item of a call that somebody waits for has its outcome. freed: a slot is free again. gone: the worker
+        is dead and all that waited for it has its error. outstanding_since: told at intervals when the oldest unanswered
+        item was submitted, in time.monotonic() seconds, 0 for none.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._spec = spec
+        self._settled, self._freed, self._gone = settled, freed, gone
+        self._outstanding_since = outstanding_since
+        layout = SlabLayout.for_model(spec)
+        self._slab, memory = Slab.create(layout)
+        self._free = {modality: list(range(layout.counts[modality])) for modality in Modality}
+        self._reserve = {modality: layout.counts[modality] // _BULK_RESERVE for modality in Modality}
+        self._waiting: dict[int, _Waiting] = {}
+        self._ids = itertools.count(1)
+        self._notices: list[Request] = []
+        self._unsent: deque[bytes] = deque()
+        self._socket = socket.socket(fileno=descriptor)
+        try:
+            send_slab(self._socket, layout, memory)
+        except OSError:
+            self._loop.call_soon(self.close)  # dead already; told from the loop, as for every other death
+        finally:
+            os.close(memory)
+        self._socket.setblocking(False)
+        self.alive = True
+        self._loop.add_reader(self._socket, self._read)
+        self._publish()
+
+    @property
+    def load(self) -> int:
+        """How many items the worker has not answered."""
+        return len(self._waiting)
+
+    def room(self, modality: Modality, priority: Priority) -> int:
+        """How many items can be submitted now."""
+        free = len(self._free[modality])
+        return free if priority is Priority.INTERACTIVE else max(0, free - self._reserve[modality])
+
+    def submit(
+        self, call: Call, index: int, item: WorkItem, priority: Priority, deadline: float | None
+    ) -> None:
+        """Sends one item; there must be `room`. deadline in time.monotonic() seconds."""
+        modality = item.modality
+        slot = self._free[modality].pop()
+        payload = item.payload.reshape(-1)
+        arena = self._slab.bytes if modality is Modality.IMAGE else self._slab.ids
+        arena[modality][slot, : len(payload)] = payload
+        job_id = next(self._ids)
+        now = time.monotonic()
+        self._waiting[job_id] = _Waiting(call, index, modality, slot, now)
+        until = math.inf if deadline is None else deadline
+        self._notify(Request(job_id, now, until, slot, len(payload), modality, priority, item.variant))
+
+    def take_back(self, calls: Iterable[Call]) -> None:
+        """Tells the worker not to compute what is left of these calls. Their slots come back when it has answered."""
+        wanted = set(calls)
+        for job_id, waiting in self._waiting.items():
+            if waiting.call in wanted:
+                self._notify(Request(job_id, 0.0, 0.0, 0, 0, CANCEL, 0, 0))
+
+    def close(self) -> None:
+        """Gives the worker up: every item that waits for it fails with WorkerUnavailable."""
+        if not self.alive:
+            return
+        self.alive = False
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        self._outstanding_since(0.0)
+        waiting, self._waiting = self._waiting, {}
+        for one in waiting.values():
+            self._settle(one, Outcome(None, WorkerUnavailable()))
+        self._gone(self)
+
+    def _notify(self, request: Request) -> None:
+        if not self._notices:
+            self._loop.call_soon(self._flush)
+        self._notices.append(request)
+
+    def _flush(self) -> None:
+        # One write for everything that one turn of the event loop has submitted.
+        notices, self._notices = self._notices, []
+        if not self.alive:
+            return
+        idle = not self._unsent
+        self._unsent.extend(pack_requests(notices))
+        if idle:
+            self._send()
+
+    def _send(self) -> None:
+        try:
+            while self._unsent:
+                self._socket.send(self._unsent[0], socket.MSG_NOSIGNAL)
+                self._unsent.popleft()
+        except BlockingIOError:
+            self._loop.add_writer(self._socket, self._send)
+            return
+        except OSError:
+            self.close()
+            return
+        self._loop.remove_writer(self._socket)
+
+    def _read(self) -> None:
+        try:
+            # A few packets at a time, so that a fast worker does not hold up the event loop.
+            for _ in range(8):
+                packet = receive(self._socket)
+                if packet is None:
+                    return
+                for result in unpack_results(packet):
+                    self._finish(result)
+        except OSError:
+            self.close()
+
+    def _finish(self, result: Result) -> None:
+        waiting = self._waiting.pop(result.id)
+        outcome = self._outcome(waiting, result)
+        self._free[waiting.modality].append(waiting.slot)
+        self._settle(waiting, outcome)
+        self._freed(waiting.modality)
+
+    def _outcome(self, waiting: _Waiting, result: Result) -> Outcome:
+        times = (result.queue, result.inference, result.batch)
+        if result.status == Status.OK:
+            return Outcome(None if waiting.call.abandoned else self._value(waiting), None, *times)
+        if result.status == Status.FAILED:
+            return Outcome(None, Internal("The model failed on this input."), *times)
+        return Outcome(None, DeadlineTooShort("The deadline passed before the work was begun."), *times)
+
+    def _value(self, waiting: _Waiting) -> npt.NDArray[np.float32]:
+        slot: npt.NDArray[np.float32] = self._slab.floats[waiting.modality][waiting.slot]
+        if waiting.modality is Modality.PROMPT:
+            tokens, width = self._spec.max_tokens, self._spec.state_dimension
+            return slot[: tokens * width].reshape(tokens, width).copy()
+        return slot[: self._spec.dimension].copy()
+
+    def _settle(self, waiting: _Waiting, outcome: Outcome) -> None:
+        if not waiting.call.abandoned:
+            self._settled(waiting.modality, outcome)
+            waiting.call.settle(waiting.index, outcome)
+
+    def _publish(self) -> None:
+        if self.alive:
+            oldest = min((waiting.submitted for waiting in self._waiting.values()), default=0.0)
+            self._outstanding_since(oldest)
+            self._loop.call_later(_PUBLISH_SECONDS, self._publish)

@@ -1,0 +1,202 @@
+"""The workers of a model as the core sees them: items in, outcomes out, whichever worker computes them.
+
+    core ──▶ Pools[name] ──▶ ModelPool.compute ──▶ WorkerLink (one for each ready worker) ──▶ worker
+
+Lives on the event loop of its frontend.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from service.errors import DeadlineTooShort, ModelNotFound, WorkerUnavailable
+from service.link import Call, Outcome, WorkerLink, WorkItem
+from worker.jobs import Modality, Priority
+from worker.metrics import Metrics
+from worker.spec import ModelInfo, ModelSpec
+
+__all__ = ["ModelPool", "Outcome", "Pools", "WorkItem"]
+
+_CHUNK = 32
+"""Where there are several workers, this many items of a call go to one before the next is chosen."""
+
+
+class ModelPool:
+    """One model: its description, and the workers that are ready for it."""
+
+    def __init__(self, spec: ModelSpec, metrics: Metrics, changed: Callable[[], None] = lambda: None) -> None:
+        """changed: called when `ready` may have changed."""
+        self.spec = spec
+        self.info: ModelInfo | None = None
+        """Of the worker that became ready last; None before the first."""
+        self.devices: tuple[str, ...] = ()
+        self.weights_sha256 = ""
+        self._metrics = metrics
+        self._changed = changed
+        self._workers: dict[int, tuple[WorkerLink, str]] = {}
+        self._queued: dict[tuple[Modality, Priority], deque[asyncio.Future[None]]] = {
+            (modality, priority): deque() for modality in Modality for priority in Priority
+        }
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._workers)
+
+    @property
+    def revision(self) -> str:
+        """The first 16 hex digits of the weights' checksum; "" until it is known."""
+        return self.weights_sha256[:16]
+
+    def add_worker(self, worker_id: int, slot: str, device: str, info: ModelInfo, descriptor: int) -> None:
+        """A worker is ready. slot: its label in the watchdog's metrics. descriptor: the link's socket, now the pool's."""
+        link = WorkerLink(
+            self.spec,
+            descriptor,
+            settled=self._count,
+            freed=self._wake,
+            gone=lambda _: self.remove_worker(worker_id),
+            outstanding_since=lambda since: self._metrics.outstanding_since.set(since, slot),
+        )
+        self._workers[worker_id] = (link, device)
+        self.info = info
+        self._update()
+
+    def remove_worker(self, worker_id: int) -> None:
+        """A worker is dead. What it had not answered fails with WorkerUnavailable."""
+        link, _ = self._workers.pop(worker_id, (None, ""))
+        if link is not None:
+            link.close()
+            self._update()
+
+    async def compute(
+        self, items: Sequence[WorkItem], *, priority: Priority, deadline: float | None
+    ) -> list[Outcome]:
+        """The outcome of each item, in their order; any number of items. deadline in time.monotonic() seconds.
+
+        Raises WorkerUnavailable when no worker is left to send an item to. When the awaiting task is cancelled, what has
+        not reached the device is taken back.
+        """
+        call = Call(len(items), asyncio.get_running_loop().create_future())
+        sent = 0
+        try:
+            while sent < len(items):
+                modality = items[sent].modality
+                if self._queued[modality, priority]:
+                    await self._turn(modality, priority)
+                submitted = self._submit(call, items, sent, priority, deadline)
+                sent += submitted
+                if not submitted:
+                    await self._turn(modality, priority)
+                else:
+                    self._wake(modality)
+            if call.remaining:
+                await call.done
+        except BaseException as error:
+            self._abandon(call, items, "failed" if isinstance(error, WorkerUnavailable) else "cancelled")
+            raise
+        return [outcome for outcome in call.outcomes if outcome is not None]
+
+    def _submit(
+        self, call: Call, items: Sequence[WorkItem], start: int, priority: Priority, deadline: float | None
+    ) -> int:
+        """Sends as many of items[start:] as one worker has room for now; how many."""
+        if not self._workers:
+            raise WorkerUnavailable()
+        modality = items[start].modality
+        links = [link for link, _ in self._workers.values() if link.room(modality, priority)]
+        if not links:
+            return 0
+        link = min(links, key=lambda link: link.load)
+        end = len(items) if len(self._workers) == 1 else min(len(items), start + _CHUNK)
+        for index in range(start, end):
+            if not link.room(items[index].modality, priority):
+                return index - start
+            link.submit(call, index, items[index], priority, deadline)
+        return end - start
+
+    async def _turn(self, modality: Modality, priority: Priority) -> None:
+        """Waits until some worker may have room, first come first served, interactive before bulk."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        queue = self._queued[modality, priority]
+        queue.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                queue.remove(turn)
+            else:
+                self._wake(modality)  # its turn had come: the next one takes it
+            raise
+
+    def _wake(self, modality: Modality) -> None:
+        for priority in Priority:
+            queue = self._queued[modality, priority]
+            if queue and any(link.room(modality, priority) for link, _ in self._workers.values()):
+                queue.popleft().set_result(None)
+                return
+
+    def _abandon(self, call: Call, items: Sequence[WorkItem], outcome: str) -> None:
+        call.abandoned = True
+        for item, settled in zip(items, call.outcomes, strict=True):
+            if settled is None:
+                self._metrics.items.inc(self.spec.name, item.modality.label, outcome)
+        for link, _ in self._workers.values():
+            link.take_back([call])
+
+    def _count(self, modality: Modality, outcome: Outcome) -> None:
+        if outcome.error is None:
+            label = "ok"
+        else:
+            label = "cancelled" if isinstance(outcome.error, DeadlineTooShort) else "failed"
+        self._metrics.items.inc(self.spec.name, modality.label, label)
+
+    def _update(self) -> None:
+        self.devices = tuple(dict.fromkeys(device for _, device in self._workers.values()))
+        if not self._workers:
+            # Nobody will free a slot: let all who wait find out that there is no worker.
+            for queue in self._queued.values():
+                while queue:
+                    turn = queue.popleft()
+                    if not turn.done():
+                        turn.set_result(None)
+        else:
+            for modality in Modality:
+                self._wake(modality)
+        self._changed()
+
+
+class Pools:
+    """All models of a server by name; the first is the default."""
+
+    def __init__(
+        self, specs: Sequence[ModelSpec], metrics: Metrics, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """changed: called when the readiness of some model may have changed; may be replaced later."""
+        self.changed = changed
+        self._pools = {spec.name: ModelPool(spec, metrics, lambda: self.changed()) for spec in specs}
+
+    def get(self, name: str) -> ModelPool:
+        """The model of that name, the first for "". Raises ModelNotFound."""
+        if not name:
+            return next(iter(self._pools.values()))
+        try:
+            return self._pools[name]
+        except KeyError:
+            raise ModelNotFound(
+                f"model: there is no {name[:100]!r}; there is {', '.join(self._pools)}"
+            ) from None
+
+    def __iter__(self) -> Iterator[ModelPool]:
+        return iter(self._pools.values())
+
+    def remove_worker(self, worker_id: int) -> None:
+        """A worker of whichever model is dead."""
+        for pool in self._pools.values():
+            pool.remove_worker(worker_id)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model is."""
+        return all(pool.ready for pool in self._pools.values())

@@ -1,0 +1,94 @@
+"""The worker process: `python -m worker DESCRIPTOR`, started by the supervisor with its end of the control channel.
+
+    config ──▶ load the weights ──▶ warm up, size the batches ──▶ ready ──▶ serve until drained or orphaned
+
+Torch is imported by `Family.load` only, after the process has its name and watches its supervisor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from worker import memory
+from worker.batcher import Policy
+from worker.control import Channel, adopt
+from worker.engine import Engine
+from worker.errors import ModelError
+from worker.families import Encoder, family
+from worker.intake import Intake
+from worker.jobs import Modality
+from worker.logs import configure
+from worker.metrics import Layout, Metrics
+from worker.queue import JobQueue
+from worker.spec import ModelSpec
+from worker.tuning import budgets
+
+_log = logging.getLogger("worker")
+
+
+def main() -> int:
+    """Exit status: 0 after a drain, 1 where the model cannot be served."""
+    # A terminal's Ctrl-C reaches the whole process group; when to stop is the supervisor's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    channel = adopt(int(sys.argv[1]), "altclip-worker")
+    message = channel.receive()
+    if message is None:
+        return 1
+    config = message.body
+    spec, device = ModelSpec.from_dict(config["model"]), config["device"]
+    configure(config["log_level"], f"worker {spec.name} {device}")
+    page = message.descriptors[0]
+    metrics = Metrics(Layout.from_dict(config["metrics"]), memory.attach(page))
+    os.close(page)
+
+    queue = JobQueue(
+        Policy({}), lambda modality, depth: metrics.queue_depth.set(depth, spec.name, modality.label)
+    )
+    Intake(channel, queue).start()
+    try:
+        encoder = _load(spec, config)
+    except ModelError as error:
+        channel.send("failed", {"reason": str(error)})
+        return 1
+    batching = config["batching"]
+    sizes = budgets(encoder, spec, tokens=batching["tokens"], images=batching["images"])
+    queue.policy = Policy(sizes, wait=batching["wait"])
+    engine = Engine(encoder, queue, metrics, model=spec.name, device=device, slot=str(config["slot"]))
+    _log.info("model loaded", extra={"budgets": {Modality(m).label: b.cost for m, b in sizes.items()}})
+    channel.send("ready", {"info": encoder.info.to_dict()})
+    threading.Thread(target=_send_checksum, args=(channel, spec), name="checksum", daemon=True).start()
+    engine.run()
+    return 0
+
+
+def _load(spec: ModelSpec, config: dict[str, Any]) -> Encoder:
+    started = time.monotonic()
+    encoder = family(spec.model_type).load(spec, config["device"], config["dtype"], config["threads"])
+    loaded = time.monotonic()
+    encoder.warm_up()
+    _log.info(
+        "warmed up",
+        extra={
+            "load_seconds": round(loaded - started, 3),
+            "warm_up_seconds": round(time.monotonic() - loaded, 3),
+        },
+    )
+    return encoder
+
+
+def _send_checksum(channel: Channel, spec: ModelSpec) -> None:
+    """Reading gigabytes takes seconds, so it happens beside the work; nothing else sends after `ready`."""
+    from worker.checkpoint import weights_sha256  # imports safetensors' reader
+
+    channel.send("weights", {"sha256": weights_sha256(spec)})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

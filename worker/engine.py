@@ -1,0 +1,190 @@
+"""The engine thread: takes batches from the queue, runs them through the encoder, sends the results. No torch of its own.
+
+    JobQueue.take ──▶ launch ──▶ finish: write rows into the slots, send Results
+
+On an accelerator one batch is launched ahead, so that the device never waits for Python. A batch that fails is run again in
+halves until the item at fault stands alone; a batch that does not fit the device's memory is halved likewise, and so is
+the budget, which grows back with every batch that fits.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from worker.batcher import Budget, Policy
+from worker.control import leave
+from worker.errors import DeviceLost, OutOfMemory
+from worker.families import Encoder, Floats, Pending
+from worker.jobs import Job, Modality, Origin, Priority, Status
+from worker.link import Result
+from worker.metrics import Metrics
+from worker.queue import JobQueue
+
+__all__ = ["Engine", "scaled"]
+
+_log = logging.getLogger(__name__)
+_RECOVERY = 1.02
+_LEAST_SCALE = 1 / 64
+
+
+class _Launched(NamedTuple):
+    jobs: Sequence[Job]
+    started: float
+    pending: Pending | None
+    """None where the launch itself failed; `error` tells why."""
+    error: Exception | None
+
+
+def scaled(policy: Policy, scales: Mapping[Modality, float]) -> Policy:
+    """The policy with each budget times its scale; a batch may always hold one item."""
+    return replace(
+        policy,
+        budgets={
+            modality: Budget(
+                max(1, int(budget.cost * scales[modality])), max(1, int(budget.items * scales[modality]))
+            )
+            for modality, budget in policy.budgets.items()
+        },
+    )
+
+
+class Engine:
+    """Runs until the queue is closed and empty."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        queue: JobQueue,
+        metrics: Metrics,
+        *,
+        model: str,
+        device: str,
+        slot: str,
+    ) -> None:
+        """model, device, slot: the labels of this worker's metrics."""
+        self._encoder = encoder
+        self._queue = queue
+        self._metrics = metrics
+        self._model = model
+        self._device = device
+        self._slot = slot
+        self._ahead = 0 if encoder.info.device == "cpu" else 1
+        self._policy = queue.policy
+        self._scales = dict.fromkeys(Modality, 1.0)
+
+    def run(self) -> None:
+        launched: deque[_Launched] = deque()
+        while True:
+            taken = self._queue.take(block=not launched)
+            if taken is None:
+                return
+            jobs, late = taken
+            self._end(late, Status.EXPIRED)
+            if jobs:
+                launched.append(self._launch(jobs))
+                self._observe_progress(launched)
+            if launched and (len(launched) > self._ahead or not jobs):
+                self._finish(launched.popleft())
+            self._observe_progress(launched)
+
+    def _launch(self, jobs: Sequence[Job]) -> _Launched:
+        started = time.monotonic()
+        self._observe_start(jobs, started)
+        try:
+            return _Launched(jobs, started, self._encode(jobs), None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, `_finish` deals with it
+            return _Launched(jobs, started, None, error)
+
+    def _encode(self, jobs: Sequence[Job]) -> Pending:
+        modality = jobs[0].modality
+        if modality is Modality.IMAGE:
+            side = round((jobs[0].length / 3) ** 0.5)
+            return self._encoder.image(
+                [
+                    job.origin.slab.bytes[modality][job.slot, : job.length].reshape(side, side, 3)
+                    for job in jobs
+                ]
+            )
+        ids = [job.origin.slab.ids[modality][job.slot, : job.length] for job in jobs]
+        if modality is Modality.TEXT:
+            return self._encoder.text(ids)
+        return self._encoder.prompt(ids, [job.variant for job in jobs])
+
+    def _finish(self, launched: _Launched) -> None:
+        modality = launched.jobs[0].modality
+        try:
+            if launched.pending is None:
+                raise launched.error or RuntimeError("a batch was launched without a result")
+            rows = launched.pending()
+        except DeviceLost:
+            _log.critical("the device is lost; leaving so that a new process takes over", exc_info=True)
+            leave()
+        except Exception as error:  # noqa: BLE001 - whatever a model raises, its neighbours shall not suffer
+            if isinstance(error, OutOfMemory):
+                self._rescale(modality, 0.5)
+            self._retry_in_halves(launched.jobs, error)
+            return
+        if self._scales[modality] < 1:
+            self._rescale(modality, _RECOVERY)
+        self._deliver(launched, rows)
+
+    def _rescale(self, modality: Modality, factor: float) -> None:
+        self._scales[modality] = min(1.0, max(_LEAST_SCALE, self._scales[modality] * factor))
+        self._queue.policy = scaled(self._policy, self._scales)
+        if factor < 1:
+            _log.warning(
+                "out of memory: batches of %s are now %.3g of their size",
+                modality.label,
+                self._scales[modality],
+            )
+
+    def _retry_in_halves(self, jobs: Sequence[Job], error: Exception) -> None:
+        if len(jobs) == 1:
+            _log.error("an item failed in the encoder: %s", type(error).__name__, exc_info=error)
+            self._end(jobs, Status.FAILED)
+            return
+        middle = len(jobs) // 2
+        for half in (jobs[:middle], jobs[middle:]):
+            launched = self._launch(half)
+            self._finish(launched)
+            self._observe_progress([launched])
+
+    def _deliver(self, launched: _Launched, rows: Floats) -> None:
+        jobs = launched.jobs
+        modality = jobs[0].modality
+        rows = rows.reshape(len(jobs), -1)
+        seconds = time.monotonic() - launched.started
+        results: defaultdict[Origin, list[Result]] = defaultdict(list)
+        for job, row in zip(jobs, rows, strict=True):
+            job.origin.slab.floats[modality][job.slot, : len(row)] = row
+            waited = launched.started - job.submitted
+            results[job.origin].append(Result(job.id, waited, seconds, len(jobs), Status.OK))
+        self._metrics.batch_duration.observe(seconds, self._model, modality.label)
+        self._metrics.last_batch_timestamp.set(time.time(), self._model, self._device)
+        for origin, answers in results.items():
+            origin.send(answers)
+
+    def _end(self, jobs: Sequence[Job], status: Status) -> None:
+        for job in jobs:
+            job.origin.send([Result(job.id, time.monotonic() - job.submitted, 0.0, 0, status)])
+
+    def _observe_start(self, jobs: Sequence[Job], started: float) -> None:
+        label = jobs[0].modality.label
+        self._metrics.batch_size.observe(len(jobs), self._model, label)
+        if jobs[0].modality is not Modality.IMAGE:
+            self._metrics.batch_tokens.observe(sum(job.cost for job in jobs), self._model)
+        for job in jobs:
+            self._metrics.queue_wait.observe(
+                max(0.0, started - job.submitted), self._model, label, Priority(job.priority).name.lower()
+            )
+
+    def _observe_progress(self, launched: Iterable[_Launched]) -> None:
+        """Tells the watchdog that the device moves, and everyone since when work waits for its answer."""
+        self._metrics.last_progress.set(time.monotonic(), self._slot)
+        oldest = min((job.submitted for batch in launched for job in batch.jobs), default=0.0)
+        self._metrics.oldest_inflight.set(oldest, self._model, self._device)

@@ -1,0 +1,180 @@
+"""The worker's end of its links: takes notices in, sends results out, in a thread of its own. No torch.
+
+    frontends ──▶ links ──▶ Intake thread ──▶ JobQueue ──▶ engine thread ──▶ FrontendLink.send ──▶ frontends
+
+The engine thread sends its results itself. Only when a frontend does not take them at once are they left to the intake
+thread, so that a stopped frontend holds nobody up.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from worker.control import Channel, Message, leave
+from worker.jobs import Job, Modality, Priority, Status
+from worker.link import CANCEL, Result, Slab, pack_results, receive, receive_slab, unpack_requests
+from worker.queue import JobQueue
+
+__all__ = ["FrontendLink", "Intake"]
+
+
+class FrontendLink:
+    """One frontend as the worker sees it. `send` may be called from any thread."""
+
+    def __init__(self, index: int, end: socket.socket, slab: Slab, wake: Callable[[], None]) -> None:
+        self.index = index
+        self.socket = end
+        self.slab = slab
+        self._wake = wake
+        self._unsent: deque[bytes] = deque()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def send(self, results: Sequence[Result]) -> None:
+        """Sends at once what the socket takes and leaves the rest to the intake thread; credits bound how much."""
+        with self._lock:
+            if self._closed:
+                return
+            idle = not self._unsent
+            self._unsent.extend(pack_results(results))
+            if idle and not self._flush():
+                self._wake()
+
+    def flush(self) -> bool:
+        """Sends what is left; whether all of it went."""
+        with self._lock:
+            return self._closed or self._flush()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._unsent.clear()
+            self.socket.close()
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._unsent)
+
+    def _flush(self) -> bool:
+        while self._unsent:
+            try:
+                self.socket.send(self._unsent[0], socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return False
+            except OSError:  # the frontend is gone; the intake thread reads that and closes the link
+                self._unsent.clear()
+                return True
+            self._unsent.popleft()
+        return True
+
+
+class Intake:
+    """Reads the control channel and all links until the process ends."""
+
+    def __init__(self, channel: Channel, queue: JobQueue) -> None:
+        self._links: dict[int, FrontendLink] = {}
+        self._channel = channel
+        self._queue = queue
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(channel, selectors.EVENT_READ)
+        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._opened = 0
+
+    def start(self) -> None:
+        threading.Thread(target=self._run, name="intake", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                for key, events in self._selector.select():
+                    if key.fileobj is self._channel:
+                        self._on_control(self._channel.receive())
+                    elif key.fileobj == self._woken:
+                        os.read(self._woken, 4096)
+                        self._watch_writes()
+                    else:
+                        self._on_link(key.data, events)
+        finally:
+            # Without this thread the worker would look alive and hear nothing: die and be replaced.
+            leave()
+
+    def _on_control(self, message: Message | None) -> None:
+        if message is None:
+            leave()
+        if message.type == "link":
+            self._open(message.descriptors[0])
+        elif message.type == "drain":
+            self._queue.close()
+
+    def _open(self, descriptor: int) -> None:
+        end = socket.socket(fileno=descriptor)
+        try:
+            slab = receive_slab(end)
+        except OSError:  # that frontend has died in the meantime
+            end.close()
+            return
+        end.setblocking(False)
+        # Never an index twice: a job of a dead frontend must not be answered to its successor.
+        self._opened += 1
+        link = FrontendLink(self._opened, end, slab, self._wake)
+        self._links[link.index] = link
+        self._selector.register(end, selectors.EVENT_READ, link)
+
+    def _wake(self) -> None:
+        os.write(self._waker, b"\0")
+
+    def _watch_writes(self) -> None:
+        for link in self._links.values():
+            if link.has_unsent:
+                self._selector.modify(link.socket, selectors.EVENT_READ | selectors.EVENT_WRITE, link)
+
+    def _on_link(self, link: FrontendLink, events: int) -> None:
+        if events & selectors.EVENT_WRITE and link.flush():
+            self._selector.modify(link.socket, selectors.EVENT_READ, link)
+        if events & selectors.EVENT_READ:
+            try:
+                while (packet := receive(link.socket)) is not None:
+                    self._take(link, packet)
+            except OSError:
+                self._close(link)
+
+    def _take(self, link: FrontendLink, packet: bytes) -> None:
+        jobs: list[Job] = []
+        cancelled: list[int] = []
+        for request in unpack_requests(packet):
+            if request.modality == CANCEL:
+                cancelled.append(request.id)
+                continue
+            modality = Modality(request.modality)
+            jobs.append(
+                Job(
+                    id=request.id,
+                    origin=link,
+                    slot=request.slot,
+                    modality=modality,
+                    priority=Priority(request.priority),
+                    variant=request.variant,
+                    length=request.length,
+                    cost=1 if modality is Modality.IMAGE else request.length,
+                    submitted=request.submitted,
+                    deadline=request.deadline,
+                )
+            )
+        if jobs:
+            self._queue.put(jobs)
+        # After the jobs: a job may be submitted and taken back in one packet.
+        dropped = [job_id for job_id in cancelled if self._queue.cancel(link.index, job_id)]
+        if dropped:
+            link.send([Result(job_id, 0.0, 0.0, 0, Status.CANCELLED) for job_id in dropped])
+
+    def _close(self, link: FrontendLink) -> None:
+        self._selector.unregister(link.socket)
+        del self._links[link.index]
+        self._queue.drop_origin(link.index)
+        link.close()

@@ -1,0 +1,106 @@
+"""The queue of one worker: filled by the intake thread, emptied by the engine thread. No torch.
+
+Holds what `batcher.decide` looks at and applies what it decided; the rules themselves are there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from worker.batcher import Policy, decide
+from worker.jobs import Job, Modality, Priority
+
+__all__ = ["JobQueue"]
+
+
+class JobQueue:
+    """Thread-safe. A job leaves it once: by `take`, by `cancel`, or with its origin."""
+
+    def __init__(self, policy: Policy, depth_changed: Callable[[Modality, int], None]) -> None:
+        """depth_changed: told how many of a modality wait, under the queue's lock."""
+        self.policy = policy
+        self._depth_changed = depth_changed
+        self._lanes: dict[Modality, tuple[deque[Job], ...]] = {
+            m: tuple(deque() for _ in Priority) for m in Modality
+        }
+        self._waiting: dict[tuple[int, int], Job] = {}
+        self._depth = dict.fromkeys(Modality, 0)
+        self._served: dict[Modality, float] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, jobs: Iterable[Job]) -> None:
+        with self._changed:
+            for job in jobs:
+                self._lanes[job.modality][job.priority].append(job)
+                self._waiting[job.origin.index, job.id] = job
+                self._count(job.modality, 1)
+            self._changed.notify()
+
+    def cancel(self, origin: int, job_id: int) -> bool:
+        """Whether the job was still waiting; it will not be computed then. Otherwise its result is on the way."""
+        with self._changed:
+            job = self._waiting.get((origin, job_id))
+            if job is None:
+                return False
+            self._forget(job)
+            job.cancelled = True
+            return True
+
+    def drop_origin(self, origin: int) -> None:
+        """Forgets everything that a frontend which is gone had asked for."""
+        with self._changed:
+            for job in [job for job in self._waiting.values() if job.origin.index == origin]:
+                self._forget(job)
+                job.cancelled = True
+
+    def close(self) -> None:
+        """Lets `take` return None once nothing is left."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def take(self, block: bool) -> tuple[Sequence[Job], Sequence[Job]] | None:
+        """The next batch and the jobs that ran out of time before they got into one; both may be empty.
+
+        With `block` it waits until there is something to return. None when the queue was closed and is empty.
+        """
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                decision = decide(self._lanes, self._served, self.policy, now)
+                late = self._remove(decision.jobs, decision.expired)
+                if decision.jobs:
+                    self._served[decision.jobs[0].modality] = now
+                if decision.jobs or late or not block:
+                    return decision.jobs, late
+                if self._closed and not self._waiting:
+                    return None
+                self._changed.wait(min(decision.wake_at - now, threading.TIMEOUT_MAX))
+
+    def _remove(self, jobs: Sequence[Job], expired: Sequence[Job]) -> list[Job]:
+        # The decision looks at each lane from its head and stops at the first job it leaves there, so that what it took
+        # or struck out is always at the head.
+        gone = {*jobs, *expired}
+        if gone:
+            for lanes in self._lanes.values():
+                for lane in lanes:
+                    while lane and lane[0] in gone:
+                        lane.popleft()
+        for job in jobs:
+            self._forget(job)
+        late = [job for job in expired if not job.cancelled]
+        for job in late:
+            self._forget(job)
+        return late
+
+    def _forget(self, job: Job) -> None:
+        del self._waiting[job.origin.index, job.id]
+        self._count(job.modality, -1)
+
+    def _count(self, modality: Modality, change: int) -> None:
+        self._depth[modality] += change
+        self._depth_changed(modality, self._depth[modality])
