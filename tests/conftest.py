@@ -1,0 +1,42 @@
+"""What every test may use: options, skips of what a machine lacks, one running service for the session."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+
+import pytest
+
+from tests.server import RunningServer, start_server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full-size", action="store_true", help="also run what makes a model of the real size")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--full-size"):
+        skip = pytest.mark.skip(reason="makes a model of the real size: run with --full-size")
+        for item in items:
+            if "full_size" in item.keywords:
+                item.add_marker(skip)
+    if any("cuda" in item.keywords for item in items) and not _has_cuda():
+        skip = pytest.mark.skip(reason="no NVIDIA device here")
+        for item in items:
+            if "cuda" in item.keywords:
+                item.add_marker(skip)
+
+
+def _has_cuda() -> bool:
+    if importlib.util.find_spec("torch") is None:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[RunningServer]:
+    """The service with the bundled model, started once; tests leave it as they found it."""
+    with start_server() as running:
+        yield running
