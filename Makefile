@@ -8,7 +8,7 @@ PACKAGES := altclip service worker
 PROTOS := $(wildcard protos/altclip/v1/*.proto)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock proto demo serve test lint format bench tools clean
+.PHONY: help setup lock proto readme demo serve test lint format bench tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,3 +24,47 @@ $(STAMP): pyproject.toml requirements/dev.txt requirements/torch.txt
 
 lock: ## Resolve the newest versions anew into requirements/*.txt
 	requirements/lock.sh $(BIN)
+
+proto: setup ## Generate altclip/v1 anew from protos/
+	protos/generate.sh $(BIN)
+
+demo: setup ## Start the service, embed real pictures and words in nine languages, show what comes back
+	$(BIN)/python -m altclip.demo $(ARGS)
+
+serve: setup ## Run the service (ARGS="--model NAME=SOURCE …" goes to altclip-server)
+	$(BIN)/altclip-server $(ARGS)
+
+# Installs no system package: what needs one is skipped, and the closing lines say why.
+test: setup ## Run the tests (ARGS="-k words" goes to pytest)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup ## Check style, types, protos, stubs, container and manifests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	protos/lint.sh $(BIN)
+	protos/generate.sh $(BIN) --check
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
+
+readme: setup ## Write the table of settings into README.md anew
+	$(BIN)/python -m service.settings | sed -i -e '/<!-- settings -->/,/<!-- end of settings -->/{//!d}' \
+	    -e '/<!-- settings -->/r /dev/stdin' README.md
+
+format: setup ## Rewrite sources in the project's style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup ## Measure, and print what was measured beside what
+	$(BIN)/python -m benchmarks $(ARGS)
+
+# RUNLEVEL=1 keeps Debian from starting the daemons that come with these packages.
+tools: ## Install what only some tests want, as root on Debian: promtool, h2load, the Node client's packages
+	apt-get update -q
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus nghttp2-client
+	@if command -v npm >/dev/null; then npm ci --prefix tests/interop/node --no-audit --no-fund; \
+	else echo "no npm here: the Node client's test will be skipped"; fi
+
+clean: ## Remove .venv and everything that was built or cached
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,8 +3,8 @@
     with start_server("--model", "stub:dimension=8") as server:
         channel = grpc.insecure_channel(server.grpc)
 
-Ports are free ones. Whatever happens, the service and its children have ended when the block has; only processes
-that were started here are ever signalled, each by its id.
+Ports are free ones. Whatever happens, the service and its children have ended when the block has. Only what was
+started here is ever signalled, each process by its id.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ COMMAND = Path(sys.executable).with_name("altclip-server")
 READY_SECONDS = 90.0
 STOP_SECONDS = 30.0
 
-_LOOPBACK = (
-    "--grpc-address=127.0.0.1:0",
-    "--http-address=127.0.0.1:0",
-    "--ops-address=127.0.0.1:0",
-    "--device=cpu",
-)
+# Given by environment, so that a test's own arguments win.
+_DEFAULTS = {
+    "ALTCLIP_GRPC_ADDRESS": "127.0.0.1:0",
+    "ALTCLIP_HTTP_ADDRESS": "127.0.0.1:0",
+    "ALTCLIP_OPS_ADDRESS": "127.0.0.1:0",
+    "ALTCLIP_DEVICE": "cpu",
+}
 
 
 class Logs:
@@ -96,7 +97,7 @@ class RunningServer:
         return self.process.pid
 
     def processes(self, title: str = "altclip-") -> list[psutil.Process]:
-        """The living children whose title starts so: `altclip-worker`, `altclip-frontend 1`, …; no zombies."""
+        """The living children whose title starts so: `altclip-worker`, `altclip-frontend 1`, …"""
         found = []
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.pid).children(recursive=True):
@@ -172,7 +173,7 @@ def _end_unless_it_ends(child: psutil.Process, seconds: float = 3.0) -> None:
 def start_server(
     *arguments: str, environment: Mapping[str, str] | None = None, ready_seconds: float = READY_SECONDS
 ) -> Iterator[RunningServer]:
-    """Starts `altclip-server` with these arguments after the loopback defaults, and stops it at the end.
+    """Starts `altclip-server` on free loopback ports with these arguments, and stops it at the end.
 
     `environment` is laid over this process's, from which every `ALTCLIP_…` is taken away first.
     """
@@ -194,8 +195,8 @@ def launch(
     assert COMMAND.exists(), f"{COMMAND} is missing: run `make setup`"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ALTCLIP_")}
     process = subprocess.Popen(
-        [str(COMMAND), *_LOOPBACK, *arguments],
-        env={**inherited, **(environment or {})},
+        [str(COMMAND), *arguments],
+        env={**inherited, **_DEFAULTS, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
