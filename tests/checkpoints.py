@@ -38,31 +38,71 @@ Size = Literal["tiny", "small", "odd", "full"]
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {
         "projection_dim": 24,
-        "text": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
-        "vision": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4},
+        "text": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+        },
+        "vision": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+        },
         "image": {"image_size": 32, "patch_size": 8},
         "project_dim": 24,
     },
     # Towers of different width and depth, a single layer, a patch grid that is odd.
     "odd": {
         "projection_dim": 20,
-        "text": {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 1, "num_attention_heads": 3},
-        "vision": {"hidden_size": 40, "intermediate_size": 56, "num_hidden_layers": 3, "num_attention_heads": 2},
+        "text": {
+            "hidden_size": 48,
+            "intermediate_size": 80,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 3,
+        },
+        "vision": {
+            "hidden_size": 40,
+            "intermediate_size": 56,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 2,
+        },
         "image": {"image_size": 42, "patch_size": 14},
         "project_dim": 28,
     },
     "small": {
         "projection_dim": 128,
-        "text": {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4},
-        "vision": {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 5, "num_attention_heads": 4},
+        "text": {
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+        },
+        "vision": {
+            "hidden_size": 128,
+            "intermediate_size": 512,
+            "num_hidden_layers": 5,
+            "num_attention_heads": 4,
+        },
         "image": {"image_size": 64, "patch_size": 8},
         "project_dim": 128,
     },
     "full": {
         "projection_dim": 768,
-        "text": {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
+        "text": {
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+        },
         "vision": {
-            **{"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+            **{
+                "hidden_size": 1024,
+                "intermediate_size": 4096,
+                "num_hidden_layers": 24,
+                "num_attention_heads": 16,
+            }
         },
         "image": {"image_size": 224, "patch_size": 14},
         "project_dim": 768,
@@ -74,7 +114,9 @@ def configuration(size: Size, vocab_size: int = 0) -> dict[str, Any]:
     """config.json of a checkpoint; vocab_size 0 is that of the tokenizer made here, or the real one for "full"."""
     shape = SIZES[size]
     if not vocab_size:
-        vocab_size = 250_002 if size == "full" else len(_proto_pieces()) + 2 + 7  # some words no piece stands for
+        vocab_size = (
+            250_002 if size == "full" else len(_proto_pieces()) + 2 + 7
+        )  # some words no piece stands for
     return {
         "model_type": "altclip",
         "architectures": ["AltCLIPModel"],

@@ -135,7 +135,9 @@ class Preprocessing:
             factor = values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0
             normalize = values.get("do_normalize", True)
             mean = values.get("image_mean", [0.48145466, 0.4578275, 0.40821073]) if normalize else [0.0] * 3
-            deviation = values.get("image_std", [0.26862954, 0.26130258, 0.27577711]) if normalize else [1.0] * 3
+            deviation = (
+                values.get("image_std", [0.26862954, 0.26130258, 0.27577711]) if normalize else [1.0] * 3
+            )
             return cls(
                 size=int(sides[0]),
                 resize=int(edge) if values.get("do_resize", True) else None,
@@ -163,7 +165,9 @@ class ImagePreparer:
                 width, height = image.size
                 if width * height > self._max_pixels:
                     limit = self._max_pixels
-                    raise ImageTooLarge(f"the image is {width} x {height} pixels, more than the {limit} allowed")
+                    raise ImageTooLarge(
+                        f"the image is {width} x {height} pixels, more than the {limit} allowed"
+                    )
                 if min(width, height) < 1:
                     raise UndecodableImage("the image has no pixels")
                 image.info.pop("transparency", None)  # dropped by the conversion anyway, after a warning

@@ -1,0 +1,143 @@
+"""Weights from safetensors into a module, all of them or none; and what identifies them. torch only inside functions.
+
+Files are mapped, not read: on a CPU in the files' own dtype, the module's parameters are the page cache, shared by all
+workers of a host.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from worker.errors import ModelError
+from worker.spec import ModelSpec
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["INDEX", "MANIFEST", "check_names", "load", "sha256_of", "weight_files", "weights_sha256"]
+
+INDEX = "model.safetensors.index.json"
+MANIFEST = "manifest.json"
+# Buffers that older checkpoints carry and that are computed, not learnt.
+NOT_WEIGHTS = re.compile(r"\.(position_ids|token_type_ids)$")
+FLOATING = {"F32", "F16", "BF16", "F64"}
+NAMED_IN_ERRORS = 6
+
+
+def weight_files(directory: Path) -> list[Path]:
+    """The safetensors files of a model, sorted; raises `ModelError` when there is none or a shard is missing."""
+    index = directory / INDEX
+    if index.is_file():
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{index} is not an index of safetensors files") from error
+        files = sorted(directory / Path(name).name for name in names)
+        if missing := [file.name for file in files if not file.is_file()]:
+            raise ModelError(f"{directory} lacks {_some(missing)}, which {INDEX} names")
+        return files
+    files = [directory / "model.safetensors"]
+    files = files if files[0].is_file() else sorted(directory.glob("*.safetensors"))
+    if len(files) != 1:
+        found = f"{len(files)} safetensors files and no {INDEX}" if files else "no safetensors file"
+        raise ModelError(f"{directory} has {found}")
+    return files
+
+
+def load(module: torch.nn.Module, directory: Path, device: str, dtype: torch.dtype) -> None:
+    """Give a module that was built on the meta device the weights in `directory`.
+
+    Raises `ModelError` that names keys when any is missing, left over, of the wrong shape or not floating point.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    tensors: dict[str, torch.Tensor] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        for path in weight_files(directory):
+            with safe_open(path, framework="pt", device="cpu") as file:
+                keys = [key for key in file.keys() if not NOT_WEIGHTS.search(key)]  # noqa: SIM118 - no mapping
+                for key in keys:
+                    part = file.get_slice(key)
+                    if part.get_dtype() not in FLOATING:
+                        raise ModelError(f"{path}: {key} is {part.get_dtype()}, not floating point")
+                    shapes[key] = tuple(part.get_shape())
+                    tensors[key] = file.get_tensor(key).to(device, dtype)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"the weights in {directory} cannot be read: {error}") from error
+    names = check_names(shapes, expected, str(directory))
+    module.load_state_dict({name: tensors[key] for key, name in names.items()}, strict=True, assign=True)
+
+
+def check_names(
+    found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], where: str
+) -> dict[str, str]:
+    """Key in the files → name in the module; raises `ModelError` naming what does not fit.
+
+    transformers renamed `encoder.layer.` to `encoder.layers.` over time: either is either.
+    """
+    by_alias = {_alias(name): name for name in expected}
+    names = {key: by_alias[_alias(key)] for key in found if _alias(key) in by_alias}
+    twice = (
+        sorted(key for key in names if list(names.values()).count(names[key]) > 1) if _twice(names) else []
+    )
+    wrong = sorted(key for key, name in names.items() if found[key] != expected[name])
+    problems = {
+        "missing": sorted(set(expected) - set(names.values())),
+        "unexpected": sorted(set(found) - set(names)),
+        "present twice": twice,
+        "of the wrong shape": [f"{k} {list(found[k])} instead of {list(expected[names[k]])}" for k in wrong],
+    }
+    if any(problems.values()):
+        said = "; ".join(f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems.items() if keys)
+        raise ModelError(f"the weights in {where} do not fit the configuration: {said}")
+    return names
+
+
+def weights_sha256(spec: ModelSpec) -> str:
+    """SHA-256 (hex) of the weights: as the conversion's manifest says, or else of the file, read now.
+
+    Of several files it is the digest of their digests. Empty for a model without files.
+    """
+    if not spec.directory:
+        return ""
+    directory = Path(spec.directory)
+    files = weight_files(directory)
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        listed = {entry["name"]: entry for entry in manifest["files"]}
+        if all(listed[file.name]["bytes"] == file.stat().st_size for file in files):
+            return _joined(listed[file.name]["sha256"] for file in files)
+    except (OSError, KeyError, TypeError, ValueError):
+        pass  # no manifest, or one of other files
+    return _joined(sha256_of(file) for file in files)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _joined(digests: Iterable[str]) -> str:
+    each = list(digests)
+    return each[0] if len(each) == 1 else hashlib.sha256("\n".join(each).encode()).hexdigest()
+
+
+def _alias(name: str) -> str:
+    return name.replace("encoder.layer.", "encoder.layers.")
+
+
+def _twice(names: Mapping[str, str]) -> bool:
+    return len(set(names.values())) < len(names)
+
+
+def _some(names: list[str]) -> str:
+    more = len(names) - NAMED_IN_ERRORS
+    return ", ".join(names[:NAMED_IN_ERRORS]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,63 @@
+"""AltCLIP: XLM-RoBERTa for text, ViT for images, one space. This file is torch-free; `load()` imports the rest.
+
+config.py    the configuration, read as data           encoder.py  batches in, arrays out, device faults
+text.py      the packed text tower                     layers.py   what both towers' layers are made of
+vision.py    the image tower
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from worker.families import Encoder, ImageProcessor, Tokenizer
+from worker.families.altclip import config
+from worker.spec import ModelSpec
+
+__all__ = ["FAMILY"]
+
+
+class AltClipFamily:
+    """See the module."""
+
+    model_type = "altclip"
+
+    def describe(self, name: str, source: str, directory: Path, revision: str) -> ModelSpec:
+        """From config.json and preprocessor_config.json; raises `ModelError`."""
+        from worker.images import Preprocessing
+
+        shape = config.read(directory)
+        config.check_preprocessing(directory, shape, Preprocessing.read(directory))
+        return ModelSpec(
+            name=name,
+            source=source,
+            directory=str(directory),
+            revision=revision,
+            model_type=self.model_type,
+            languages=shape.languages,
+            dimension=shape.dimension,
+            state_dimension=shape.state_dimension,
+            max_tokens=shape.max_tokens,
+            image_size=shape.image_size,
+        )
+
+    def tokenizer(self, spec: ModelSpec) -> Tokenizer:
+        """XLM-RoBERTa's pieces; raises `ModelError`."""
+        from worker.tokenizer import PieceTokenizer
+
+        directory = Path(spec.directory)
+        return PieceTokenizer.read(directory, spec.max_tokens, config.read(directory).vocab_size)
+
+    def image_processor(self, spec: ModelSpec) -> ImageProcessor:
+        """CLIP's resize and crop."""
+        from worker.images import ImagePreparer, Preprocessing
+
+        return ImagePreparer(Preprocessing.read(Path(spec.directory)), spec.max_image_pixels)
+
+    def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> Encoder:
+        """Weights mapped or copied to the device; raises `ModelError`."""
+        from worker.families.altclip.encoder import load
+
+        return load(spec, device, dtype, threads)
+
+
+FAMILY = AltClipFamily()

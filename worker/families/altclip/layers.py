@@ -1,0 +1,141 @@
+"""What both towers' layers are made of: linear maps, the fused query-key-value projection, attention in groups.
+
+All functions take and give rows: float [tokens, width], sequences one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from worker.packing import Group
+
+__all__ = ["Attention", "Linear", "Norm", "activation", "attend", "linear", "norm"]
+
+
+class Linear(NamedTuple):
+    """Weight [out, in] and bias [out]."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        return functional.linear(rows, self.weight, self.bias)
+
+
+class Norm(NamedTuple):
+    """Layer normalisation over the width."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        return functional.layer_norm(rows, (rows.shape[-1],), self.weight, self.bias, self.eps)
+
+
+class Attention:
+    """Multi-head self-attention's three input projections, as one matrix product where the weights allow it.
+
+    They do when the checkpoint holds them next to each other (`convert` writes them so), or when they had to be
+    copied to the device anyway: mapped weights are never copied only to be joined.
+    """
+
+    def __init__(self, query: nn.Linear, key: nn.Linear, value: nn.Linear, heads: int) -> None:
+        self.heads = heads
+        self._parts = (linear(query), linear(key), linear(value))
+        weights = [part.weight for part in self._parts]
+        joined = _joined(weights)
+        if joined is None and query.weight.device.type != "cpu":
+            joined = torch.cat(weights)
+        self._fused = None
+        if joined is not None:
+            bias = torch.cat([part.bias for part in self._parts if part.bias is not None])
+            self._fused = Linear(joined, bias)
+            size = query.weight.shape[0]
+            self._parts = tuple(  # type: ignore[assignment] # views: the separate copies can go
+                Linear(joined[i * size : (i + 1) * size], bias[i * size : (i + 1) * size]) for i in range(3)
+            )
+
+    def project(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of all rows, each [tokens, width]."""
+        if self._fused is None:
+            query, key, value = self._parts
+            return query(rows), key(rows), value(rows)
+        query_rows, key_rows, value_rows = self._fused(rows).chunk(3, dim=1)
+        return query_rows, key_rows, value_rows
+
+    def project_some(self, rows: Tensor, asking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of the rows `asking` alone, keys and values of all `rows`."""
+        query, key, value = self._parts
+        if self._fused is None:
+            return query(asking), key(rows), value(rows)
+        size = query.weight.shape[0]
+        weight, bias = self._fused
+        assert bias is not None
+        key_rows, value_rows = functional.linear(rows, weight[size:], bias[size:]).chunk(2, dim=1)
+        return query(asking), key_rows, value_rows
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    groups: Sequence[Group],
+    heads: int,
+    *,
+    first_only: bool = False,
+) -> Tensor:
+    """Attention within each sequence, one batched call per group → [query rows, width].
+
+    first_only: `query` holds one row per sequence (its first) instead of all.
+    """
+    width = query.shape[1]
+    head = width // heads
+    out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+    for start, first, count, rows, keys in ((g.start, g.first, g.count, g.rows, g.keys) for g in groups):
+        asked = slice(start, start + count * rows)
+        asking, each = (slice(first, first + count), 1) if first_only else (asked, rows)
+
+        def split(part: Tensor, size: int, used: int, count: int = count) -> Tensor:
+            return part.unflatten(0, (count, size))[:, :used].unflatten(2, (heads, head)).transpose(1, 2)
+
+        result = functional.scaled_dot_product_attention(
+            split(query[asking], each, each), split(key[asked], rows, keys), split(value[asked], rows, keys)
+        )
+        out[asking].view(count, each, heads, head).copy_(result.transpose(1, 2))
+    return out
+
+
+def linear(module: nn.Linear) -> Linear:
+    """A module's tensors."""
+    return Linear(module.weight, module.bias)
+
+
+def norm(module: nn.LayerNorm) -> Norm:
+    """A module's tensors."""
+    return Norm(module.weight, module.bias, module.eps)
+
+
+def activation(name: str, module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """The named function; it may overwrite its argument."""
+    return {"gelu": functional.gelu, "quick_gelu": _quick_gelu}.get(name, module)
+
+
+def _quick_gelu(rows: Tensor) -> Tensor:
+    return rows.mul_(torch.sigmoid_(rows * 1.702))
+
+
+def _joined(weights: Sequence[Tensor]) -> Tensor | None:
+    """The weights as one matrix without a copy, where they lie one behind the other in one storage."""
+    first = weights[0]
+    storage, size = first.untyped_storage().data_ptr(), first.numel()
+    for number, weight in enumerate(weights):
+        offset = first.storage_offset() + number * size
+        if weight.untyped_storage().data_ptr() != storage or weight.storage_offset() != offset:
+            return None
+    return first.as_strided((len(weights) * first.shape[0], first.shape[1]), first.stride())

@@ -1,0 +1,107 @@
+"""The text tower on packed rows: XLM-RoBERTa (post-norm) with AltCLIP's head.
+
+Weights are those of transformers' `AltCLIPTextModel`; the forward is our own, so that no padding is computed and only
+the first token of each text goes through the end of the last layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AltCLIPTextModel
+
+from worker.families.altclip.layers import Attention, Linear, Norm, activation, attend, linear, norm
+from worker.packing import Group
+
+__all__ = ["TextTower"]
+
+
+class Layer(NamedTuple):
+    """One post-norm encoder layer."""
+
+    attention: Attention
+    out: Linear
+    attention_norm: Norm
+    up: Linear
+    act: Callable[[Tensor], Tensor]
+    down: Linear
+    output_norm: Norm
+
+
+class TextTower:
+    """Token rows in, embeddings or prompt states out."""
+
+    def __init__(self, model: AltCLIPTextModel, projection: nn.Linear) -> None:
+        roberta, heads = model.roberta, model.config.num_attention_heads
+        embeddings = roberta.embeddings
+        self._words = embeddings.word_embeddings.weight
+        self._positions = embeddings.position_embeddings.weight
+        self._type = embeddings.token_type_embeddings.weight[0]
+        self._norm = norm(embeddings.LayerNorm)
+        self._layers = [
+            Layer(
+                Attention(
+                    layer.attention.self.query, layer.attention.self.key, layer.attention.self.value, heads
+                ),
+                linear(layer.attention.output.dense),
+                norm(layer.attention.output.LayerNorm),
+                linear(layer.intermediate.dense),
+                activation(model.config.hidden_act, layer.intermediate.intermediate_act_fn),
+                linear(layer.output.dense),
+                norm(layer.output.LayerNorm),
+            )
+            for layer in roberta.encoder.layers
+        ]
+        self._pre_norm = norm(model.pre_LN)
+        self._transformation = linear(model.transformation)
+        self._projection = linear(projection)
+
+    def embed(self, ids: Tensor, positions: Tensor, firsts: Tensor, groups: Sequence[Group]) -> Tensor:
+        """[sequences, dimension] in packed order.
+
+        ids, positions: int [tokens]. firsts: int [sequences], each sequence's first row.
+        """
+        rows = self._embed(ids, positions)
+        for layer in self._layers[:-1]:
+            rows = _encode(layer, rows, groups)
+        rows = _encode_firsts(self._layers[-1], rows, firsts, groups)
+        return self._projection(self._transformation(self._pre_norm(rows)))
+
+    def states(
+        self, ids: Tensor, positions: Tensor, groups: Sequence[Group], where: Tensor, normed: Tensor
+    ) -> Tensor:
+        """[sequences, width, state dimension]: the prompt states at the token rows `where` ([sequences, width]).
+
+        normed: bool [sequences, 1, 1], true for AltCLIP's states, false for AltDiffusion's, which skip pre_LN.
+        """
+        rows = self._embed(ids, positions)
+        for layer in self._layers:
+            rows = _encode(layer, rows, groups)
+        plain, full = self._transformation(rows), self._transformation(self._pre_norm(rows))
+        return torch.where(normed, full[where], plain[where])
+
+    def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
+        words = nn.functional.embedding(ids, self._words).add_(self._type)
+        return self._norm(words.add_(nn.functional.embedding(positions, self._positions)))
+
+
+def _encode(layer: Layer, rows: Tensor, groups: Sequence[Group]) -> Tensor:
+    mixed = attend(*layer.attention.project(rows), groups, layer.attention.heads)
+    return _finish(layer, mixed, rows)
+
+
+def _encode_firsts(layer: Layer, rows: Tensor, firsts: Tensor, groups: Sequence[Group]) -> Tensor:
+    """The layer's output for the first row of each sequence alone."""
+    asking = rows[firsts]
+    mixed = attend(
+        *layer.attention.project_some(rows, asking), groups, layer.attention.heads, first_only=True
+    )
+    return _finish(layer, mixed, asking)
+
+
+def _finish(layer: Layer, mixed: Tensor, rows: Tensor) -> Tensor:
+    rows = layer.attention_norm(layer.out(mixed).add_(rows))
+    return layer.output_norm(layer.down(layer.act(layer.up(rows))).add_(rows))

@@ -1,0 +1,99 @@
+"""The image tower: ViT (pre-norm), from uint8 pixels; only the class token goes through the end of the last layer.
+
+Weights are those of transformers' `AltCLIPVisionModel`; pixels are scaled and shifted here, on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from transformers import AltCLIPVisionModel
+
+from worker.families.altclip.layers import Attention, Linear, Norm, activation, attend, linear, norm
+from worker.images import Preprocessing
+from worker.packing import Group
+
+__all__ = ["VisionTower"]
+
+
+class Layer(NamedTuple):
+    """One pre-norm encoder layer."""
+
+    attention_norm: Norm
+    attention: Attention
+    out: Linear
+    feed_norm: Norm
+    up: Linear
+    act: Callable[[Tensor], Tensor]
+    down: Linear
+
+
+class VisionTower:
+    """Pixels in, embeddings out."""
+
+    def __init__(
+        self, model: AltCLIPVisionModel, projection: nn.Linear, preprocessing: Preprocessing
+    ) -> None:
+        embeddings, heads = model.embeddings, model.config.num_attention_heads
+        kernel = embeddings.patch_embedding.weight  # [width, 3, patch, patch]
+        self._patch = kernel.shape[-1]
+        # A convolution whose windows do not overlap is one matrix product over patches, here channels last.
+        self._patches = kernel.permute(0, 2, 3, 1).reshape(kernel.shape[0], -1)
+        self._class = embeddings.class_embedding
+        self._positions = embeddings.position_embedding.weight
+        self._scale = torch.tensor(preprocessing.scale, dtype=torch.float32, device=kernel.device)
+        self._shift = torch.tensor(preprocessing.shift, dtype=torch.float32, device=kernel.device)
+        self._pre_norm = norm(model.pre_layrnorm)
+        self._layers = [
+            Layer(
+                norm(layer.layer_norm1),
+                Attention(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj, heads),
+                linear(layer.self_attn.out_proj),
+                norm(layer.layer_norm2),
+                linear(layer.mlp.fc1),
+                activation(model.config.hidden_act, layer.mlp.activation_fn),
+                linear(layer.mlp.fc2),
+            )
+            for layer in model.encoder.layers
+        ]
+        self._post_norm = norm(model.post_layernorm)
+        self._projection = linear(projection)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """[images, dimension] from uint8 [images, S, S, 3]."""
+        count, length = pixels.shape[0], self._positions.shape[0]
+        group = (Group(0, 0, count, length, length),)
+        rows = self._pre_norm(self._embed(pixels)).flatten(0, 1)
+        for layer in self._layers[:-1]:
+            normed = layer.attention_norm(rows)
+            rows = _finish(
+                layer, attend(*layer.attention.project(normed), group, layer.attention.heads), rows
+            )
+        last = self._layers[-1]
+        normed = last.attention_norm(rows)
+        query, key, value = last.attention.project_some(normed, normed[::length])
+        mixed = attend(query, key, value, group, last.attention.heads, first_only=True)
+        return self._projection(self._post_norm(_finish(last, mixed, rows[::length])))
+
+    def _embed(self, pixels: Tensor) -> Tensor:
+        """[images, 1 + patches, width]."""
+        count, side, patch = pixels.shape[0], pixels.shape[1] // self._patch, self._patch
+        used = pixels[:, : side * patch, : side * patch]  # a convolution drops what fills no window
+        scaled = torch.addcmul(self._shift, used.to(torch.float32), self._scale).to(self._patches.dtype)
+        windows = (
+            scaled.view(count, side, patch, side, patch, 3).transpose(2, 3).reshape(count, side * side, -1)
+        )
+        rows = torch.empty(
+            (count, 1 + side * side, self._patches.shape[0]), dtype=scaled.dtype, device=scaled.device
+        )
+        rows[:, 0] = self._class
+        rows[:, 1:] = windows @ self._patches.t()
+        return rows.add_(self._positions)
+
+
+def _finish(layer: Layer, mixed: Tensor, rows: Tensor) -> Tensor:
+    rows = layer.out(mixed).add_(rows)
+    return layer.down(layer.act(layer.up(layer.feed_norm(rows)))).add_(rows)
