@@ -1,6 +1,6 @@
-"""The frontend's end of one link to one worker: slots, notices, and who waits for which answer. See `worker/link.py`.
+"""The frontend's end of one link to one worker: slots, notices, and who waits for which answer.
 
-Lives on the event loop of its frontend and is used from there alone.
+The notices are those of `worker/link.py`. Lives on its frontend's event loop and is used from there alone.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class WorkItem:
 class Outcome:
     """What became of one item: `value` or `error`.
 
-    value: TEXT and IMAGE float32 [dimension], not normalised; PROMPT float32 [max_tokens, state_dimension]. Times in
-    seconds; batch_size counts all items that were computed together.
+    value: TEXT and IMAGE float32 [dimension], not normalised; PROMPT float32 [max_tokens, state_dimension].
+    Times in seconds; batch_size counts all items that were computed together.
     """
 
     value: npt.NDArray[np.float32] | None
@@ -109,9 +109,9 @@ class WorkerLink:
     ) -> None:
         """descriptor: the socket, owned by this object from now on.
 
-        settled: an item of a call that somebody waits for has its outcome. freed: a slot is free again. gone: the worker
-        is dead and all that waited for it has its error. outstanding_since: told at intervals when the oldest unanswered
-        item was submitted, in time.monotonic() seconds, 0 for none.
+        settled: an item of a call that somebody waits for has its outcome. freed: a slot is free again. gone:
+        the worker is dead and all that waited for it has its error. outstanding_since: told at intervals when
+        the oldest unanswered item was submitted, in time.monotonic() seconds, 0 for none.
         """
         self._loop = asyncio.get_running_loop()
         self._spec = spec
@@ -163,7 +163,7 @@ class WorkerLink:
         self._notify(Request(job_id, now, until, slot, len(payload), modality, priority, item.variant))
 
     def take_back(self, calls: Iterable[Call]) -> None:
-        """Tells the worker not to compute what is left of these calls. Their slots come back when it has answered."""
+        """Tells the worker not to compute what is left of these calls; their slots come back."""
         wanted = set(calls)
         for job_id, waiting in self._waiting.items():
             if waiting.call in wanted:

@@ -50,7 +50,7 @@ class ModelPool:
         return self.weights_sha256[:16]
 
     def add_worker(self, worker_id: int, slot: str, device: str, info: ModelInfo, descriptor: int) -> None:
-        """A worker is ready. slot: its label in the watchdog's metrics. descriptor: the link's socket, now the pool's."""
+        """A worker is ready. slot: its label in the watchdog's metrics. descriptor: its socket, now ours."""
         link = WorkerLink(
             self.spec,
             descriptor,
@@ -73,10 +73,11 @@ class ModelPool:
     async def compute(
         self, items: Sequence[WorkItem], *, priority: Priority, deadline: float | None
     ) -> list[Outcome]:
-        """The outcome of each item, in their order; any number of items. deadline in time.monotonic() seconds.
+        """The outcome of each item, in their order; any number of items. deadline in time.monotonic()
+        seconds.
 
-        Raises WorkerUnavailable when no worker is left to send an item to. When the awaiting task is cancelled, what has
-        not reached the device is taken back.
+        Raises WorkerUnavailable when no worker is left to send an item to. When the awaiting task is
+        cancelled, what has not reached the device is taken back.
         """
         call = Call(len(items), asyncio.get_running_loop().create_future())
         sent = 0

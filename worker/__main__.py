@@ -1,4 +1,4 @@
-"""The worker process: `python -m worker DESCRIPTOR`, started by the supervisor with its end of the control channel.
+"""The worker process: `python -m worker DESCRIPTOR`, its end of the supervisor's control channel.
 
     config ──▶ load the weights ──▶ warm up, size the batches ──▶ ready ──▶ serve until drained or orphaned
 
@@ -7,7 +7,6 @@ Torch is imported by `Family.load` only, after the process has its name and watc
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import sys
@@ -15,21 +14,21 @@ import threading
 import time
 from typing import Any
 
-from worker import memory
+import setproctitle
+
+from worker import logs, memory
 from worker.batcher import Policy
 from worker.control import Channel, adopt
 from worker.engine import Engine
 from worker.errors import ModelError
 from worker.families import Encoder, family
 from worker.intake import Intake
-from worker.jobs import Modality
-from worker.logs import configure
 from worker.metrics import Layout, Metrics
 from worker.queue import JobQueue
 from worker.spec import ModelSpec
 from worker.tuning import budgets
 
-_log = logging.getLogger("worker")
+_log = logs.get("worker")
 
 
 def main() -> int:
@@ -43,7 +42,8 @@ def main() -> int:
         return 1
     config = message.body
     spec, device = ModelSpec.from_dict(config["model"]), config["device"]
-    configure(config["log_level"], f"worker {spec.name} {device}")
+    setproctitle.setproctitle(f"altclip-worker {spec.name} {device}")
+    logs.configure(config["log_level"], f"worker {spec.name} {device}")
     page = message.descriptors[0]
     metrics = Metrics(Layout.from_dict(config["metrics"]), memory.attach(page))
     os.close(page)
@@ -61,7 +61,8 @@ def main() -> int:
     sizes = budgets(encoder, spec, tokens=batching["tokens"], images=batching["images"])
     queue.policy = Policy(sizes, wait=batching["wait"])
     engine = Engine(encoder, queue, metrics, model=spec.name, device=device, slot=str(config["slot"]))
-    _log.info("model loaded", extra={"budgets": {Modality(m).label: b.cost for m, b in sizes.items()}})
+    chosen = {modality.label: budget.cost for modality, budget in sizes.items()}
+    _log.info("batches_sized", "the most a batch may hold: tokens of texts and prompts, images", **chosen)
     channel.send("ready", {"info": encoder.info.to_dict()})
     threading.Thread(target=_send_checksum, args=(channel, spec), name="checksum", daemon=True).start()
     engine.run()
@@ -73,12 +74,12 @@ def _load(spec: ModelSpec, config: dict[str, Any]) -> Encoder:
     encoder = family(spec.model_type).load(spec, config["device"], config["dtype"], config["threads"])
     loaded = time.monotonic()
     encoder.warm_up()
+    warm = time.monotonic()
     _log.info(
-        "warmed up",
-        extra={
-            "load_seconds": round(loaded - started, 3),
-            "warm_up_seconds": round(time.monotonic() - loaded, 3),
-        },
+        "model_loaded",
+        load_seconds=round(loaded - started, 3),
+        warm_up_seconds=round(warm - loaded, 3),
+        parameters=encoder.info.parameters,
     )
     return encoder
 

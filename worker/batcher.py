@@ -1,14 +1,15 @@
-"""The batch decision: which jobs run next, as a function of what is queued and the time. No I/O, no clock, no torch.
+"""The batch decision: which jobs run next, a function of what is queued and the time. No I/O, no clock.
 
 The rules, in their order:
     1. A job whose deadline has passed or whose caller has gone is never computed.
-    2. The modality that runs is the one whose turn is oldest: an interactive job's turn is when it was submitted, a bulk
-       job's is `bulk_patience` later, counted again from each time its modality ran. So interactive work goes first and
-       bulk still moves.
-    3. Within it interactive jobs go before bulk jobs, oldest first, until the budget (cost or items) is full. Where bulk
-       has waited longer than its patience, its oldest job runs for certain and an eighth of the budget is kept for it.
-    4. A batch that is not full waits for company until its oldest job is `wait` old. By default it does not wait: batches
-       form while the device is busy.
+    2. The modality that runs is the one whose turn is oldest: an interactive job's turn is when it was
+       submitted, a bulk job's is `bulk_patience` later, counted again from each time its modality ran. So
+       interactive work goes first and bulk still moves.
+    3. Within it interactive jobs go before bulk jobs, oldest first, until the budget (cost or items) is full.
+       Where bulk has waited longer than its patience, its oldest job runs for certain and an eighth of the
+       budget is kept for it.
+    4. A batch that is not full waits for company until its oldest job is `wait` old. By default it does not
+       wait: batches form while the device is busy.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _BULK_SHARE = 8
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one batch may hold. cost: tokens for text and prompts, images for images; at least one job always runs."""
+    """What one batch may hold. cost: tokens for text and prompts, images for images; at least one job always
+    runs."""
 
     cost: int
     items: int
@@ -44,9 +46,9 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now. jobs: the next batch, all of one modality; may be empty. expired: jobs to leave out for good, because
-    they are too late or were cancelled. wake_at: when to decide again if nothing new arrives; infinite when only a new job
-    can change the answer."""
+    """What to do now. jobs: the next batch, all of one modality; may be empty. expired: jobs to leave out for
+    good, because they are too late or were cancelled. wake_at: when to decide again if nothing new arrives;
+    infinite when only a new job can change the answer."""
 
     jobs: Sequence[Job] = ()
     expired: Sequence[Job] = ()
@@ -104,7 +106,8 @@ def _fill(
     kept = 0
     first_bulk, first_interactive = next(bulk, None), next(interactive, None)
     if first_bulk is not None and now - first_bulk.submitted > patience:
-        # Its oldest job is in for certain, unless the budget is too small for both kinds: then the callers that wait win.
+        # Its oldest job is in for certain, unless the budget is too small for both kinds: then the callers
+        # that wait win.
         needed = first_bulk.cost + (first_interactive.cost if first_interactive else 0)
         if budget.items > 1 and needed <= budget.cost:
             jobs.append(first_bulk)

@@ -1,21 +1,21 @@
-"""The engine thread: takes batches from the queue, runs them through the encoder, sends the results. No torch of its own.
+"""The engine thread: takes batches from the queue, runs them through the encoder, sends the results.
 
     JobQueue.take ──▶ launch ──▶ finish: write rows into the slots, send Results
 
-On an accelerator one batch is launched ahead, so that the device never waits for Python. A batch that fails is run again in
-halves until the item at fault stands alone; a batch that does not fit the device's memory is halved likewise, and so is
-the budget, which grows back with every batch that fits.
+On an accelerator one batch is launched ahead, so that the device never waits for Python. A batch that fails
+is run again in halves until the item at fault stands alone; a batch that does not fit the device's memory is
+halved likewise, and so is the budget, which grows back with every batch that fits.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from worker import logs
 from worker.batcher import Budget, Policy
 from worker.control import leave
 from worker.errors import DeviceLost, OutOfMemory
@@ -27,7 +27,7 @@ from worker.queue import JobQueue
 
 __all__ = ["Engine", "scaled"]
 
-_log = logging.getLogger(__name__)
+_log = logs.get("engine")
 _RECOVERY = 1.02
 _LEAST_SCALE = 1 / 64
 
@@ -97,7 +97,7 @@ class Engine:
         self._observe_start(jobs, started)
         try:
             return _Launched(jobs, started, self._encode(jobs), None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, `_finish` deals with it
+        except Exception as error:  # whatever it is, `_finish` deals with it
             return _Launched(jobs, started, None, error)
 
     def _encode(self, jobs: Sequence[Job]) -> Pending:
@@ -121,10 +121,10 @@ class Engine:
             if launched.pending is None:
                 raise launched.error or RuntimeError("a batch was launched without a result")
             rows = launched.pending()
-        except DeviceLost:
-            _log.critical("the device is lost; leaving so that a new process takes over", exc_info=True)
+        except DeviceLost as error:
+            _log.error("device_lost", "the device is unusable; a new process takes over", error=error)
             leave()
-        except Exception as error:  # noqa: BLE001 - whatever a model raises, its neighbours shall not suffer
+        except Exception as error:  # whatever a model raises, its neighbours shall not suffer
             if isinstance(error, OutOfMemory):
                 self._rescale(modality, 0.5)
             self._retry_in_halves(launched.jobs, error)
@@ -137,15 +137,12 @@ class Engine:
         self._scales[modality] = min(1.0, max(_LEAST_SCALE, self._scales[modality] * factor))
         self._queue.policy = scaled(self._policy, self._scales)
         if factor < 1:
-            _log.warning(
-                "out of memory: batches of %s are now %.3g of their size",
-                modality.label,
-                self._scales[modality],
-            )
+            scale = round(self._scales[modality], 3)
+            _log.warning("out_of_memory", "batches are made smaller", modality=modality.label, scale=scale)
 
     def _retry_in_halves(self, jobs: Sequence[Job], error: Exception) -> None:
         if len(jobs) == 1:
-            _log.error("an item failed in the encoder: %s", type(error).__name__, exc_info=error)
+            _log.error("item_failed", "the encoder raised for one item alone", error=error)
             self._end(jobs, Status.FAILED)
             return
         middle = len(jobs) // 2

@@ -2,8 +2,8 @@
 
     frontends ──▶ links ──▶ Intake thread ──▶ JobQueue ──▶ engine thread ──▶ FrontendLink.send ──▶ frontends
 
-The engine thread sends its results itself. Only when a frontend does not take them at once are they left to the intake
-thread, so that a stopped frontend holds nobody up.
+The engine thread sends its results itself. Only when a frontend does not take them at once are they left to
+the intake thread, so that a stopped frontend holds nobody up.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FrontendLink:
         self._closed = False
 
     def send(self, results: Sequence[Result]) -> None:
-        """Sends at once what the socket takes and leaves the rest to the intake thread; credits bound how much."""
+        """Sends at once what the socket takes; the rest, which credits bound, is the intake thread's."""
         with self._lock:
             if self._closed:
                 return

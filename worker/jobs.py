@@ -54,9 +54,9 @@ class Origin(Protocol):
 class Job:
     """One item in a worker's queue.
 
-    cost: what it weighs in a batch, tokens for text and prompts, 1 for an image. length: the number of values in its
-    slot, token ids or pixel bytes. submitted, deadline: time.monotonic() seconds (one clock for the whole host);
-    deadline may be infinite.
+    cost: what it weighs in a batch, tokens for text and prompts, 1 for an image. length: the number of values
+    in its slot, token ids or pixel bytes. submitted, deadline: time.monotonic() seconds (one clock for the
+    whole host); deadline may be infinite.
     """
 
     id: int

@@ -1,13 +1,13 @@
-"""The link between a frontend and a worker: a slab of shared memory, and small notices about its slots. No torch.
+"""The link between a frontend and a worker: a slab of shared memory, and small notices about its slots.
 
     frontend                                              worker
     writes the input into a free slot ── Request ──▶      reads the slot when it forms the batch
     reads the output, frees the slot  ◀── Result ───      writes the output over the input
 
-A slot is a credit: whoever has none waits, so neither side can flood the other. Slots belong to the frontend, and a slot
-is free again only when its Result came. There is one slab for each pair of processes and it is never used again after
-one of them died, so a late write of a dying worker meets nobody. The slab has no name: it is handed over by descriptor
-and is gone with its last user.
+A slot is a credit: whoever has none waits, so neither side can flood the other. Slots belong to the frontend,
+and a slot is free again only when its Result came. There is one slab for each pair of processes and it is
+never used again after one of them died, so a late write of a dying worker meets nobody. The slab has no name:
+it is handed over by descriptor and is gone with its last user.
 
 Notices are fixed-size records, many to a packet of a SOCK_SEQPACKET socket. Integers are little-endian.
 """
@@ -51,7 +51,8 @@ _PACKET_BYTES = 32 * 1024
 
 
 class Request(NamedTuple):
-    """Submits a job, or (modality `CANCEL`) takes back one that was submitted. Times are time.monotonic() seconds."""
+    """Submits a job, or (modality `CANCEL`) takes back one that was submitted. Times are time.monotonic()
+    seconds."""
 
     id: int
     submitted: float
@@ -118,7 +119,8 @@ def receive(sock: socket.socket) -> bytes | None:
 class SlabLayout:
     """Where each slot lies: one arena for each modality, of `counts[m]` slots of `sizes[m]` bytes.
 
-    Indexed by `Modality`. A slot is large enough for the input and, after it, for the output in the same place.
+    Indexed by `Modality`. A slot is large enough for the input and, after it, for the output in the same
+    place.
     """
 
     sizes: tuple[int, ...]
@@ -144,8 +146,8 @@ class SlabLayout:
 class Slab:
     """The shared memory of one link, as arrays over its slots.
 
-    bytes[m]: uint8 [slots, slot bytes]; ids[m]: int32 and floats[m]: float32, both [slots, slot bytes / 4]; m is a
-    Modality. All are views of the same memory.
+    bytes[m]: uint8 [slots, slot bytes]; ids[m]: int32 and floats[m]: float32, both [slots, slot bytes / 4]; m
+    is a Modality. All are views of the same memory.
     """
 
     def __init__(self, layout: SlabLayout, descriptor: int) -> None:

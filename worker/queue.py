@@ -41,7 +41,7 @@ class JobQueue:
             self._changed.notify()
 
     def cancel(self, origin: int, job_id: int) -> bool:
-        """Whether the job was still waiting; it will not be computed then. Otherwise its result is on the way."""
+        """Whether the job was still waiting and now never runs; if not, its result is on the way."""
         with self._changed:
             job = self._waiting.get((origin, job_id))
             if job is None:
@@ -82,8 +82,8 @@ class JobQueue:
                 self._changed.wait(min(decision.wake_at - now, threading.TIMEOUT_MAX))
 
     def _remove(self, jobs: Sequence[Job], expired: Sequence[Job]) -> list[Job]:
-        # The decision looks at each lane from its head and stops at the first job it leaves there, so that what it took
-        # or struck out is always at the head.
+        # The decision looks at each lane from its head and stops at the first job it leaves there, so that
+        # what it took or struck out is always at the head.
         gone = {*jobs, *expired}
         if gone:
             for lanes in self._lanes.values():

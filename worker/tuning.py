@@ -1,7 +1,7 @@
 """How large a batch should be: the smallest one at which this device is about as fast as it gets. No torch.
 
-A larger batch than that gains nothing and makes whoever comes next wait longer. Measured once, after warm-up, on inputs
-of a typical size.
+A larger batch than that gains nothing and makes whoever comes next wait longer. Measured once, after warm-up,
+on inputs of a typical size.
 """
 
 from __future__ import annotations
