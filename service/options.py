@@ -1,7 +1,7 @@
 """How one setting is declared, read from text, and shown. Imports the standard library only.
 
-A reader turns text into a value or raises ValueError with what is accepted ("a whole number from 1"); the option's
-name and the text are added here, once.
+A reader turns text into a value or raises ValueError with what is accepted ("a whole number from 1"); the
+option's name and the text are added here, once.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def option(
-    default: Any, reader: Reader, help: str, *, metavar: str | None = None, repeat: bool = False
+    default: Any, reader: Reader, text: str, *, metavar: str | None = None, repeat: bool = False
 ) -> Any:
     """A dataclass field. repeat: it may be given several times; its value is a tuple."""
-    metadata = {"reader": reader, "help": help, "metavar": metavar or _metavar(reader), "repeat": repeat}
+    metadata = {"reader": reader, "help": text, "metavar": metavar or _metavar(reader), "repeat": repeat}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -68,7 +68,7 @@ def variable(field: Field) -> str:
 
 
 def read(field: Field, given: str | Sequence[str], source: str) -> Any:
-    """The value of what was given: one text, or one for each time an option was repeated. Raises OptionError."""
+    """The value of one text, or of one for each time an option was repeated. Raises OptionError."""
     texts = [given] if isinstance(given, str) else list(given)
     reader: Reader = field.metadata["reader"]
     values = []

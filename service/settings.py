@@ -1,8 +1,8 @@
 """All settings: one frozen class. Imports the standard library, and the torch-free names of `worker`.
 
 A field's metadata holds its help, how its text is read and what is accepted. From it come the command line
-(`--max-texts 64`), the environment (`ALTCLIP_MAX_TEXTS=64`; the command line wins), `--help`, and the table in the
-README: `python -m service.settings` prints that.
+(`--max-texts 64`), the environment (`ALTCLIP_MAX_TEXTS=64`; the command line wins), `--help`, and the table
+in the README: `python -m service.settings` prints that.
 """
 
 from __future__ import annotations
@@ -171,9 +171,10 @@ def parser(version: str = "") -> argparse.ArgumentParser:
     """The command line of `altclip-server`; values stay text."""
     made = options.Parser(
         prog="altclip-server",
-        description="Serve AltCLIP over gRPC. `altclip-server convert SOURCE DIRECTORY` makes safetensors of a pickle checkpoint.",
-        epilog="Each option can also be given as ALTCLIP_… in the environment, e.g. ALTCLIP_MAX_TEXTS=64; the command line wins. "
-        "Repeated ones are separated by spaces there.",
+        description="Serve AltCLIP over gRPC. "
+        "`altclip-server convert SOURCE DIRECTORY` makes safetensors of a pickle checkpoint.",
+        epilog="Each option can also be given as ALTCLIP_… in the environment, e.g. ALTCLIP_MAX_TEXTS=64; "
+        "the command line wins. Repeated ones are separated by spaces there.",
         allow_abbrev=False,
     )
     made.add_argument("--version", action="version", version=f"altclip-server {version}".strip())

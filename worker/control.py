@@ -1,4 +1,5 @@
-"""The control channel between the supervisor and each child. Imports the standard library only (and setproctitle).
+"""The control channel between the supervisor and each child. Imports the standard library only (and
+setproctitle).
 
     supervisor → worker     config {model, device, dtype, threads, batching, metrics, log_level, slot} + page
                             link {frontend} + socket, drain
@@ -9,7 +10,8 @@
     frontend → supervisor   listening {grpc}, drained
 
 One JSON object per packet, `type` names it; descriptors travel beside it. The channel's end is one end of a
-SOCK_SEQPACKET pair that the child inherits. A child that reads EOF has lost its supervisor and leaves at once.
+SOCK_SEQPACKET pair that the child inherits. A child that reads EOF has lost its supervisor and leaves at
+once.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import setproctitle
 
-__all__ = ["Channel", "Message", "adopt", "leave"]
+__all__ = ["Channel", "Message", "adopt", "entitle", "leave"]
 
 _MAX_PACKET = 1 << 20
 _MAX_DESCRIPTORS = 8
@@ -59,12 +61,16 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, message: str, body: dict[str, Any] | None = None, descriptors: Sequence[int] = ()) -> None:
-        """Never blocks. BlockingIOError: the peer reads nothing; other OSErrors: it is gone. Descriptors are duplicated."""
+        """Never blocks. BlockingIOError: the peer reads nothing; other OSErrors: it is gone. Descriptors are
+        duplicated.
+        """
         packet = json.dumps({"type": message, **(body or {})}, separators=(",", ":")).encode()
         socket.send_fds(self._socket, [packet], list(descriptors), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
     def receive(self, *, wait: bool = True) -> Message | None:
-        """The next message; None at the end (EOF or a reset). BlockingIOError with `wait=False` when there is none."""
+        """The next message; None at the end (EOF or a reset). BlockingIOError with `wait=False` when there is
+        none.
+        """
         flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
             packet, descriptors, _, _ = socket.recv_fds(self._socket, _MAX_PACKET, _MAX_DESCRIPTORS, flags)
@@ -80,10 +86,18 @@ class Channel:
         self._socket.close()
 
 
-def adopt(descriptor: int, title: str) -> Channel:
-    """First thing in a child: its name in the process list, death with its parent, and its end of the channel."""
+def entitle(title: str) -> None:
+    """This process's name in the process list."""
     setproctitle.setproctitle(title)
-    # EOF on the channel tells a running child; the kernel's signal reaches one that hangs, loads or is stopped.
+
+
+def adopt(descriptor: int, title: str) -> Channel:
+    """First thing in a child: its name in the process list, death with its parent, and its end of the
+    channel.
+    """
+    entitle(title)
+    # EOF on the channel tells a running child; the kernel's signal reaches one that hangs, loads or is
+    # stopped.
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)

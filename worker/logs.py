@@ -1,11 +1,12 @@
 """One JSON line on stderr per event, in every process of the service. Imports the standard library only.
 
-    events = logs.get("supervisor")
-    events.warning("worker_exited", "the worker was killed", model="m", status=-9)
-    {"ts": "2026-01-01T00:00:00.000Z", "level": "warning", "event": "worker_exited", "message": …, "process": …, …}
+    events = logs.get("supervisor") events.warning("worker_exited", "the worker was killed", model="m",
+    status=-9) {"ts": "2026-01-01T00:00:00.000Z", "level": "warning", "event": "worker_exited", "message": …,
+    "process": …, …}
 
-`request_id` is added wherever the context has one. Texts and images are never logged; nor is anything else a caller
-sent, but for names and sizes. Below is stdlib logging, so that libraries' warnings come out in the same form.
+`request_id` is added wherever the context has one. Texts and images are never logged; nor is anything else a
+caller sent, but for names and sizes. Below is stdlib logging: `logging.getLogger(__name__)` with `extra={…}`
+comes out in the same form, and so do libraries' warnings.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ _QUIETER = (
     "transformers",
     "urllib3",
 )
+
+_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 class Log:
@@ -79,11 +82,12 @@ def get(name: str) -> Log:
     return Log(name)
 
 
-def configure(process: str, level: str = "info") -> None:
-    """Once, first thing in a process. process: its role as the process list shows it."""
+def configure(level: str, process: str) -> None:
+    """Once, first thing in a process. level: one of LEVELS. process: its role in the process list."""
     handler = _Lines(process)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("altclip").setLevel(level.upper())
+    for name in ("altclip", "service", "worker"):
+        logging.getLogger(name).setLevel(level.upper())
     for name in _QUIETER:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.captureWarnings(True)
@@ -128,7 +132,8 @@ class _Lines(logging.Handler):
         }
         if call := request_id.get():
             values["request_id"] = call
-        for name, value in getattr(record, "fields", {}).items():
+        extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        for name, value in {**extra, **extra.pop("fields", {})}.items():
             values.setdefault(name, value)
         if record.exc_info and record.exc_info[1] is not None:
             values["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))

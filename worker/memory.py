@@ -1,7 +1,7 @@
 """Memory that two processes share without a name. Imports the standard library only.
 
-A file descriptor is all there is: nothing can be left behind when every holder has died, and no `/dev/shm` size or
-resource tracker matters. Sealed against resizing, so that no peer can turn an access into SIGBUS.
+A file descriptor is all there is: nothing can be left behind when every holder has died, and no `/dev/shm`
+size or resource tracker matters. Sealed against resizing, so that no peer can turn an access into SIGBUS.
 """
 
 from __future__ import annotations

@@ -1,15 +1,17 @@
-"""Every metric of the service, and the shared page that one process writes. Imports the standard library only.
+"""Every metric of the service, and the shared page that one process writes. Imports the standard library
+only.
 
-The body of `Metrics` is the one table of series. A process holds one page of float64 cells, which the supervisor made
-and can still read after the process was killed; `service/metrics.py` adds the pages up for a scrape. Each series is
-written by one thread of its process (a cell is read, added to, and written back: two threads would lose counts).
+The body of `Metrics` is the one table of series. A process holds one page of float64 cells, which the
+supervisor made and can still read after the process was killed; `service/metrics.py` adds the pages up for a
+scrape. Each series is written by one thread of its process (a cell is read, added to, and written back: two
+threads would lose counts).
 
     metrics.requests.inc("EmbedText", "OK")
     metrics.request_duration.observe(0.012, "EmbedText")
     metrics.queue_depth.set(3, "m", "text")
 
-All label values are enumerated from the layout, so every series exists at zero from the start. A label value that
-is not in the layout is a KeyError: a bug.
+All label values are enumerated from the layout, so every series exists at zero from the start. A label value
+that is not in the layout is a KeyError: a bug.
 """
 
 from __future__ import annotations
@@ -20,10 +22,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
+from worker.labels import Layout
+
 __all__ = [
-    "CODES",
-    "METHODS",
-    "MODALITIES",
     "Counter",
     "Gauge",
     "Histogram",
@@ -32,19 +33,23 @@ __all__ = [
     "Series",
 ]
 
-METHODS: Final = (
-    "EmbedText", "EmbedImage", "Similarity", "ClassifyImage", "EncodePrompt", "EmbedStream", "ListModels", "GetModel",
-)  # fmt: skip
-CODES: Final = (
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-)  # fmt: skip
-MODALITIES: Final = ("text", "image", "prompt")
-
 _SECONDS: Final = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-)  # fmt: skip
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
 _ITEMS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 _TOKENS: Final = (16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0)
 
@@ -53,53 +58,12 @@ Merge = Literal["sum", "max", "age"]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """The label values of one server, the same in all its processes. workers: how many worker slots it has."""
-
-    models: tuple[str, ...]
-    devices: tuple[str, ...]
-    workers: int = 1
-    version: str = ""
-
-    def values(self, label: str) -> tuple[str, ...]:
-        """All values of a label, in the order of the cells."""
-        match label:
-            case "model":
-                return self.models
-            case "device":
-                return self.devices
-            case "worker":
-                return tuple(map(str, range(self.workers)))
-            case "version":
-                return (self.version,)
-        return {
-            "method": METHODS,
-            "code": CODES,
-            "modality": MODALITIES,
-            "outcome": ("ok", "failed", "cancelled"),
-            "priority": ("interactive", "bulk"),
-            "result": ("hit", "miss"),
-        }[label]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {
-            "models": list(self.models), "devices": list(self.devices), "workers": self.workers, "version": self.version,
-        }  # fmt: skip
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
-        return cls(tuple(values["models"]), tuple(values["devices"]), values["workers"], values["version"])
-
-
-@dataclass(frozen=True, slots=True)
 class Series:
     """One metric's declaration.
 
-    merge (gauges): how pages add up. `sum`, and a dead process's share vanishes; `max`, which outlives its process;
-    `age`: a cell holds the monotonic second since when (0: not at all), shown as the seconds gone by since the
-    earliest, so that it grows although its writer hangs. hidden: for the supervisor only.
+    merge (gauges): how pages add up. `sum`, and a dead process's share vanishes; `max`, which outlives its
+    process; `age`: a cell holds the monotonic second since when (0: not at all), shown as the seconds gone by
+    since the earliest, so that it grows although its writer hangs. hidden: for the supervisor only.
     """
 
     name: str
@@ -190,42 +154,73 @@ class Metrics:
 
     # frontend, transport
     requests: Counter = _counter(
-        "requests", "method", "code", text="Calls that ended, by RPC and gRPC status code.")  # fmt: skip
+        "requests", "method", "code", text="Calls that ended, by RPC and gRPC status code."
+    )
     request_duration: Histogram = _histogram(
-        "request_duration_seconds", "method", buckets=_SECONDS,
-        text="Time from a call's arrival to its end, by RPC.")  # fmt: skip
+        "request_duration_seconds",
+        "method",
+        buckets=_SECONDS,
+        text="Time from a call's arrival to its end, by RPC.",
+    )
     # frontend, core
     items: Counter = _counter(
-        "items", "model", "modality", "outcome",
-        text="Items that were accepted, each counted once when it ended: ok, failed or cancelled.")  # fmt: skip
+        "items",
+        "model",
+        "modality",
+        "outcome",
+        text="Items that were accepted, each counted once when it ended: ok, failed or cancelled.",
+    )
     cache_lookups: Counter = _counter(
-        "cache_lookups", "result", text="Lookups in the embedding caches: hit or miss.")  # fmt: skip
+        "cache_lookups", "result", text="Lookups in the embedding caches: hit or miss."
+    )
     # worker
     queue_depth: Gauge = _gauge(
-        "queue_depth", "model", "modality", text="Items that wait in the workers' queues.")  # fmt: skip
+        "queue_depth", "model", "modality", text="Items that wait in the workers' queues."
+    )
     queue_wait: Histogram = _histogram(
-        "queue_wait_seconds", "model", "modality", "priority", buckets=_SECONDS,
-        text="Time an item waited in a worker's queue before its batch began.")  # fmt: skip
+        "queue_wait_seconds",
+        "model",
+        "modality",
+        "priority",
+        buckets=_SECONDS,
+        text="Time an item waited in a worker's queue before its batch began.",
+    )
     batch_size: Histogram = _histogram(
-        "batch_size", "model", "modality", buckets=_ITEMS, text="Items in a batch.")  # fmt: skip
+        "batch_size", "model", "modality", buckets=_ITEMS, text="Items in a batch."
+    )
     batch_tokens: Histogram = _histogram(
-        "batch_tokens", "model", buckets=_TOKENS, text="Tokens in a batch of texts.")  # fmt: skip
+        "batch_tokens", "model", buckets=_TOKENS, text="Tokens in a batch of texts."
+    )
     batch_duration: Histogram = _histogram(
-        "batch_duration_seconds", "model", "modality", buckets=_SECONDS,
-        text="Time from a batch's start on the device to its results.")  # fmt: skip
+        "batch_duration_seconds",
+        "model",
+        "modality",
+        buckets=_SECONDS,
+        text="Time from a batch's start on the device to its results.",
+    )
     last_batch_timestamp: Gauge = _gauge(
-        "last_batch_timestamp_seconds", "model", "device", merge="max",
-        text="Unix time when a batch last ended; 0 before the first.")  # fmt: skip
+        "last_batch_timestamp_seconds",
+        "model",
+        "device",
+        merge="max",
+        text="Unix time when a batch last ended; 0 before the first.",
+    )
     oldest_inflight: Gauge = _gauge(
-        "oldest_inflight_seconds", "model", "device", merge="age",
-        text="Age of the oldest item that a worker has taken and not answered; 0 when idle.")  # fmt: skip
+        "oldest_inflight_seconds",
+        "model",
+        "device",
+        merge="age",
+        text="Age of the oldest item that a worker has taken and not answered; 0 when idle.",
+    )
     # supervisor
     worker_up: Gauge = _gauge("worker_up", "model", "device", text="Workers that are ready.")
     worker_restarts: Counter = _counter(
-        "worker_restarts", "model", "device", text="Workers that ended and were replaced.")  # fmt: skip
+        "worker_restarts", "model", "device", text="Workers that ended and were replaced."
+    )
     build_info: Gauge = _gauge("build_info", "version", text="Always 1; the label tells the version.")
-    # the watchdog's, in monotonic seconds: a frontend says since when a worker owes it its oldest answer (0: owes
-    # none), a worker says when it last made progress. `worker` is the slot that the control channel names.
+    # the watchdog's, in monotonic seconds: a frontend says since when a worker owes it its oldest answer (0:
+    # owes none), a worker says when it last made progress. `worker` is the slot that the control channel
+    # names.
     outstanding_since: Gauge = _gauge("outstanding_since", "worker", text="", merge="age", hidden=True)
     last_progress: Gauge = _gauge("last_progress", "worker", text="", merge="max", hidden=True)
 

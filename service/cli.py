@@ -1,0 +1,97 @@
+"""`altclip-server`: serves; `altclip-server convert SOURCE DIRECTORY` makes safetensors of a pickle
+checkpoint once.
+
+Exit status: 0 after a drain; 1 where the server could not start or gave up; 2 for options that cannot be
+used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import NoReturn
+
+from service import settings as options
+from service.settings import Settings, SettingsError
+from worker import logs
+from worker.control import entitle
+from worker.errors import ModelError
+
+__all__ = ["main"]
+
+
+def main() -> int:
+    """Entry point."""
+    arguments = sys.argv[1:]
+    try:
+        if arguments[:1] == ["convert"]:
+            return _convert(arguments[1:])
+        if arguments[:1] == ["serve"]:
+            del arguments[0]
+        if {"-h", "--help", "--version"} & set(arguments):
+            options.parser(metadata.version("altclip")).parse_args(arguments)
+        settings = Settings.load(arguments, os.environ)
+    except SettingsError as error:
+        print(f"altclip-server: {error}", file=sys.stderr)
+        return 2
+    return _serve(settings)
+
+
+def _serve(settings: Settings) -> int:
+    entitle("altclip-server")
+    logs.configure(settings.log_level, "altclip-server")
+    events = logs.get("supervisor")
+    # Until the event loop takes over, e.g. while a model is fetched; as process 1 the default would be to
+    # ignore it.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
+    try:
+        return asyncio.run(_run(settings))
+    except SettingsError as error:
+        events.error("cannot_start", str(error))
+        return 2
+    except ModelError as error:
+        events.error("cannot_start", str(error))
+        return 1
+
+
+async def _run(settings: Settings) -> int:
+    from service.launch import prepare
+
+    supervisor = prepare(settings, metadata.version("altclip"))
+    return await supervisor.run()
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    sys.exit(0)
+
+
+def _convert(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="altclip-server convert",
+        description="Convert a pickle checkpoint to safetensors once, with checksums; serving loads "
+        "safetensors only. The checkpoint is read without running any code of it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a directory, or a hub name such as BAAI/AltCLIP (@REVISION pins it)"
+    )
+    parser.add_argument("directory", metavar="DIRECTORY", help="where to write; must be empty or not exist")
+    given = parser.parse_args(arguments)
+    from worker.convert import convert
+
+    try:
+        print(convert(given.source, given.directory))
+    except ModelError as error:
+        print(f"altclip-server: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

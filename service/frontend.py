@@ -1,0 +1,102 @@
+"""A frontend process: `python -m service.frontend DESCRIPTOR`, started by the supervisor with its end of the
+control channel.
+
+    config ──▶ pools, gRPC server ──▶ listening ──▶ serve ──▶ drain ──▶ drained, exit 0
+
+Everything runs on one event loop. gRPC is imported here, after the spawn, and nowhere in the supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from service.settings import Settings
+from worker import logs, memory
+from worker.control import Channel, Message, adopt, entitle, leave
+from worker.metrics import Layout, Metrics
+from worker.spec import ModelInfo, ModelSpec
+
+if TYPE_CHECKING:
+    from service.pool import Pools
+
+__all__ = ["main"]
+
+_events = logs.get("frontend")
+
+
+def main() -> None:
+    """Never returns normally: a frontend ends with `leave`."""
+    # A terminal's Ctrl-C reaches the whole process group; when to stop is the supervisor's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    channel = adopt(int(sys.argv[1]), "altclip-frontend")
+    config = channel.receive()
+    if config is None:
+        leave()
+    title = f"altclip-frontend {config.body['index']}"
+    entitle(title)
+    settings = Settings.from_dict(config.body["settings"])
+    logs.configure(settings.log_level, title)
+    asyncio.run(_serve(channel, settings, config))
+
+
+async def _serve(channel: Channel, settings: Settings, config: Message) -> None:
+    from service import server
+    from service.pool import Pools
+
+    (page,) = config.descriptors
+    metrics = Metrics(Layout.from_dict(config.body["metrics"]), memory.attach(page))
+    os.close(page)
+    pools = Pools([ModelSpec.from_dict(model) for model in config.body["models"]], metrics)
+    drain: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    control = _Control(channel, pools, drain)
+    asyncio.get_running_loop().add_reader(channel.fileno(), control.readable)
+    running = await server.start(settings, pools, metrics)
+    channel.send("listening", {"grpc": settings.grpc_address})
+    await running.drain(await drain)
+    channel.send("drained")
+    leave(0)
+
+
+class _Control:
+    """Does what the supervisor says."""
+
+    def __init__(self, channel: Channel, pools: Pools, drain: asyncio.Future[float]) -> None:
+        self._channel = channel
+        self._pools = pools
+        self._drain = drain
+
+    def readable(self) -> None:
+        """Reads until there is nothing left."""
+        while True:
+            try:
+                message = self._channel.receive(wait=False)
+            except BlockingIOError:
+                return
+            if message is None:  # the supervisor is gone
+                leave()
+            self._obey(message)
+
+    def _obey(self, message: Message) -> None:
+        body = message.body
+        match message.type:
+            case "worker":
+                (link,) = message.descriptors
+                info = ModelInfo.from_dict(body["info"])
+                pool = self._pools.get(body["model"])
+                pool.add_worker(body["id"], str(body["slot"]), body["device"], info, link)
+            case "worker_gone":
+                self._pools.remove_worker(body["id"])
+            case "weights":
+                self._pools.get(body["model"]).weights_sha256 = body["sha256"]
+            case "drain":
+                if not self._drain.done():
+                    self._drain.set_result(body["grace"])
+
+
+if __name__ == "__main__":
+    main()

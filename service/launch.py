@@ -1,0 +1,66 @@
+"""From settings to a supervisor that can run: models found, devices chosen, the port reserved. Starts no
+process.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from worker.sources import resolve
+
+from service import devices, ports
+from service.metrics import Pages
+from service.options import OptionError
+from service.roster import WorkerPlace
+from service.settings import Settings
+from service.supervisor import Supervisor
+from worker.cores import usable_cores
+from worker.metrics import Layout
+from worker.spec import ModelSpec
+
+__all__ = ["places", "prepare", "specs"]
+
+
+def prepare(settings: Settings, version: str) -> Supervisor:
+    """Raises OptionError or ModelError with what the operator should change. It may have to download."""
+    reserved, address = ports.reserve(settings.grpc_address, "--grpc-address (ALTCLIP_GRPC_ADDRESS)")
+    models = specs(settings)
+    chosen = devices.expand(settings.device, functools.cache(devices.cuda_devices))
+    workers = places(settings, models, chosen, usable_cores())
+    layout = Layout(tuple(spec.name for spec in models), chosen, len(workers), version)
+    pages = Pages(layout)
+    pages.own.build_info.set(1, version)
+    return Supervisor(dataclasses.replace(settings, grpc_address=address), models, workers, pages, reserved)
+
+
+def specs(settings: Settings) -> list[ModelSpec]:
+    """Every model to serve, within the operator's limits."""
+    found = [
+        dataclasses.replace(
+            resolve(model), max_text_bytes=settings.max_text_bytes, max_image_pixels=settings.max_image_pixels
+        )
+        for model in settings.model or ("bundled",)
+    ]
+    names = [spec.name for spec in found]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise OptionError(
+            f"--model (ALTCLIP_MODEL): {', '.join(sorted(twice))} is given twice; "
+            "give each a NAME of its own, NAME=SOURCE"
+        )
+    return found
+
+
+def places(
+    settings: Settings, models: list[ModelSpec], chosen: tuple[str, ...], cores: int
+) -> list[WorkerPlace]:
+    """A place for each model, device and replica; workers on the CPU share its cores."""
+    wanted = [(spec, device) for spec in models for device in chosen for _ in range(settings.replicas)]
+    on_cpu = sum(device == "cpu" for _, device in wanted)
+    threads = settings.threads or max(1, cores // max(1, on_cpu))
+    return [
+        WorkerPlace(
+            f"altclip-worker {spec.name} {device}", slot=slot, spec=spec, device=device, threads=threads
+        )
+        for slot, (spec, device) in enumerate(wanted)
+    ]

@@ -1,0 +1,83 @@
+"""The values that labels of metrics can take: fixed ones, and those of one server. Standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+__all__ = ["CODES", "METHODS", "MODALITIES", "Layout"]
+
+METHODS: Final = (
+    "EmbedText",
+    "EmbedImage",
+    "Similarity",
+    "ClassifyImage",
+    "EncodePrompt",
+    "EmbedStream",
+    "ListModels",
+    "GetModel",
+)
+CODES: Final = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+MODALITIES: Final = ("text", "image", "prompt")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The label values of one server, the same in all its processes. workers: how many slots it has."""
+
+    models: tuple[str, ...]
+    devices: tuple[str, ...]
+    workers: int = 1
+    version: str = ""
+
+    def values(self, label: str) -> tuple[str, ...]:
+        """All values of a label, in the order of the cells."""
+        match label:
+            case "model":
+                return self.models
+            case "device":
+                return self.devices
+            case "worker":
+                return tuple(map(str, range(self.workers)))
+            case "version":
+                return (self.version,)
+        return {
+            "method": METHODS,
+            "code": CODES,
+            "modality": MODALITIES,
+            "outcome": ("ok", "failed", "cancelled"),
+            "priority": ("interactive", "bulk"),
+            "result": ("hit", "miss"),
+        }[label]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "models": list(self.models),
+            "devices": list(self.devices),
+            "workers": self.workers,
+            "version": self.version,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        return cls(tuple(values["models"]), tuple(values["devices"]), values["workers"], values["version"])
