@@ -13,7 +13,7 @@ compile() { # compile FILE HEADLINE ARGUMENT...
     --unsafe-package torch --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
     --constraint requirements/torch.txt "$@" --output-file "$file" pyproject.toml 2>/dev/null
   # pip-compile warns, at the end, about the torch we leave out on purpose.
-  { printf '# Made by `make lock` from pyproject.toml. %s\n' "$headline"; sed '/^# WARNING: The following packages/,$d' "$file"; } >"$file.new"
+  { printf '# Made from pyproject.toml by: make lock. %s\n' "$headline"; sed '/^# WARNING: The following packages/,$d' "$file"; } >"$file.new"
   mv "$file.new" "$file"
 }
 

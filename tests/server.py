@@ -3,8 +3,8 @@
     with start_server("--model", "stub:dimension=8") as server:
         channel = grpc.insecure_channel(server.grpc)
 
-Ports are free ones. Whatever happens, the service and its children have ended when the block has. Only what was
-started here is ever signalled, each process by its id.
+Ports are free ones. Whatever happens, the service and its children have ended when the block has.
+Only what was started here is ever signalled, each process by its id.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The import rules that keep the packages apart, held twice: by reading the sources, and by importing them.
 
-A client must not need torch or an image library. A frontend must not load torch. The inference process must not
-know the service around it, so that its encoders also run where there is none.
+A client must not need torch or an image library. A frontend must not load torch. The inference process must
+not know the service around it, so that its encoders also run where there is none.
 """
 
 from __future__ import annotations
