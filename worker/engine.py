@@ -86,11 +86,11 @@ class Engine:
             jobs, late = taken
             self._end(late, Status.EXPIRED)
             if jobs:
+                self._observe_progress([*(batch.jobs for batch in launched), jobs])
                 launched.append(self._launch(jobs))
-                self._observe_progress(launched)
             if launched and (len(launched) > self._ahead or not jobs):
                 self._finish(launched.popleft())
-            self._observe_progress(launched)
+            self._observe_progress([batch.jobs for batch in launched])
 
     def _launch(self, jobs: Sequence[Job]) -> _Launched:
         started = time.monotonic()
@@ -147,9 +147,8 @@ class Engine:
             return
         middle = len(jobs) // 2
         for half in (jobs[:middle], jobs[middle:]):
-            launched = self._launch(half)
-            self._finish(launched)
-            self._observe_progress([launched])
+            self._observe_progress([jobs])
+            self._finish(self._launch(half))
 
     def _deliver(self, launched: _Launched, rows: Floats) -> None:
         jobs = launched.jobs
@@ -180,8 +179,8 @@ class Engine:
                 max(0.0, started - job.submitted), self._model, label, Priority(job.priority).name.lower()
             )
 
-    def _observe_progress(self, launched: Iterable[_Launched]) -> None:
+    def _observe_progress(self, unanswered: Iterable[Sequence[Job]]) -> None:
         """Tells the watchdog that the device moves, and everyone since when work waits for its answer."""
         self._metrics.last_progress.set(time.monotonic(), self._slot)
-        oldest = min((job.submitted for batch in launched for job in batch.jobs), default=0.0)
+        oldest = min((job.submitted for jobs in unanswered for job in jobs), default=0.0)
         self._metrics.oldest_inflight.set(oldest, self._model, self._device)
