@@ -4,8 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
-PACKAGES := altclip service worker
-PROTOS := $(wildcard protos/altclip/v1/*.proto)
+MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock proto readme demo serve test lint format bench tools clean
@@ -45,7 +44,7 @@ lint: setup ## Check style, types, protos, stubs, container and manifests
 	protos/lint.sh $(BIN)
 	protos/generate.sh $(BIN) --check
 	$(BIN)/hadolint deploy/Dockerfile
-	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml
+	$(BIN)/kubernetes-validate --strict --quiet -k 1.32 $(MANIFESTS)
 
 readme: setup ## Write the table of settings into README.md anew
 	$(BIN)/python -m service.settings | sed -i -e '/<!-- settings -->/,/<!-- end of settings -->/{//!d}' \
