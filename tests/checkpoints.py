@@ -2,8 +2,8 @@
 
     directory = make_checkpoint(tmp_path / "model", size="tiny", tokenizer="json", weights="safetensors")
 
-The files are those of the hub: config.json, preprocessor_config.json, a tokenizer in one of its two layouts, weights
-as safetensors (one file or sharded) or as pickle.
+The files are those of the hub: config.json, preprocessor_config.json, a tokenizer in one of its two layouts,
+weights as safetensors (one file or sharded) or as pickle.
 """
 
 from __future__ import annotations
@@ -97,12 +97,10 @@ SIZES: dict[str, dict[str, Any]] = {
             "num_attention_heads": 16,
         },
         "vision": {
-            **{
-                "hidden_size": 1024,
-                "intermediate_size": 4096,
-                "num_hidden_layers": 24,
-                "num_attention_heads": 16,
-            }
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
         },
         "image": {"image_size": 224, "patch_size": 14},
         "project_dim": 768,
@@ -111,7 +109,7 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 def configuration(size: Size, vocab_size: int = 0) -> dict[str, Any]:
-    """config.json of a checkpoint; vocab_size 0 is that of the tokenizer made here, or the real one for "full"."""
+    """config.json of a checkpoint; vocab_size 0: the tokenizer's and a few more (the real one for "full")."""
     shape = SIZES[size]
     if not vocab_size:
         vocab_size = (

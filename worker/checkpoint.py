@@ -1,7 +1,7 @@
-"""Weights from safetensors into a module, all of them or none; and what identifies them. torch only inside functions.
+"""Weights from safetensors into a module, all or none; and what identifies them. No torch at import.
 
-Files are mapped, not read: on a CPU in the files' own dtype, the module's parameters are the page cache, shared by all
-workers of a host.
+Files are mapped, not read: on a CPU in the files' own dtype, the module's parameters are the page cache,
+shared by all workers of a host.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,18 +20,27 @@ from worker.spec import ModelSpec
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INDEX", "MANIFEST", "check_names", "load", "sha256_of", "weight_files", "weights_sha256"]
+__all__ = [
+    "INDEX",
+    "MANIFEST",
+    "check_names",
+    "is_weight",
+    "load",
+    "mapped",
+    "sha256_of",
+    "weight_files",
+    "weights_sha256",
+]
 
 INDEX = "model.safetensors.index.json"
 MANIFEST = "manifest.json"
 # Buffers that older checkpoints carry and that are computed, not learnt.
 NOT_WEIGHTS = re.compile(r"\.(position_ids|token_type_ids)$")
-FLOATING = {"F32", "F16", "BF16", "F64"}
 NAMED_IN_ERRORS = 6
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of a model, sorted; raises `ModelError` when there is none or a shard is missing."""
+    """The safetensors files of a model, sorted; raises `ModelError` for none, or a shard that is missing."""
     index = directory / INDEX
     if index.is_file():
         try:
@@ -52,27 +62,52 @@ def weight_files(directory: Path) -> list[Path]:
 def load(module: torch.nn.Module, directory: Path, device: str, dtype: torch.dtype) -> None:
     """Give a module that was built on the meta device the weights in `directory`.
 
-    Raises `ModelError` that names keys when any is missing, left over, of the wrong shape or not floating point.
+    Raises `ModelError` that names keys when any is missing, left over, of the wrong shape or not floating
+    point.
     """
-    from safetensors import SafetensorError, safe_open
-
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     tensors: dict[str, torch.Tensor] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
+    for path in weight_files(directory):
+        tensors.update(mapped(path))
+    names = check_names({key: tuple(t.shape) for key, t in tensors.items()}, expected, str(directory))
+    weights = {name: tensors.pop(key).to(device, dtype) for key, name in names.items()}
+    module.load_state_dict(weights, strict=True, assign=True)
+
+
+def mapped(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of one safetensors file, all as views of one mapping of it; raises `ModelError`.
+
+    The library checks the file, but gives each tensor a storage of its own; in one, neighbours can be joined.
+    """
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    dtypes = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
     try:
-        for path in weight_files(directory):
-            with safe_open(path, framework="pt", device="cpu") as file:
-                keys = [key for key in file.keys() if not NOT_WEIGHTS.search(key)]  # noqa: SIM118 - no mapping
-                for key in keys:
-                    part = file.get_slice(key)
-                    if part.get_dtype() not in FLOATING:
-                        raise ModelError(f"{path}: {key} is {part.get_dtype()}, not floating point")
-                    shapes[key] = tuple(part.get_shape())
-                    tensors[key] = file.get_tensor(key).to(device, dtype)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"the weights in {directory} cannot be read: {error}") from error
-    names = check_names(shapes, expected, str(directory))
-    module.load_state_dict({name: tensors[key] for key, name in names.items()}, strict=True, assign=True)
+        with safe_open(path, framework="pt", device="cpu"):
+            pass
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+        data = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error
+    tensors = {}
+    for key, entry in header.items():
+        if key == "__metadata__" or not is_weight(key):
+            continue
+        if entry["dtype"] not in dtypes:
+            raise ModelError(f"{path}: {key} is {entry['dtype']}, not floating point")
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        kind, part = dtypes[entry["dtype"]], data[begin:end]
+        part = part.clone() if begin % kind.itemsize else part
+        tensors[key] = part.view(kind).view(entry["shape"])
+    return tensors
+
+
+def is_weight(key: str) -> bool:
+    """False for the buffers that older checkpoints carry along."""
+    return NOT_WEIGHTS.search(key) is None
 
 
 def check_names(

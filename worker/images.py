@@ -2,9 +2,10 @@
 
     bytes → signature → header (size, cap) → decode the first frame → RGB → resize → crop
 
-What it computes is what transformers' PIL image processor computes from `image.convert("RGB")`: EXIF orientation is
-not applied and alpha is dropped. Scaling to floats and normalising happen on the device (`Preprocessing.scale`,
-`.shift`). Safe to call from many threads; Pillow lets go of the interpreter while it decodes and resizes.
+What it computes is what transformers' PIL image processor computes from `image.convert("RGB")`: EXIF
+orientation is not applied and alpha is dropped. Scaling to floats and normalising happen on the device
+(`Preprocessing.scale`, `.shift`). Safe to call from many threads; Pillow lets go of the interpreter while it
+decodes and resizes.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ __all__ = ["ImagePreparer", "Preprocessing", "sniff"]
 
 # Our own cap, checked between the header and the decoder, stands in place of Pillow's process-wide one.
 Image.MAX_IMAGE_PIXELS = None
-# What Pillow finds odd in a stranger's file (metadata, palettes) is no news for our log, and may quote the file.
+# What Pillow finds odd in a stranger's file (metadata, palettes) is no news for our log, and may quote the
+# file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
@@ -70,8 +72,8 @@ REFUSED = (
     ("XPM", b"/* XPM */"),
     *((f"PNM (P{kind})", b"P%d%c" % (kind, space)) for kind in range(1, 8) for space in b"\n\r\t "),
 )
-# A resized row longer than this (aspect ratios of hundreds to one) would cost more memory than the picture is worth:
-# there only the part that is kept is computed, which can differ from the full resize in the last bit.
+# A resized row longer than this (aspect ratios of hundreds to one) would cost more memory than the picture is
+# worth: there only the part that is kept is computed, which can differ from the full resize in the last bit.
 MAX_RESIZED_PIXELS = 1 << 24
 
 

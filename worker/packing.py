@@ -1,13 +1,14 @@
-"""How the texts of a batch lie in one row of tokens, so that no padding is computed. Pure; imports numpy only.
+"""How the texts of a batch lie in one row of tokens, so that no padding is computed. Pure; needs numpy only.
 
-Sequences are sorted by length and laid end to end; those of equal length stand together and form a `Group`, whose
-attention is one batched call:
+Sequences are sorted by length and laid end to end; those of equal length stand together and form a `Group`,
+whose attention is one batched call:
 
     ids        a a a b b b c c c c c d        rows of the token matrix
     groups     |-- 2 × 3 --|-- 1 × 5 --| ...  `rows` × `count` token rows from `start`
 
-For prompt states, whose padding rows are part of the answer, each short sequence carries one padding token at its end.
-It asks but is never asked (`keys` < `rows`), and stands for all of the sequence's padding rows, which are equal.
+For prompt states, whose padding rows are part of the answer, each short sequence carries one padding token at
+its end. It asks but is never asked (`keys` < `rows`), and stands for all of the sequence's padding rows,
+which are equal.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """`count` sequences of `rows` token rows each, from token row `start`; the first `keys` rows are attended to.
+    """`count` sequences of `rows` token rows each, from token row `start`; the first `keys` are attended to.
 
     first: the index of its first sequence, in packed order.
     """
@@ -40,9 +41,10 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Packing:
-    """ids, positions: int32 [tokens]. order: int64 [sequences], packed sequence i was number order[i] in the batch.
+    """The batch as arrays.
 
-    boundaries: int64 [sequences + 1], sequence i holds token rows boundaries[i] to boundaries[i + 1].
+    ids, positions: int32 [tokens]. order: int64 [sequences], packed sequence i was number order[i] in the
+    batch. boundaries: int64 [sequences + 1], sequence i holds token rows boundaries[i] to boundaries[i + 1].
     """
 
     ids: Ids
@@ -65,8 +67,8 @@ class Packing:
 def pack(sequences: Sequence[Ids], pad_id: int, width: int = 0) -> Packing:
     """Pack token ids (each int32 [n], n ≥ 1).
 
-    With a `width`, a sequence shorter than it gets one padding token. Positions are XLM-RoBERTa's: a token counts the
-    tokens that are not padding up to itself, plus pad_id; padding stands at pad_id.
+    With a `width`, a sequence shorter than it gets one padding token. Positions are XLM-RoBERTa's: a token
+    counts the tokens that are not padding up to itself, plus pad_id; padding stands at pad_id.
     """
     lengths = np.array([len(ids) for ids in sequences], np.int64)
     order = np.argsort(lengths, kind="stable")

@@ -21,7 +21,7 @@ class ModelSpec:
     revision: the hub commit, or "" where there is none. model_type: the family (config.json's `model_type`).
     dimension: width of an embedding. state_dimension: width of a prompt state.
     max_tokens: longest sequence in tokens, special tokens included. image_size: the encoder's input, pixels
-    per side. max_text_bytes: longest text in UTF-8. max_image_pixels: largest declared width × height decoded.
+    per side. max_text_bytes: longest text in UTF-8. max_image_pixels: largest declared width × height.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Text to token ids, as XLM-RoBERTa does it. Never imports torch or transformers.
 
-Two layouts of files: `tokenizer.json`, which is used as it is, or `sentencepiece.bpe.model` alone, from which the same
-thing is built: <s> <pad> </s> <unk> at 0-3, the model's pieces from its fourth on, <mask> last.
+Two layouts of files: `tokenizer.json`, which is used as it is, or `sentencepiece.bpe.model` alone, from which
+the same thing is built: <s> <pad> </s> <unk> at 0-3, the model's pieces from its fourth on, <mask> last.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ def _read_json(path: Path) -> tokenizers.Tokenizer:
 
 
 def read_sentencepiece(path: Path) -> tokenizers.Tokenizer:
-    """XLM-RoBERTa's tokenizer from its SentencePiece model; raises `ModelError` when it is no Unigram model."""
+    """XLM-RoBERTa's tokenizer from its SentencePiece model; raises `ModelError` unless that is Unigram."""
     pieces: list[tuple[str, float]] = []
     added: list[AddedToken] = []
     charsmap = b""
     for field, value in _fields(path.read_bytes()):
         if field == 1 and isinstance(value, bytes):  # ModelProto.pieces
             piece = dict(_fields(value))
-            text, score = bytes(piece.get(1, b"")).decode(), piece.get(2, b"\0\0\0\0")  # type: ignore[arg-type]
+            text, score = bytes(piece.get(1, b"")).decode(), piece.get(2, b"\0\0\0\0")
             pieces.append((text, struct.unpack("<f", score)[0] if isinstance(score, bytes) else 0.0))
             if piece.get(3) in (CONTROL, USER_DEFINED):
                 added.append(AddedToken(text, normalized=False, special=piece[3] == CONTROL))

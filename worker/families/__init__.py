@@ -110,6 +110,10 @@ class Family(Protocol):
 
     def image_processor(self, spec: ModelSpec) -> ImageProcessor: ...
 
+    def shapes(self, directory: Path) -> Mapping[str, tuple[int, ...]]:
+        """Every weight that config.json in `directory` calls for (imports torch); raises `ModelError`."""
+        ...
+
     def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> Encoder:
         """Weights in place and ready to run; `dtype` may be "auto", `threads` 0 means all that may be used.
 

@@ -129,7 +129,9 @@ class StubEncoder:
 
     def _enter(self, modality: str, items: int, faults: set[str | None]) -> None:
         if path := self._options["calls"]:
-            with open(path, "a", encoding="ascii") as calls:  # one write: lines of several workers never mix
+            with Path(path).open(
+                "a", encoding="ascii"
+            ) as calls:  # one write: lines of several workers never mix
                 calls.write(f"{modality} {items}\n")
         if "hang" in faults:
             time.sleep(1e9)
@@ -193,6 +195,10 @@ class StubFamily:
 
         size = spec.image_size
         return ImagePreparer(Preprocessing(size=size, resize=size), spec.max_image_pixels)
+
+    def shapes(self, directory: Path) -> dict[str, tuple[int, ...]]:
+        """No weights."""
+        return {}
 
     def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> StubEncoder:
         """Sleeps `load_time`, then fails as `load_fault` says or is ready."""

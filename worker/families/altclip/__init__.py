@@ -1,4 +1,4 @@
-"""AltCLIP: XLM-RoBERTa for text, ViT for images, one space. This file is torch-free; `load()` imports the rest.
+"""AltCLIP: XLM-RoBERTa for text, ViT for images, one space. Torch-free; `load()` imports what is not.
 
 config.py    the configuration, read as data           encoder.py  batches in, arrays out, device faults
 text.py      the packed text tower                     layers.py   what both towers' layers are made of
@@ -7,6 +7,7 @@ vision.py    the image tower
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from worker.families import Encoder, ImageProcessor, Tokenizer
@@ -52,6 +53,12 @@ class AltClipFamily:
         from worker.images import ImagePreparer, Preprocessing
 
         return ImagePreparer(Preprocessing.read(Path(spec.directory)), spec.max_image_pixels)
+
+    def shapes(self, directory: Path) -> Mapping[str, tuple[int, ...]]:
+        """Of transformers' own modules."""
+        from worker.families.altclip.encoder import empty_model
+
+        return {name: tuple(tensor.shape) for name, tensor in empty_model(directory).state_dict().items()}
 
     def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> Encoder:
         """Weights mapped or copied to the device; raises `ModelError`."""

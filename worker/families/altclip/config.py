@@ -1,4 +1,4 @@
-"""config.json of an AltCLIP model, read as data: known numbers are taken, everything else is left alone. No torch.
+"""config.json of an AltCLIP model, read as data: known numbers are taken, all else is left alone. No torch.
 
 Nothing in the file can name code, kernels or other repositories to load.
 """
@@ -112,7 +112,7 @@ def check_preprocessing(directory: Path, shape: Shape, preprocessing: Preprocess
     """Raise `ModelError` when the images would not fit the tower."""
     if preprocessing.size != shape.image_size:
         raise ModelError(
-            f"{directory}: images are cropped to {preprocessing.size} pixels, but the model takes {shape.image_size}"
+            f"{directory}: images are cut to {preprocessing.size} pixels, the model takes {shape.image_size}"
         )
 
 

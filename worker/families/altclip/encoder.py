@@ -1,7 +1,7 @@
 """An AltCLIP on one device: batches of arrays in, arrays out, and the device's faults under our own names.
 
-On a CPU the call computes. On a CUDA device it copies from pinned memory, enqueues, and copies back into pinned memory
-without once waiting for the device; the `Pending` waits for the event behind the copy.
+On a CPU the call computes. On a CUDA device it copies from pinned memory, enqueues, and copies back into
+pinned memory without once waiting for the device; the `Pending` waits for the event behind the copy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from worker.images import Preprocessing
 from worker.packing import pack
 from worker.spec import ModelInfo, ModelSpec
 
-__all__ = ["AltClipEncoder", "load"]
+__all__ = ["AltClipEncoder", "empty_model", "load"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -47,7 +47,7 @@ def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncod
     if device == "cpu":
         torch.set_num_threads(threads or usable_cores())
     directory = Path(spec.directory)
-    model = _empty_model(directory)
+    model = empty_model(directory)
     started = time.monotonic()
     checkpoint.load(model, directory, device, DTYPES[dtype])
     seconds = time.monotonic() - started
@@ -88,16 +88,14 @@ class AltClipEncoder:
         packing = pack(sequences, self._pad_id)
 
         def run() -> Tensor:
-            ids, positions, firsts = map(
-                self._to_device, (packing.ids, packing.positions, packing.boundaries[:-1])
-            )
+            ids, positions, firsts = self._to_device(packing.ids, packing.positions, packing.boundaries[:-1])
             return self._text.embed(ids, positions, firsts, packing.groups)
 
         return self._pending(run, packing.order)
 
     def image(self, images: Sequence[Pixels]) -> Pending:
         """float32 [batch, dimension], not normalised."""
-        return self._pending(lambda: self._vision.embed(self._to_device(np.stack(images))))
+        return self._pending(lambda: self._vision.embed(*self._to_device(np.stack(images))))
 
     def prompt(self, sequences: Sequence[Ids], variants: Sequence[int]) -> Pending:
         """float32 [batch, max_tokens, state dimension], padding rows included."""
@@ -105,10 +103,10 @@ class AltClipEncoder:
         normed = np.array(variants, np.int32).astype(bool)[:, None, None]
 
         def run() -> Tensor:
-            ids, positions, where = map(
-                self._to_device, (packing.ids, packing.positions, packing.states(self._max_tokens))
+            ids, positions, where, pre = self._to_device(
+                packing.ids, packing.positions, packing.states(self._max_tokens), normed
             )
-            return self._text.states(ids, positions, packing.groups, where, self._to_device(normed))
+            return self._text.states(ids, positions, packing.groups, where, pre)
 
         return self._pending(run)
 
@@ -119,11 +117,11 @@ class AltClipEncoder:
         self.image([np.zeros((self._image_size, self._image_size, 3), np.uint8)])()
         self.prompt(ids, [0])()
 
-    def _to_device(self, array: np.ndarray[Any, Any]) -> Tensor:
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
+    def _to_device(self, *arrays: np.ndarray[Any, Any]) -> list[Tensor]:
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
         if self._device.type == "cpu":
-            return tensor
-        return tensor.pin_memory().to(self._device, non_blocking=True)
+            return tensors
+        return [tensor.pin_memory().to(self._device, non_blocking=True) for tensor in tensors]
 
     def _pending(self, run: Callable[[], Tensor], order: np.ndarray[Any, Any] | None = None) -> Pending:
         """Start `run`; its rows are in packed `order` where one is given."""
@@ -134,8 +132,7 @@ class AltClipEncoder:
                 return lambda: value
             host = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
             host.copy_(rows, non_blocking=True)
-            done = torch.cuda.Event()
-            done.record()
+            done = torch.cuda.current_stream(self._device).record_event()
 
         def wait() -> Floats:
             with _faults_named():
@@ -153,7 +150,8 @@ def _unpacked(rows: Floats, order: np.ndarray[Any, Any] | None) -> Floats:
     return value
 
 
-def _empty_model(directory: Path) -> AltCLIPModel:
+def empty_model(directory: Path) -> AltCLIPModel:
+    """The modules that config.json describes, on the meta device; raises `ModelError`."""
     values = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     text, vision = config.sections(values)
     try:

@@ -1,4 +1,4 @@
-"""What both towers' layers are made of: linear maps, the fused query-key-value projection, attention in groups.
+"""What both towers' layers are made of: linear maps, fused query-key-value projections, grouped attention.
 
 All functions take and give rows: float [tokens, width], sequences one after another.
 """
@@ -26,6 +26,10 @@ class Linear(NamedTuple):
     def __call__(self, rows: Tensor) -> Tensor:
         return functional.linear(rows, self.weight, self.bias)
 
+    def part(self, start: int, end: int | None = None) -> Linear:
+        """The map onto outputs `start` to `end`, without a copy."""
+        return Linear(self.weight[start:end], None if self.bias is None else self.bias[start:end])
+
 
 class Norm(NamedTuple):
     """Layer normalisation over the width."""
@@ -41,8 +45,8 @@ class Norm(NamedTuple):
 class Attention:
     """Multi-head self-attention's three input projections, as one matrix product where the weights allow it.
 
-    They do when the checkpoint holds them next to each other (`convert` writes them so), or when they had to be
-    copied to the device anyway: mapped weights are never copied only to be joined.
+    They do when the checkpoint holds them next to each other (`convert` writes them so), or when they had to
+    be copied to the device anyway: mapped weights are never copied only to be joined.
     """
 
     def __init__(self, query: nn.Linear, key: nn.Linear, value: nn.Linear, heads: int) -> None:
@@ -50,16 +54,15 @@ class Attention:
         self._parts = (linear(query), linear(key), linear(value))
         weights = [part.weight for part in self._parts]
         joined = _joined(weights)
-        if joined is None and query.weight.device.type != "cpu":
-            joined = torch.cat(weights)
+        if joined is None and query.weight.untyped_storage().nbytes() == query.weight.nbytes:
+            joined = torch.cat(weights)  # copies already, each in memory of its own
         self._fused = None
         if joined is not None:
             bias = torch.cat([part.bias for part in self._parts if part.bias is not None])
             self._fused = Linear(joined, bias)
             size = query.weight.shape[0]
-            self._parts = tuple(  # type: ignore[assignment] # views: the separate copies can go
-                Linear(joined[i * size : (i + 1) * size], bias[i * size : (i + 1) * size]) for i in range(3)
-            )
+            whole = self._fused  # views of it from here on: separate copies can go
+            self._parts = (whole.part(0, size), whole.part(size, 2 * size), whole.part(2 * size))
 
     def project(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of all rows, each [tokens, width]."""
@@ -75,9 +78,7 @@ class Attention:
         if self._fused is None:
             return query(asking), key(rows), value(rows)
         size = query.weight.shape[0]
-        weight, bias = self._fused
-        assert bias is not None
-        key_rows, value_rows = functional.linear(rows, weight[size:], bias[size:]).chunk(2, dim=1)
+        key_rows, value_rows = self._fused.part(size)(rows).chunk(2, dim=1)
         return query(asking), key_rows, value_rows
 
 
@@ -102,7 +103,7 @@ def attend(
         asking, each = (slice(first, first + count), 1) if first_only else (asked, rows)
 
         def split(part: Tensor, size: int, used: int, count: int = count) -> Tensor:
-            return part.unflatten(0, (count, size))[:, :used].unflatten(2, (heads, head)).transpose(1, 2)
+            return part.view(count, size, heads, head)[:, :used].transpose(1, 2)
 
         result = functional.scaled_dot_product_attention(
             split(query[asking], each, each), split(key[asked], rows, keys), split(value[asked], rows, keys)
@@ -123,7 +124,8 @@ def norm(module: nn.LayerNorm) -> Norm:
 
 def activation(name: str, module: nn.Module) -> Callable[[Tensor], Tensor]:
     """The named function; it may overwrite its argument."""
-    return {"gelu": functional.gelu, "quick_gelu": _quick_gelu}.get(name, module)
+    known: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "quick_gelu": _quick_gelu}
+    return known.get(name, module)
 
 
 def _quick_gelu(rows: Tensor) -> Tensor:

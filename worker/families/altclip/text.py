@@ -1,7 +1,7 @@
 """The text tower on packed rows: XLM-RoBERTa (post-norm) with AltCLIP's head.
 
-Weights are those of transformers' `AltCLIPTextModel`; the forward is our own, so that no padding is computed and only
-the first token of each text goes through the end of the last layer.
+Weights are those of transformers' `AltCLIPTextModel`; the forward is our own, so that no padding is computed
+and only the first token of each text goes through the end of the last layer.
 """
 
 from __future__ import annotations
@@ -73,9 +73,10 @@ class TextTower:
     def states(
         self, ids: Tensor, positions: Tensor, groups: Sequence[Group], where: Tensor, normed: Tensor
     ) -> Tensor:
-        """[sequences, width, state dimension]: the prompt states at the token rows `where` ([sequences, width]).
+        """[sequences, width, state dimension]: the states at the token rows `where` ([sequences, width]).
 
-        normed: bool [sequences, 1, 1], true for AltCLIP's states, false for AltDiffusion's, which skip pre_LN.
+        normed: bool [sequences, 1, 1], true for AltCLIP's states, false for AltDiffusion's, which skip
+        pre_LN.
         """
         rows = self._embed(ids, positions)
         for layer in self._layers:

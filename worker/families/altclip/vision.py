@@ -1,4 +1,4 @@
-"""The image tower: ViT (pre-norm), from uint8 pixels; only the class token goes through the end of the last layer.
+"""The image tower: ViT (pre-norm), from uint8 pixels; only the class token leaves the last layer.
 
 Weights are those of transformers' `AltCLIPVisionModel`; pixels are scaled and shifted here, on the device.
 """
