@@ -18,8 +18,12 @@ __all__ = ["main"]
 def main() -> int:
     """Exit status 0 whatever the verdicts: a missed bar is a result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer samples; leaves out what needs a full-size model")
-    parser.add_argument("--json", type=Path, default=Path("build/benchmarks.json"), help="where the figures go")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer samples; leaves out what needs a full-size model"
+    )
+    parser.add_argument(
+        "--json", type=Path, default=Path("build/benchmarks.json"), help="where the figures go"
+    )
     arguments = parser.parse_args()
     rounds = 3 if arguments.quick else 5
     rows: list[Row] = []

@@ -171,5 +171,3 @@ def _zmq_rate(zmq: object, address: str, messages: int) -> float:
     rate = messages / (time.perf_counter() - started_at)
     context.destroy(linger=0)
     return rate
-
-

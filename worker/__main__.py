@@ -14,11 +14,9 @@ import threading
 import time
 from typing import Any
 
-import setproctitle
-
 from worker import logs, memory
 from worker.batcher import Policy
-from worker.control import Channel, adopt
+from worker.control import Channel, adopt, entitle
 from worker.engine import Engine
 from worker.errors import ModelError
 from worker.families import Encoder, family
@@ -42,7 +40,7 @@ def main() -> int:
         return 1
     config = message.body
     spec, device = ModelSpec.from_dict(config["model"]), config["device"]
-    setproctitle.setproctitle(f"altclip-worker {spec.name} {device}")
+    entitle(f"altclip-worker {spec.name} {device}")
     logs.configure(config["log_level"], f"worker {spec.name} {device}")
     page = message.descriptors[0]
     metrics = Metrics(Layout.from_dict(config["metrics"]), memory.attach(page))
