@@ -64,6 +64,11 @@ class Child:
         """Process id."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """Not reaped yet."""
+        return not self._exit.done()
+
     def send(self, message: str, body: dict[str, Any] | None = None, descriptors: Sequence[int] = ()) -> None:
         """Never blocks and never raises: who is gone will be reaped, who reads nothing is killed."""
         try:

@@ -176,13 +176,8 @@ class Roster:
         match message.type, place:
             case "ready", WorkerPlace():
                 place.info, place.ready_since = message.body["info"], time.monotonic()
-                _events.info(
-                    "worker_ready",
-                    model=place.spec.name,
-                    device=place.device,
-                    seconds=_since(place),
-                    **place.info,
-                )
+                said = {**place.info, "device": place.device, "seconds": _since(place)}
+                _events.info("worker_ready", model=place.spec.name, **said)
                 self._count_up(place)
                 for frontend in self.frontends:
                     self._link(frontend, place)

@@ -198,7 +198,8 @@ class Supervisor:
         if not everyone.done():
             everyone.cancel()
             if not self._at_once.is_set():
-                _events.warning("drain_overdue", "not everyone has ended in time")
+                late = [child.title for child in children if child.alive]
+                _events.warning("drain_overdue", "not everyone has ended in time", late=late)
         elif everyone.cancelled():
             raise asyncio.CancelledError
         with suppress(asyncio.CancelledError):

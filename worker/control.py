@@ -22,6 +22,7 @@ import os
 import select
 import signal
 import socket
+from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
@@ -30,7 +31,7 @@ import setproctitle
 __all__ = ["Channel", "Message", "adopt", "entitle", "leave"]
 
 _MAX_PACKET = 1 << 20
-_MAX_DESCRIPTORS = 8
+_RIGHTS_BYTES = socket.CMSG_SPACE(8 * array("i").itemsize)
 _PR_SET_PDEATHSIG = 1
 
 
@@ -65,7 +66,8 @@ class Channel:
         duplicated.
         """
         packet = json.dumps({"type": message, **(body or {})}, separators=(",", ":")).encode()
-        socket.send_fds(self._socket, [packet], list(descriptors), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+        self._socket.sendmsg([packet], rights, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
     def receive(self, *, wait: bool = True) -> Message | None:
         """The next message; None at the end (EOF or a reset). BlockingIOError with `wait=False` when there is
@@ -73,13 +75,18 @@ class Channel:
         """
         flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
-            packet, descriptors, _, _ = socket.recv_fds(self._socket, _MAX_PACKET, _MAX_DESCRIPTORS, flags)
+            # Not socket.recv_fds, which drops its flags.
+            packet, rights, _, _ = self._socket.recvmsg(_MAX_PACKET, _RIGHTS_BYTES, flags)
         except (ConnectionError, TimeoutError):
             return None
         if not packet:
             return None
+        descriptors = array("i")
+        for level, kind, data in rights:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
         body = json.loads(packet)
-        return Message(body.pop("type"), body, descriptors)
+        return Message(body.pop("type"), body, list(descriptors))
 
     def close(self) -> None:
         """The peer reads EOF."""

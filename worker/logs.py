@@ -133,7 +133,8 @@ class _Lines(logging.Handler):
         if call := request_id.get():
             values["request_id"] = call
         extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
-        for name, value in {**extra, **extra.pop("fields", {})}.items():
+        fields = extra.pop("fields", {})
+        for name, value in {**extra, **fields}.items():
             values.setdefault(name, value)
         if record.exc_info and record.exc_info[1] is not None:
             values["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))
