@@ -1,0 +1,139 @@
+"""How a client talks to the service: the documented channel configuration, credentials, metadata of a call.
+
+`service_config()` and `CHANNEL_OPTIONS` are plain gRPC, the same in every language: copy them into other
+clients.
+
+- Retries. UNAVAILABLE and RESOURCE_EXHAUSTED are tried up to five times with growing pauses; a server's
+  `grpc-retry-pushback-ms` replaces the pause. The server sends it with every refusal that is worth another
+  try. A message over the size limit is refused without it, and must not be sent again: the retry buffer is as
+  large as the server's default limit (32 MiB), and gRPC does not retry what does not fit there. Where an
+  operator set a lower limit, the tries are still bounded.
+- Throttling. When more than about a tenth of the calls fail, retries stop until calls succeed again: they
+  would add load.
+- Balancing. All addresses of a DNS name share the calls in turn (`round_robin`): use a headless Service in
+  Kubernetes.
+- `wait_for_ready` stays off: a wrong address is told after a few seconds of retries, not at the deadline. To
+  wait for a server that is still loading, call `wait_until_ready` first.
+- Keepalive. A connection with calls in flight is pinged once a minute, so that a dead peer is noticed; an
+  idle one is not.
+
+Imports nothing of this package.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+DEFAULT_TIMEOUT = 60.0
+"""Seconds that a call may take unless told otherwise, retries and parts included. A stream has no limit."""
+
+SERVER_MESSAGE_BYTES = 32 * 1024 * 1024
+"""The largest message that a server takes by default."""
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""The largest message that this client takes."""
+
+SERVICES = ("altclip.v1.EmbeddingService", "altclip.v1.ModelService")
+
+ChannelOption = tuple[str, str | int]
+
+
+def service_config() -> dict[str, object]:
+    """The service config for this API, as a JSON object; a new one with every call, so it may be changed."""
+    return {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{"service": service} for service in SERVICES],
+                "retryPolicy": {
+                    "maxAttempts": 5,
+                    "initialBackoff": "0.2s",
+                    "maxBackoff": "3s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                },
+            }
+        ],
+        "retryThrottling": {"maxTokens": 1000, "tokenRatio": 0.1},
+    }
+
+
+CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
+    ("grpc.service_config", json.dumps(service_config())),
+    ("grpc.enable_retries", 1),
+    ("grpc.per_rpc_retry_buffer_size", SERVER_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
+    ("grpc.max_send_message_length", -1),  # the server decides, and its refusal names the limit
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    # A server that was restarted is found again at once, and new addresses of a name within seconds.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.dns_min_time_between_resolutions_ms", 5_000),
+    ("grpc.primary_user_agent", "altclip-python"),
+)
+"""The documented client configuration; pass it to `grpc.insecure_channel` or `grpc.secure_channel`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where the service is, and how this client presents itself.
+
+    Attributes:
+        address: `host:port`, or any target of gRPC.
+        api_key: Sent as a bearer token; None for none.
+        credentials: For TLS; None for a plain connection.
+        timeout: Seconds that a call may take where it does not say.
+        options: Channel options in place of those of the same name in `CHANNEL_OPTIONS`.
+    """
+
+    address: str
+    api_key: str | None = field(default=None, repr=False)
+    credentials: grpc.ChannelCredentials | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    options: tuple[ChannelOption, ...] = ()
+
+    def channel_options(self) -> list[ChannelOption]:
+        """The documented options and this client's own."""
+        return list({**dict(CHANNEL_OPTIONS), **dict(self.options)}.items())
+
+    def metadata(self, request_id: str) -> tuple[tuple[str, str], ...]:
+        """The metadata of one call."""
+        key = (("authorization", f"Bearer {self.api_key}"),) if self.api_key else ()
+        return (("x-request-id", request_id), *key)
+
+    def seconds(self, timeout: float | None) -> float:
+        """What a call may take, where `timeout` is the caller's word or None; infinite for no limit."""
+        return self.timeout if timeout is None else timeout
+
+
+def channel_credentials(tls: bool, root_certificates: bytes | Path | None) -> grpc.ChannelCredentials | None:
+    """Credentials for TLS, or None for a plain connection. `root_certificates` (PEM) replaces the system's
+    roots."""
+    if root_certificates is not None:
+        pem = root_certificates.read_bytes() if isinstance(root_certificates, Path) else root_certificates
+        return grpc.ssl_channel_credentials(root_certificates=pem)
+    return grpc.ssl_channel_credentials() if tls else None
+
+
+def new_request_id() -> str:
+    """A request id that no other call has."""
+    return uuid.uuid4().hex
+
+
+def health_service(model: str) -> str:
+    """The name that the health service knows a model by; all models together where none is named."""
+    return f"{SERVICES[0]}/{model}" if model else SERVICES[0]
+
+
+def grpc_timeout(seconds: float) -> float | None:
+    """Seconds as gRPC takes them: None for no limit, and never a negative time."""
+    return None if seconds == math.inf else max(0.0, seconds)

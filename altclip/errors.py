@@ -1,0 +1,222 @@
+"""What a call can end with: one exception class for each thing that a caller would do differently.
+
+The server's errors are `google.rpc.Status` messages with one `ErrorInfo` (its `reason` picks the class), a
+`BadRequest` that names the fields, and a `RetryInfo` where another try can help. What gRPC itself reports (no
+connection, a deadline, a message over the size limit) has no details and is told apart by its code;
+`status.py` does the reading. Imports nothing of this package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import grpc
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One field of a request that the server did not accept.
+
+    Attributes:
+        field: Its path, such as `images[3].content`.
+        description: What is wrong with it.
+    """
+
+    field: str
+    description: str
+
+
+class AltClipError(Exception):
+    """A call that failed; every error of this package is one.
+
+    Attributes:
+        reason: The server's reason, such as `QUEUE_FULL`; empty where gRPC itself or a proxy refused the
+            call.
+        code: The gRPC status code.
+        message: What the server says, for people.
+        fields: The fields at fault, for an invalid request.
+        retry_after: Seconds after which another try is welcome; None where the server does not say.
+        request_id: The call's `x-request-id`; the server's log has it too.
+        metadata: What else the server tells, such as the host of an address that could not be fetched.
+    """
+
+    code: grpc.StatusCode = grpc.StatusCode.UNKNOWN
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "",
+        code: grpc.StatusCode | None = None,
+        fields: Iterable[FieldViolation] = (),
+        retry_after: float | None = None,
+        request_id: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.code = code or type(self).code
+        self.fields = tuple(fields)
+        self.retry_after = retry_after
+        self.request_id = request_id
+        self.metadata = dict(metadata or {})
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same call may succeed later without a change."""
+        return self.retry_after is not None
+
+    def __str__(self) -> str:
+        text = f"{self.reason or self.code.name}: {self.message}"
+        for violation in self.fields:
+            if violation.field not in self.message:
+                text += f" ({violation.field}: {violation.description})"
+        if self.retry_after is not None:
+            text += f"; try again in {self.retry_after:.3g} s"
+        return f"{text} [request {self.request_id}]" if self.request_id else text
+
+    def shifted(self, field: str, offset: int) -> Self:
+        """Counts the indices of one repeated field from where a split call's part began; returns itself."""
+
+        def shift(text: str) -> str:
+            return re.sub(rf"\b{field}\[(\d+)\]", lambda match: f"{field}[{int(match[1]) + offset}]", text)
+
+        self.message = shift(self.message)
+        self.fields = tuple(FieldViolation(shift(v.field), shift(v.description)) for v in self.fields)
+        self.args = (self.message,)
+        return self
+
+
+class InvalidRequest(AltClipError):
+    """The request cannot be answered as it is; `fields` names what to change."""
+
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class InvalidImage(InvalidRequest):
+    """A picture is damaged, too large, or of a format that is not accepted."""
+
+
+class TextTooLong(InvalidRequest):
+    """A text is over the byte limit, or over the model's tokens with `truncation="reject"`."""
+
+
+class UriRejected(InvalidRequest):
+    """The server does not fetch this address, or could not."""
+
+
+class UnreadableInput(InvalidRequest):
+    """This side could not read an item of a stream, such as a file that does not exist; the server never saw
+    it."""
+
+
+class MessageTooLarge(InvalidRequest):
+    """The request or the answer is over the size limit of a message: send fewer items at once. Never
+    retried."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class ModelNotFound(AltClipError):
+    """No model of this name; `list_models` tells which there are."""
+
+    code = grpc.StatusCode.NOT_FOUND
+
+
+class Unauthenticated(AltClipError):
+    """The server wants an API key, or does not know this one."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDenied(AltClipError):
+    """The API key does not cover this model."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
+
+
+class Overloaded(AltClipError):
+    """Too much work is waiting, or the caller's share is used up; the channel's retries did not help
+    either."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+class Unavailable(AltClipError):
+    """No server could be reached, its model is loading, or it is shutting down."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+
+    @property
+    def retryable(self) -> bool:
+        """Always: another server, or the same one later, may answer."""
+        return True
+
+
+class DeadlineExceeded(AltClipError):
+    """The call was not done within its timeout, or the server saw that it could not be."""
+
+    code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class Cancelled(AltClipError):
+    """The call was cancelled, by this side or on the way."""
+
+    code = grpc.StatusCode.CANCELLED
+
+
+class Internal(AltClipError):
+    """A fault of the server, or an answer that is not understood; its log has the request's id."""
+
+    code = grpc.StatusCode.INTERNAL
+
+
+class Unimplemented(AltClipError):
+    """The server has no such call: it is older, or no AltCLIP service."""
+
+    code = grpc.StatusCode.UNIMPLEMENTED
+
+
+class RevisionChanged(AltClipError):
+    """The model's weights changed between the parts of one call; vectors of both must not be mixed. Ask
+    again."""
+
+    code = grpc.StatusCode.ABORTED
+
+
+BY_REASON: Mapping[str, type[AltClipError]] = {
+    "INVALID_REQUEST": InvalidRequest,
+    "UNDECODABLE_IMAGE": InvalidImage,
+    "IMAGE_TOO_LARGE": InvalidImage,
+    "UNSUPPORTED_IMAGE": InvalidImage,
+    "TEXT_TOO_LONG": TextTooLong,
+    "URI_NOT_ALLOWED": UriRejected,
+    "URI_FETCH_FAILED": UriRejected,
+    "MODEL_NOT_FOUND": ModelNotFound,
+    "UNAUTHENTICATED": Unauthenticated,
+    "PERMISSION_DENIED": PermissionDenied,
+    "QUEUE_FULL": Overloaded,
+    "QUOTA_EXCEEDED": Overloaded,
+    "DEADLINE_TOO_SHORT": DeadlineExceeded,
+    "WORKER_UNAVAILABLE": Unavailable,
+    "DRAINING": Unavailable,
+    "INTERNAL": Internal,
+}
+# For what carries no reason. NOT_FOUND without one is a proxy's "no such route" and stays an AltClipError.
+BY_CODE: Mapping[grpc.StatusCode, type[AltClipError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.INTERNAL: Internal,
+    grpc.StatusCode.UNKNOWN: Internal,
+    grpc.StatusCode.DATA_LOSS: Internal,
+    grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
+}

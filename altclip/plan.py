@@ -1,0 +1,98 @@
+"""A call that is still to be made: the requests to send, and how their answers become one result.
+
+`calls.py` makes the plans; both clients run them and hold no logic of their own. A call with more elements
+than a request may hold becomes several requests, and the caller sees one call. Pure. Imports `results` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from altclip.results import Limits
+
+Result = TypeVar("Result")
+
+# A call within these is sent as it is. Only larger ones are worth asking the server for its limits first.
+SMALL_COUNT = 32
+SMALL_BYTES = 1 << 20
+# Room in a message for everything that is not an element: labels, templates, options, and the framing of each
+# element.
+SPARE_BYTES = 1 << 20
+# Parts that are on their way together: enough to keep a device busy, and no more than one caller's fair
+# share.
+PARTS_IN_FLIGHT = 4
+# Where a server does not tell its limits: what every server takes by default.
+DEFAULT_MESSAGE_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One request of a call, with the index of its first element."""
+
+    start: int
+    request: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[Result]):
+    """A call that is still to be made.
+
+    Attributes:
+        method: The name of the RPC.
+        template: The request without its elements.
+        field: The repeated field that holds the elements.
+        elements: The elements, texts or pictures.
+        limit: The name in `Limits` of how many elements a request may hold; empty for a call that is never
+            split.
+        decode: Makes the result of the answers in order and the request's id.
+    """
+
+    method: str
+    template: Any
+    field: str
+    elements: Sequence[Any]
+    limit: str
+    decode: Callable[[Sequence[Any], str], Result]
+
+    @property
+    def large(self) -> bool:
+        """Whether the server's limits are needed to send this."""
+        return bool(self.limit) and (len(self.elements) > SMALL_COUNT or sum(self._sizes()) > SMALL_BYTES)
+
+    def parts(self, limits: Limits | None) -> list[Part]:
+        """The requests to send, in order; always at least one, so that the server judges an empty call."""
+        if limits is None:
+            return [Part(0, self._request(self.elements))]
+        most = getattr(limits, self.limit) or SMALL_COUNT
+        room = (limits.max_message_bytes or DEFAULT_MESSAGE_BYTES) - SPARE_BYTES
+        cuts = split(self._sizes(), most, max(room, 1))
+        return [Part(start, self._request(self.elements[start:stop])) for start, stop in cuts]
+
+    def _sizes(self) -> list[int]:
+        return [_size(element) for element in self.elements]
+
+    def _request(self, elements: Sequence[Any]) -> Any:
+        request = type(self.template)()
+        request.CopyFrom(self.template)
+        getattr(request, self.field).extend(elements)
+        return request
+
+
+def split(sizes: Sequence[int], most: int, room: int) -> list[tuple[int, int]]:
+    """Cuts elements of these sizes into runs of at most `most` elements and `room` bytes; one that is larger
+    stands alone."""
+    cuts: list[tuple[int, int]] = []
+    start, used = 0, 0
+    for index, size in enumerate(sizes):
+        if index > start and (index - start == most or used + size > room):
+            cuts.append((start, index))
+            start, used = index, 0
+        used += size
+    return [*cuts, (start, len(sizes))]
+
+
+def _size(element: Any) -> int:
+    """About how many bytes an element takes in a message; never too few."""
+    return len(element.encode()) + 8 if isinstance(element, str) else element.ByteSize() + 16

@@ -1,0 +1,89 @@
+"""From what gRPC or the server reports to an exception. Imports `errors` only."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+from altclip.errors import (
+    BY_CODE,
+    BY_REASON,
+    AltClipError,
+    FieldViolation,
+    MessageTooLarge,
+    Unavailable,
+)
+
+DOMAIN = "altclip"
+DETAILS_KEY = "grpc-status-details-bin"
+
+CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class FailedCall(Protocol):
+    """What `grpc.RpcError` of a finished call and `grpc.aio.AioRpcError` have in common."""
+
+    def code(self) -> grpc.StatusCode: ...
+    def details(self) -> str | None: ...
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
+
+
+def from_call(call: FailedCall, *, address: str = "", request_id: str = "") -> AltClipError:
+    """The exception for a call that gRPC reports as failed."""
+    metadata = dict(call.trailing_metadata() or ())
+    status = status_pb2.Status(code=call.code().value[0], message=call.details() or "")
+    packed = metadata.get(DETAILS_KEY)
+    if isinstance(packed, bytes):
+        # Bytes of a proxy's own are passed over; the plain code and message still tell.
+        with contextlib.suppress(DecodeError):
+            status = status_pb2.Status.FromString(packed)
+    given_id = metadata.get("x-request-id", request_id)
+    error = from_status(status, request_id=given_id if isinstance(given_id, str) else request_id)
+    if isinstance(error, Unavailable) and not error.reason and address:
+        error.message = f"no server answers at {address}: {error.message}"
+        error.args = (error.message,)
+    return error
+
+
+def from_status(status: status_pb2.Status, *, request_id: str = "") -> AltClipError:
+    """The exception for a `google.rpc.Status`, of a call or of one item of a stream."""
+    info = error_details_pb2.ErrorInfo()
+    bad_request = error_details_pb2.BadRequest()
+    retry = error_details_pb2.RetryInfo()
+    retry_after: float | None = None
+    for detail in status.details:
+        if detail.Is(info.DESCRIPTOR):
+            detail.Unpack(info)
+        elif detail.Is(bad_request.DESCRIPTOR):
+            detail.Unpack(bad_request)
+        elif detail.Is(retry.DESCRIPTOR):
+            detail.Unpack(retry)
+            retry_after = retry.retry_delay.ToTimedelta().total_seconds()
+    code = CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    reason = info.reason if info.domain == DOMAIN else ""
+    return _class_for(reason, code, status.message, retry_after)(
+        status.message or code.name.lower().replace("_", " "),
+        reason=reason,
+        code=code,
+        fields=[FieldViolation(v.field, v.description) for v in bad_request.field_violations],
+        retry_after=retry_after,
+        request_id=request_id,
+        metadata=info.metadata,
+    )
+
+
+def _class_for(
+    reason: str, code: grpc.StatusCode, message: str, retry_after: float | None
+) -> type[AltClipError]:
+    if reason in BY_REASON:
+        return BY_REASON[reason]
+    # gRPC refuses by size with this text and nothing else; a proxy's rate limit has the same code and other
+    # words.
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after is None and "larger than max" in message:
+        return MessageTooLarge
+    return BY_CODE.get(code, AltClipError)

@@ -1,0 +1,136 @@
+"""A stream of the asyncio client: tasks that move items in and results out, as `stream.Ledger` says.
+
+    caller's items ─▶ feed ─▶ outgoing ─▶ send ─▶ server
+    caller         ◀─ events           ◀─ read ◀─ server
+
+Both queues are bounded by the ledger's window. Imports `stream`, `aio_connection`, `results`, `errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+
+import grpc
+
+from altclip import stream
+from altclip.aio_connection import AioConnection
+from altclip.errors import AltClipError
+from altclip.results import StreamResult
+from altclip.v1 import embedding_service_pb2 as pb
+
+Items = AsyncIterable[stream.StreamInput] | Iterable[stream.StreamInput]
+Call = grpc.aio.StreamStreamCall[pb.EmbedStreamRequest, pb.EmbedStreamResponse]
+# What the reading task says: results, an exception that ends the stream, or None for its proper end.
+Event = list[StreamResult] | BaseException | None
+
+
+class StreamTasks:
+    """One stream; used once."""
+
+    def __init__(
+        self,
+        ledger: stream.Ledger,
+        config: pb.EmbedStreamRequest,
+        items: Items,
+        connection: AioConnection,
+        timeout: float | None,
+        request_id: str,
+    ) -> None:
+        self._ledger = ledger
+        self._config = config
+        self._items = items
+        self._connection = connection
+        self._timeout = timeout
+        self._request_id = request_id
+        self._room = asyncio.Event()
+        self._outgoing: asyncio.Queue[pb.StreamItem | None] = asyncio.Queue()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+
+    async def results(self) -> AsyncGenerator[StreamResult, None]:
+        """Opens the stream and yields its results. Raises AltClipError, and what the caller's items raise."""
+        call = self._connection.open_stream(self._timeout, self._request_id)
+        tasks = [asyncio.create_task(work) for work in (self._feed(), self._send(call), self._read(call))]
+        try:
+            while (event := await self._events.get()) is not None:
+                if isinstance(event, BaseException):
+                    raise event
+                for result in event:
+                    yield result
+                    self._ledger.taken(result)
+                    self._room.set()
+            self._ledger.ended(self._request_id)
+        finally:
+            call.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _feed(self) -> None:
+        try:
+            items = _as_async(self._items)
+            while True:
+                while not self._ledger.has_room:
+                    self._room.clear()
+                    await self._room.wait()
+                try:
+                    given = await anext(items)
+                except StopAsyncIteration:
+                    break
+                await self._admit(given)
+        except Exception as error:  # the caller's own; it is raised where the caller waits for results
+            self._events.put_nowait(error)
+        self._outgoing.put_nowait(None)
+
+    async def _admit(self, given: stream.StreamInput) -> None:
+        identity, content, index = self._ledger.admit(given)
+        try:
+            if not isinstance(content, str | bytes):  # a file to read, or a picture to compress
+                message = await asyncio.to_thread(stream.item_message, index, content)
+            else:
+                message = stream.item_message(index, content)
+        except AltClipError as error:
+            self._events.put_nowait([self._ledger.failed_here(identity, index, error)])
+            return
+        self._ledger.sent(identity, message)
+        self._outgoing.put_nowait(message)
+
+    async def _send(self, call: Call) -> None:
+        ended = False
+
+        def another() -> pb.StreamItem | None:
+            nonlocal ended
+            try:
+                item = self._outgoing.get_nowait()
+            except asyncio.QueueEmpty:
+                return None
+            ended = item is None
+            return item
+
+        # The call's failure is told by `_read`, which knows the status.
+        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+            await call.write(self._config)
+            while not ended and (first := await self._outgoing.get()) is not None:
+                await call.write(stream.batch_message(first, another))
+            await call.done_writing()
+
+    async def _read(self, call: Call) -> None:
+        try:
+            async for response in call:
+                self._events.put_nowait(self._ledger.answered(response, self._request_id))
+            self._events.put_nowait(None)
+        except grpc.RpcError as error:
+            self._events.put_nowait(self._connection.error(error, self._request_id))
+        except AltClipError as error:
+            self._events.put_nowait(error)
+
+
+async def _as_async(items: Items) -> AsyncIterator[stream.StreamInput]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+            await asyncio.sleep(0)  # a list of millions must not keep the loop from everything else
