@@ -1,6 +1,8 @@
-"""`python -m benchmarks`: takes every measurement, prints one table, writes JSON. `--quick` takes fewer samples.
+"""`python -m benchmarks`: takes every measurement, prints one table, writes JSON. `--quick` takes fewer
+samples.
 
-Every figure is a ratio between things measured in turn in one run, because machines are shared and their speed drifts.
+Every figure is a ratio between things measured in turn in one run, because machines are shared and their
+speed drifts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The link between frontend and worker, against gRPC over a Unix socket and ZeroMQ ipc, one image a message.
 
-Two processes, Python at both ends, 32 messages of 150,528 bytes (224 × 224 × 3 uint8) in flight; each is answered with 3,072
-bytes (an embedding of 768 float32). Ours is the real thing: pool, slab, queue, batch decision and a stub encoder that takes no
-time. The others only carry the bytes.
+Two processes, Python at both ends, 32 messages of 150,528 bytes (224 × 224 × 3 uint8) in flight; each is
+answered with 3,072 bytes (an embedding of 768 float32). Ours is the real thing: pool, slab, queue, batch
+decision and a stub encoder that takes no time. The others only carry the bytes.
 """
 
 from __future__ import annotations

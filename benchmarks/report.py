@@ -16,8 +16,9 @@ __all__ = ["Row", "alternate", "machine", "table", "write_json"]
 class Row:
     """One line of the report.
 
-    ratios: what / against, one for each alternation. bar: what the median must reach, from above where `at_most`; None for a
-    figure that is reported without one. facts: absolute figures with their units, for the reader.
+    ratios: what / against, one for each alternation. bar: what the median must reach, from above where
+    `at_most`; None for a figure that is reported without one. facts: absolute figures with their units, for
+    the reader.
     """
 
     what: str
@@ -40,9 +41,8 @@ class Row:
 
 
 def alternate(*measures: Callable[[], float], rounds: int = 5) -> list[list[float]]:
-    """Runs the measures in turn, A B A B …, so that a machine whose speed drifts is fair to each. One list per measure."""
-    samples: list[list[float]] = [[] for _ in measures]
-    for _ in range(rounds):
+    """Runs the measures in turn, A B A B …, so that a machine whose speed drifts is fair to each. One list
+    per measure.""" samples: list[list[float]] = [[] for _ in measures] for _ in range(rounds):
         for measure, taken in zip(measures, samples, strict=True):
             taken.append(measure())
     return samples

@@ -1,7 +1,9 @@
-"""What the service adds to a call: unary EmbedText with a stub encoder that takes no time, against a bare grpc.aio echo.
+"""What the service adds to a call: unary EmbedText with a stub encoder that takes no time, against a bare
+grpc.aio echo.
 
-The same client, which sends and takes raw bytes, the same messages: one short text in, an embedding of 768 float32 out. The
-echo is a server with one handler that returns an answer made beforehand; it parses nothing, queues nothing, counts nothing.
+The same client, which sends and takes raw bytes, the same messages: one short text in, an embedding of 768
+float32 out. The echo is a server with one handler that returns an answer made beforehand; it parses nothing,
+queues nothing, counts nothing.
 """
 
 from __future__ import annotations
