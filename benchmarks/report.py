@@ -41,8 +41,12 @@ class Row:
 
 
 def alternate(*measures: Callable[[], float], rounds: int = 5) -> list[list[float]]:
-    """Runs the measures in turn, A B A B …, so that a machine whose speed drifts is fair to each. One list
-    per measure.""" samples: list[list[float]] = [[] for _ in measures] for _ in range(rounds):
+    """Runs the measures in turn, A B A B …, so that a machine whose speed drifts is fair to each.
+
+    One list of samples per measure.
+    """
+    samples: list[list[float]] = [[] for _ in measures]
+    for _ in range(rounds):
         for measure, taken in zip(measures, samples, strict=True):
             taken.append(measure())
     return samples
