@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml requirements/dev.txt requirements/torch.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements/torch.txt
-	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation -e .
 	@touch $@
 
 lock: ## Resolve the newest versions anew into requirements/*.txt
