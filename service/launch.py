@@ -7,16 +7,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from worker.sources import resolve
-
 from service import devices, ports
 from service.metrics import Pages
-from service.options import OptionError
 from service.roster import WorkerPlace
 from service.settings import Settings
 from service.supervisor import Supervisor
 from worker.cores import usable_cores
 from worker.metrics import Layout
+from worker.sources import resolve_all
 from worker.spec import ModelSpec
 
 __all__ = ["places", "prepare", "specs"]
@@ -36,19 +34,12 @@ def prepare(settings: Settings, version: str) -> Supervisor:
 
 def specs(settings: Settings) -> list[ModelSpec]:
     """Every model to serve, within the operator's limits."""
-    found = [
+    return [
         dataclasses.replace(
-            resolve(model), max_text_bytes=settings.max_text_bytes, max_image_pixels=settings.max_image_pixels
+            spec, max_text_bytes=settings.max_text_bytes, max_image_pixels=settings.max_image_pixels
         )
-        for model in settings.model or ("bundled",)
+        for spec in resolve_all(settings.model)
     ]
-    names = [spec.name for spec in found]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise OptionError(
-            f"--model (ALTCLIP_MODEL): {', '.join(sorted(twice))} is given twice; "
-            "give each a NAME of its own, NAME=SOURCE"
-        )
-    return found
 
 
 def places(

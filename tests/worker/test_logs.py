@@ -1,0 +1,80 @@
+"""JSON lines on stderr."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+
+def lines_of(code: str) -> list[dict[str, Any]]:
+    """The records that a process logs."""
+    preamble = "from worker import logs\nlogs.configure('info', 'altclip-test')\nevents = logs.get('test')\n"
+    done = subprocess.run(
+        [sys.executable, "-c", preamble + code], capture_output=True, text=True, timeout=30, check=False
+    )
+    return [json.loads(line) for line in done.stderr.splitlines()]
+
+
+def test_an_event_is_one_line_with_its_fields() -> None:
+    (record,) = lines_of("events.info('ready', 'serving', grpc='h:1')")
+    assert record.pop("ts").endswith("Z")
+    assert record == {
+        "level": "info",
+        "event": "ready",
+        "message": "serving",
+        "process": "altclip-test",
+        "grpc": "h:1",
+    }
+
+
+def test_a_field_cannot_replace_what_every_line_has() -> None:
+    (record,) = lines_of("events.info('ready', **{'process': 'x', 'ts': 'y'})")
+    assert record["process"] == "altclip-test"
+    assert record["ts"] != "y"
+
+
+def test_a_line_carries_the_request_id_of_its_call() -> None:
+    first, second = lines_of("events.info('a')\nlogs.request_id.set('r-1')\nevents.info('b')")
+    assert "request_id" not in first
+    assert second["request_id"] == "r-1"
+
+
+def test_a_traceback_stays_within_its_line() -> None:
+    code = (
+        "try:\n    1 / 0\nexcept ZeroDivisionError as error:\n    events.error('failed', 'why', error=error)"
+    )
+    (record,) = lines_of(code)
+    assert "ZeroDivisionError" in record["traceback"]
+
+
+def test_less_than_the_level_is_left_out() -> None:
+    assert lines_of("events.debug('detail')") == []
+
+
+def test_an_exception_that_ends_the_process_or_a_thread_is_a_line() -> None:
+    thread, process = lines_of(
+        "import threading\n"
+        "thread = threading.Thread(target=lambda: 1 / 0)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "raise RuntimeError('x')"
+    )
+    assert thread["event"] == "uncaught_in_thread"
+    assert process["event"] == "uncaught"
+
+
+def test_standard_logging_and_warnings_come_out_in_the_same_form() -> None:
+    ours, warned = lines_of(
+        "import logging, warnings\n"
+        "logging.getLogger('worker.engine').info('loaded %s', 'm', extra={'seconds': 1})\n"
+        "warnings.warn('old')"
+    )
+    assert (ours["event"], ours["message"], ours["seconds"]) == ("worker.engine", "loaded m", 1)
+    assert "old" in warned["message"]
+
+
+def test_a_lone_surrogate_does_not_break_a_line() -> None:
+    (record,) = lines_of("events.info('name', title='\\ud800')")
+    assert "title" in record
