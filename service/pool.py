@@ -36,6 +36,8 @@ class ModelPool:
         self._metrics = metrics
         self._changed = changed
         self._workers: dict[int, tuple[WorkerLink, str]] = {}
+        self._turns = 0
+        """How many callers wait for a slot; almost always none."""
         self._queued: dict[tuple[Modality, Priority], deque[asyncio.Future[None]]] = {
             (modality, priority): deque() for modality in Modality for priority in Priority
         }
@@ -122,6 +124,7 @@ class ModelPool:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue = self._queued[modality, priority]
         queue.append(turn)
+        self._turns += 1
         try:
             await turn
         except asyncio.CancelledError:
@@ -130,8 +133,12 @@ class ModelPool:
             else:
                 self._wake(modality)  # its turn had come: the next one takes it
             raise
+        finally:
+            self._turns -= 1
 
     def _wake(self, modality: Modality) -> None:
+        if not self._turns:
+            return
         for priority in Priority:
             queue = self._queued[modality, priority]
             if queue and any(link.room(modality, priority) for link, _ in self._workers.values()):
