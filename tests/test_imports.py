@@ -7,8 +7,10 @@ not know the service around it, so that its encoders also run where there is non
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +25,15 @@ MAY_IMPORT = {
     "service": frozenset({"altclip.v1", "worker"}),
 }
 OURS = ("altclip", "service", "worker", "tests", "benchmarks", "training")
-# What a client has installed: the base dependencies of pyproject.toml, and nothing of the extras.
-CLIENT_LIBRARIES = {"google", "grpc", "grpc_status", "numpy"}
+# The base dependencies of pyproject.toml, which are all that a client has, and what each is imported as.
+CLIENT_LIBRARIES = {
+    "googleapis-common-protos": "google",
+    "grpcio": "grpc",
+    "grpcio-health-checking": "grpc_health",
+    "grpcio-status": "grpc_status",
+    "numpy": "numpy",
+    "protobuf": "google",
+}
 HEAVY = {"torch", "transformers"}
 
 
@@ -78,11 +87,14 @@ def test_a_package_imports_only_the_packages_it_may(package: str) -> None:
 
 
 def test_the_client_imports_only_what_its_own_dependencies_install() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {re.split(r"[<>=]", each)[0] for each in project["dependencies"]} == set(CLIENT_LIBRARIES)
+    known = {"altclip", *CLIENT_LIBRARIES.values(), *sys.stdlib_module_names}
     strangers = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in sources("altclip")
         for name in imports(path, at_import_time=True)
-        if name.split(".")[0] not in CLIENT_LIBRARIES | {"altclip"} | sys.stdlib_module_names
+        if name.split(".")[0] not in known
     ]
     assert strangers == []
 
