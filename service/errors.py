@@ -1,4 +1,4 @@
-"""Every error that may reach a caller, and the one table that says how. Imports the torch-free `worker.errors` only.
+"""Every error that may reach a caller, and the one table that says how. Imports `worker.errors` only.
 
     what failed            exception            reason ─▶ gRPC code, HTTP status
     ───────────            ─────────            ────────────────────────────────
@@ -6,8 +6,9 @@
     an image's bytes       worker.errors.*   ─▶ `from_exception` makes it one of ours
     our own bug            anything else     ─▶ `Internal`, which tells the caller nothing
 
-Both transports translate a `ServiceError` by its `entry`; `service/grpc_errors.py` writes it as google.rpc.Status.
-The message of a `ServiceError` is for the caller: never put an inside of the server, a text or an image into it.
+Both transports translate a `ServiceError` by its `entry`; `service/grpc_errors.py` writes a
+google.rpc.Status. The message of a `ServiceError` is for the caller: never put an inside of the server, a
+text or an image in it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Violation(NamedTuple):
 class ServiceError(Exception):
     """An expected error: safe to show, and translated by `TABLE`.
 
-    violations: the fields at fault. retry_after: seconds until another try may succeed, None if it cannot help.
+    violations: the fields at fault. retry_after: seconds until another try may succeed, None if none can.
     metadata: more facts for programs, such as the host of a refused address.
     """
 

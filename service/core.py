@@ -1,0 +1,310 @@
+"""What the service does, in plain Python: the one core under every transport. Imports no proto.
+
+    transport ─ Call + lists ─▶ Core ─ validate, admit ─▶ preprocessing ─▶ ModelPool.compute ─▶ the worker
+                                                                                     │
+    transport ◀─ Embedded, Scored, Classified, Prompts ◀─ encodings, similarity ◀────┘
+
+Unary calls are all or nothing: the first bad element (by its index) is the error of the call. Zero-shot
+classification is in `service/zeroshot.py`, the stream in `service/stream.py`; both stand on `Model`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service import similarity, validation
+from service.admission import Admission, Gate
+from service.encodings import lengths, normalized
+from service.errors import DeadlineTooShort, Internal, WorkerUnavailable
+from service.label_cache import LabelCache
+from service.messages import (
+    Call,
+    Embedded,
+    Image,
+    Item,
+    Matrix,
+    Options,
+    Prompts,
+    Scored,
+    ScoreRow,
+    Scores,
+    Timings,
+    Variant,
+)
+from service.pool import ModelPool, Outcome, Pools, WorkItem
+from service.preprocessing import Preprocessor, Threads
+from service.validation import Limits
+from worker.families import Tokens, family
+from worker.jobs import Modality
+from worker.metrics import Metrics
+from worker.spec import ModelInfo
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+__all__ = ["Core", "Model", "matrix", "timings"]
+
+HEAVY_SCORES = 1 << 20
+"""Products of components above which scoring goes to a thread, so that the event loop stays free."""
+
+
+class Model:
+    """One model with all that a frontend keeps for it."""
+
+    def __init__(self, pool: ModelPool, settings: Settings, threads: Threads) -> None:
+        spec = pool.spec
+        kind = family(spec.model_type)
+        self.pool = pool
+        self.limits = Limits.of(settings, spec)
+        self.admission = Admission(settings.max_queue_items)
+        self.threads = threads
+        self.preprocessor = Preprocessor(
+            kind.tokenizer(spec), kind.image_processor(spec), threads, self.limits
+        )
+
+    @property
+    def name(self) -> str:
+        return self.pool.spec.name
+
+    @property
+    def info(self) -> ModelInfo:
+        """Raises WorkerUnavailable before the first worker was ready."""
+        if self.pool.info is None:
+            raise WorkerUnavailable
+        return self.pool.info
+
+    async def tokens(
+        self, path: str, texts: Sequence[str], call: Call, reject: bool = False
+    ) -> Sequence[Tokens]:
+        """The token ids of each text; with `reject` a cut text is an error. `path` without the index."""
+        tokens = await self.preprocessor.tokens(texts, call.priority)
+        if reject:
+            for index, each in enumerate(tokens):
+                if each.truncated:
+                    raise validation.too_many_tokens(f"{path}[{index}]", self.pool.spec.max_tokens)
+        return tokens
+
+    async def outcomes(self, items: Sequence[WorkItem], call: Call) -> Sequence[Outcome]:
+        """What became of each item; raises the error of the first that failed."""
+        if not items:
+            return ()
+        outcomes = await self.pool.compute(items, priority=call.priority, deadline=call.deadline)
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+        return outcomes
+
+
+class Core:
+    """All models of a frontend. Made on its event loop; reads the tokenizers, so it takes a moment."""
+
+    def __init__(self, settings: Settings, pools: Pools, metrics: Metrics) -> None:
+        self.settings = settings
+        self.metrics = metrics
+        self.gate = Gate()
+        self.label_cache = LabelCache(settings.label_cache_bytes)
+        self._threads = Threads(settings.preprocess_threads)
+        self._pools = pools
+        self._models = {pool.spec.name: Model(pool, settings, self._threads) for pool in pools}
+        self._changed = asyncio.Event()
+
+    def __iter__(self) -> Iterator[Model]:
+        """All models, the default first."""
+        return iter(self._models.values())
+
+    def model(self, name: str) -> Model:
+        """The model of that name, the first for "". Raises ModelNotFound."""
+        return self._models[self._pools.get(name).spec.name]
+
+    def workers_changed(self) -> None:
+        """A worker came or went: lets those look again who wait for one."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def ready(self, model: Model, patience: float) -> bool:
+        """Waits up to `patience` seconds until the model has a worker; whether it has."""
+        until = time.monotonic() + patience
+        while not model.pool.ready and (left := until - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                break
+        return model.pool.ready
+
+    def close(self) -> None:
+        """Ends the threads."""
+        self._threads.close()
+
+    async def embed_text(self, call: Call, name: str, texts: Sequence[str], options: Options) -> Embedded:
+        """Row i belongs to texts[i]."""
+        model = self.model(name)
+        validation.count("texts", len(texts), model.limits.max_texts)
+        on_time(call)
+        entered = model.admission.enter(len(texts))
+        try:
+            validation.texts("texts", texts, model.limits.max_text_bytes)
+            tokens = await model.tokens("texts", texts, call, options.reject)
+            outcomes = await model.outcomes([WorkItem(Modality.TEXT, each.ids) for each in tokens], call)
+        finally:
+            model.admission.leave(len(texts), entered)
+        return Embedded(
+            model=model.name,
+            revision=model.pool.revision,
+            rows=matrix(outcomes, options.normalize),
+            timings=timings(outcomes),
+            token_counts=[len(each.ids) for each in tokens],
+            truncated=[index for index, each in enumerate(tokens) if each.truncated],
+        )
+
+    async def embed_image(self, call: Call, name: str, images: Sequence[Image], options: Options) -> Embedded:
+        """Row i belongs to images[i]."""
+        model = self.model(name)
+        validation.count("images", len(images), model.limits.max_images)
+        on_time(call)
+        entered = model.admission.enter(len(images))
+        try:
+            validation.pictures("images", images, model.limits)
+            paths = [f"images[{index}]" for index in range(len(images))]
+            pixels = await model.preprocessor.all_pixels(paths, images, call.priority)
+            outcomes = await model.outcomes([WorkItem(Modality.IMAGE, each) for each in pixels], call)
+        finally:
+            model.admission.leave(len(images), entered)
+        return Embedded(
+            model=model.name,
+            revision=model.pool.revision,
+            rows=matrix(outcomes, options.normalize),
+            timings=timings(outcomes),
+        )
+
+    async def similarity(
+        self,
+        call: Call,
+        name: str,
+        queries: Sequence[Item],
+        candidates: Sequence[Item],
+        score: Scores,
+        top_k: int,
+    ) -> Scored:
+        """Every query against every candidate."""
+        model = self.model(name)
+        validation.count("queries", len(queries), model.limits.max_items)
+        validation.count("candidates", len(candidates), model.limits.max_items)
+        on_time(call)
+        info = model.info
+        items = [*queries, *candidates]
+        paths = [f"queries[{index}]" for index in range(len(queries))]
+        paths += [f"candidates[{index}]" for index in range(len(candidates))]
+        cost = sum(item.vector is None for item in items)
+        entered = model.admission.enter(cost)
+        try:
+            for path, item in zip(paths, items, strict=True):
+                validation.item(path, item, model.limits)
+            rows, took, truncated = await self._rows(model, call, paths, items)
+        finally:
+            model.admission.leave(cost, entered)
+
+        def work() -> Sequence[ScoreRow]:
+            middle = len(queries)
+            scores = similarity.scores(rows[:middle], rows[middle:], score, info.logit_scale)
+            return [similarity.best(row, top_k) for row in scores]
+
+        heavy = len(queries) * len(candidates) * rows.shape[1] > HEAVY_SCORES
+        return Scored(
+            model=model.name,
+            revision=model.pool.revision,
+            logit_scale=info.logit_scale,
+            rows=await model.threads.run(work) if heavy else work(),
+            timings=took,
+            truncated=truncated,
+        )
+
+    async def encode_prompt(
+        self, call: Call, name: str, texts: Sequence[str], variant: Variant, reject: bool
+    ) -> Prompts:
+        """The states of every token position of each text, padding included."""
+        model = self.model(name)
+        validation.count("texts", len(texts), model.limits.max_prompts)
+        on_time(call)
+        entered = model.admission.enter(len(texts))
+        try:
+            validation.texts("texts", texts, model.limits.max_text_bytes)
+            tokens = await model.tokens("texts", texts, call, reject)
+            work = [WorkItem(Modality.PROMPT, each.ids, int(variant)) for each in tokens]
+            outcomes = await model.outcomes(work, call)
+        finally:
+            model.admission.leave(len(texts), entered)
+        lengths_of_texts = np.array([len(each.ids) for each in tokens])
+        mask = np.arange(model.pool.spec.max_tokens) < lengths_of_texts[:, None]
+        return Prompts(
+            model=model.name,
+            revision=model.pool.revision,
+            states=values(outcomes),
+            attention_mask=mask.astype(np.uint8),
+            timings=timings(outcomes),
+            truncated=[index for index, each in enumerate(tokens) if each.truncated],
+        )
+
+    async def _rows(
+        self, model: Model, call: Call, paths: Sequence[str], items: Sequence[Item]
+    ) -> tuple[Matrix, Timings, Sequence[int]]:
+        """All items as rows of length 1, whatever they are; how long it took; which texts were cut."""
+        text_at = [index for index, item in enumerate(items) if item.text is not None]
+        vector_at = [index for index, item in enumerate(items) if item.vector is not None]
+        image_at = [index for index, item in enumerate(items) if item.image is not None]
+        dimension = model.pool.spec.dimension
+        vectors = [items[index].vector or b"" for index in vector_at]
+        rows = np.empty((len(items), dimension), np.float32)
+        rows[vector_at] = validation.vectors(
+            [f"{paths[index]}.vector" for index in vector_at], vectors, dimension
+        )
+        images = [items[index].image or Image() for index in image_at]
+        pixels = await model.preprocessor.all_pixels(
+            [f"{paths[index]}.image" for index in image_at], images, call.priority
+        )
+        tokens = await model.preprocessor.tokens(
+            [items[index].text or "" for index in text_at], call.priority
+        )
+        work = [WorkItem(Modality.TEXT, each.ids) for each in tokens]
+        work += [WorkItem(Modality.IMAGE, each) for each in pixels]
+        outcomes = await model.outcomes(work, call)
+        if outcomes:
+            rows[text_at + image_at] = matrix(outcomes, normalize=True)
+        truncated = [index for index, each in zip(text_at, tokens, strict=True) if each.truncated]
+        return rows, timings(outcomes), truncated
+
+
+def on_time(call: Call) -> None:
+    """Refuses a call whose deadline has passed."""
+    if call.deadline is not None and call.deadline <= time.monotonic():
+        raise DeadlineTooShort
+
+
+def values(outcomes: Sequence[Outcome]) -> Matrix:
+    """What was computed, one array; no outcome may be an error."""
+    return np.stack([outcome.value for outcome in outcomes if outcome.value is not None])
+
+
+def matrix(outcomes: Sequence[Outcome], normalize: bool) -> Matrix:
+    """Embeddings as rows. Numbers that are not finite are a fault of the model and go to nobody."""
+    rows = values(outcomes)
+    size = lengths(rows)
+    if not np.isfinite(size).all():
+        raise Internal
+    return normalized(rows, size) if normalize else rows
+
+
+def timings(outcomes: Sequence[Outcome]) -> Timings:
+    """The longest of the waits and of the batches, and the largest batch."""
+    if not outcomes:
+        return Timings()
+    return Timings(
+        max(outcome.queue_seconds for outcome in outcomes),
+        max(outcome.inference_seconds for outcome in outcomes),
+        max(outcome.batch_size for outcome in outcomes),
+    )

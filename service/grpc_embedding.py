@@ -1,0 +1,295 @@
+"""EmbeddingService over gRPC: proto to core and back, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from altclip.v1 import embedding_service_pb2 as pb
+from service import encodings, validation
+from service.core import Core
+from service.errors import InvalidRequest
+from service.grpc_errors import duration, status
+from service.handlers import StreamMethod, UnaryMethod, parse
+from service.messages import (
+    Call,
+    Encoding,
+    Image,
+    Item,
+    Matrix,
+    Options,
+    Scores,
+    StreamItem,
+    StreamResults,
+    Timings,
+    Variant,
+)
+from service.stream import Session
+from service.zeroshot import classify
+from worker.jobs import Priority
+
+__all__ = ["EmbeddingServicer"]
+
+Chosen = TypeVar("Chosen")
+
+PRIORITIES = {
+    pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
+    pb.PRIORITY_BULK: Priority.BULK,
+}
+STATES = {
+    pb.PROMPT_STATES_UNSPECIFIED: Variant.ALTDIFFUSION,
+    pb.PROMPT_STATES_ALTDIFFUSION: Variant.ALTDIFFUSION,
+    pb.PROMPT_STATES_ALTCLIP: Variant.ALTCLIP,
+}
+TRUNCATIONS = {pb.TRUNCATION_UNSPECIFIED: False, pb.TRUNCATION_TRUNCATE: False, pb.TRUNCATION_REJECT: True}
+
+
+class EmbeddingServicer:
+    """The RPCs of EmbeddingService."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def methods(self) -> Mapping[str, UnaryMethod | StreamMethod]:
+        """Each RPC by its name."""
+        return {
+            "EmbedText": (pb.EmbedTextRequest, self.embed_text),
+            "EmbedImage": (pb.EmbedImageRequest, self.embed_image),
+            "Similarity": (pb.SimilarityRequest, self.similarity),
+            "ClassifyImage": (pb.ClassifyImageRequest, self.classify_image),
+            "EncodePrompt": (pb.EncodePromptRequest, self.encode_prompt),
+            "EmbedStream": self.embed_stream,
+        }
+
+    async def embed_text(self, request: pb.EmbedTextRequest, call: Call) -> pb.EmbedTextResponse:
+        call.priority = priority(request.priority, Priority.INTERACTIVE)
+        wanted = options(request.options)
+        done = await self._core.embed_text(call, request.model, list(request.texts), wanted)
+        return pb.EmbedTextResponse(
+            model=done.model,
+            embeddings=embeddings(done.rows, wanted.encoding),
+            token_counts=done.token_counts,
+            truncated=done.truncated,
+            timings=timings(done.timings),
+            revision=done.revision,
+        )
+
+    async def embed_image(self, request: pb.EmbedImageRequest, call: Call) -> pb.EmbedImageResponse:
+        call.priority = priority(request.priority, Priority.INTERACTIVE)
+        wanted = options(request.options)
+        images = [image(each) for each in request.images]
+        done = await self._core.embed_image(call, request.model, images, wanted)
+        return pb.EmbedImageResponse(
+            model=done.model,
+            embeddings=embeddings(done.rows, wanted.encoding),
+            timings=timings(done.timings),
+            revision=done.revision,
+        )
+
+    async def similarity(self, request: pb.SimilarityRequest, call: Call) -> pb.SimilarityResponse:
+        call.priority = priority(request.priority, Priority.INTERACTIVE)
+        done = await self._core.similarity(
+            call,
+            request.model,
+            [item(each) for each in request.queries],
+            [item(each) for each in request.candidates],
+            validation.choice("score", request.score, Scores, Scores.COSINE),
+            request.top_k,
+        )
+        rows = [
+            pb.ScoreRow(
+                scores=row.scores.tolist(), indices=None if row.indices is None else row.indices.tolist()
+            )
+            for row in done.rows
+        ]
+        return pb.SimilarityResponse(
+            model=done.model,
+            logit_scale=done.logit_scale,
+            rows=rows,
+            timings=timings(done.timings),
+            revision=done.revision,
+            truncated=done.truncated,
+        )
+
+    async def classify_image(self, request: pb.ClassifyImageRequest, call: Call) -> pb.ClassifyImageResponse:
+        call.priority = priority(request.priority, Priority.INTERACTIVE)
+        labels = list(request.labels)
+        done = await classify(
+            self._core,
+            call,
+            request.model,
+            [image(each) for each in request.images],
+            labels,
+            language=request.language,
+            templates=list(request.templates),
+            top_k=request.top_k,
+        )
+        results = [
+            pb.Classification(
+                labels=[
+                    pb.LabelScore(label=labels[index], index=index, probability=probability)
+                    for index, probability in zip(
+                        result.indices.tolist(), result.probabilities.tolist(), strict=True
+                    )
+                ]
+            )
+            for result in done.results
+        ]
+        return pb.ClassifyImageResponse(
+            model=done.model,
+            results=results,
+            timings=timings(done.timings),
+            revision=done.revision,
+            truncated=done.truncated,
+        )
+
+    async def encode_prompt(self, request: pb.EncodePromptRequest, call: Call) -> pb.EncodePromptResponse:
+        call.priority = priority(request.priority, Priority.INTERACTIVE)
+        encoding = validation.choice("encoding", request.encoding, Encoding, Encoding.FLOAT32)
+        if encoding not in (Encoding.FLOAT32, Encoding.FLOAT16):
+            raise InvalidRequest.at("encoding", "must be FLOAT32 or FLOAT16")
+        variant = one_of("states", request.states, STATES)
+        reject = one_of("truncation", request.truncation, TRUNCATIONS)
+        done = await self._core.encode_prompt(call, request.model, list(request.texts), variant, reject)
+        count, token_count, dimension = done.states.shape
+        data, _ = encodings.encode(done.states.reshape(count * token_count, dimension), encoding)
+        return pb.EncodePromptResponse(
+            model=done.model,
+            count=count,
+            token_count=token_count,
+            dimension=dimension,
+            data=data,
+            attention_mask=done.attention_mask.tobytes(),
+            truncated=done.truncated,
+            timings=timings(done.timings),
+            revision=done.revision,
+            encoding=int(encoding),  # type: ignore[arg-type]
+        )
+
+    async def embed_stream(
+        self,
+        read: Callable[[], Awaitable[bytes | None]],
+        write: Callable[[bytes], Awaitable[None]],
+        call: Call,
+    ) -> None:
+        raw = await read()
+        first = parse(pb.EmbedStreamRequest, raw) if raw is not None else pb.EmbedStreamRequest()
+        if first.WhichOneof("message") != "config":
+            raise InvalidRequest.at("config", "must be the first message")
+        call.priority = priority(first.config.priority, Priority.BULK, "config.priority")
+        wanted = options(first.config.options, "config.options")
+        session = Session(self._core, call, first.config.model, wanted)
+        most = session.model.limits.max_stream_items
+
+        async def read_items() -> Sequence[StreamItem] | None:
+            raw = await read()
+            return None if raw is None else stream_items(parse(pb.EmbedStreamRequest, raw), most)
+
+        async def write_results(results: StreamResults) -> None:
+            await write(stream_response(results, wanted.encoding).SerializeToString())
+
+        await session.run(read_items, write_results)
+
+
+def priority(value: int, default: Priority, path: str = "priority") -> Priority:
+    """Who goes first."""
+    return one_of(path, value, {pb.PRIORITY_UNSPECIFIED: default, **PRIORITIES})
+
+
+def one_of(path: str, value: int, kinds: Mapping[Any, Chosen]) -> Chosen:
+    """What the enum's value stands for; refuses one that the API does not name."""
+    if value not in kinds:
+        raise InvalidRequest.at(path, f"{value} is not one of its values")
+    return kinds[value]
+
+
+def options(value: pb.EmbeddingOptions, path: str = "options") -> Options:
+    """How embeddings are wanted."""
+    return Options(
+        encoding=validation.choice(f"{path}.encoding", value.encoding, Encoding, Encoding.FLOAT32),
+        normalize=value.normalize if value.HasField("normalize") else True,
+        reject=one_of(f"{path}.truncation", value.truncation, TRUNCATIONS),
+    )
+
+
+def image(value: pb.Image) -> Image:
+    """A picture, or an empty one where none is set."""
+    match value.WhichOneof("source"):
+        case "content":
+            return Image(content=value.content)
+        case "uri":
+            return Image(uri=value.uri)
+        case _:
+            return Image()
+
+
+def item(value: pb.Item) -> Item:
+    """One side of a comparison, or an empty one where none is set."""
+    match value.WhichOneof("item"):
+        case "text":
+            return Item(text=value.text)
+        case "image":
+            return Item(image=image(value.image))
+        case "vector":
+            return Item(vector=value.vector)
+        case _:
+            return Item()
+
+
+def stream_items(message: pb.EmbedStreamRequest, most: int) -> Sequence[StreamItem]:
+    """The items of one message; raises what ends the stream."""
+    match message.WhichOneof("message"):
+        case "batch":
+            validation.at_most("batch.items", len(message.batch.items), most)
+            return [stream_item(each) for each in message.batch.items]
+        case "config":
+            raise InvalidRequest.at("config", "may only be the first message")
+        case _:
+            raise InvalidRequest.at("batch", "set batch")
+
+
+def stream_item(value: pb.StreamItem) -> StreamItem:
+    """One item, or one without content where none is set."""
+    match value.WhichOneof("item"):
+        case "text":
+            return StreamItem(value.id, text=value.text)
+        case "image":
+            return StreamItem(value.id, image=image(value.image))
+        case _:
+            return StreamItem(value.id)
+
+
+def embeddings(rows: Matrix, encoding: Encoding) -> pb.Embeddings:
+    """Rows in the encoding that was asked for."""
+    data, scales = encodings.encode(rows, encoding)
+    return pb.Embeddings(
+        encoding=int(encoding),  # type: ignore[arg-type]
+        count=rows.shape[0],
+        dimension=rows.shape[1],
+        data=data,
+        scales=scales,
+    )
+
+
+def timings(value: Timings) -> pb.Timings:
+    """How long the work took."""
+    return pb.Timings(
+        queue_duration=duration(value.queue_seconds),
+        inference_duration=duration(value.inference_seconds),
+        batch_size=value.batch_size,
+    )
+
+
+def stream_response(results: StreamResults, encoding: Encoding) -> pb.EmbedStreamResponse:
+    """One message of results. `embeddings` is there only where some item has one."""
+    rows = results.rows
+    return pb.EmbedStreamResponse(
+        ids=results.ids,
+        embeddings=embeddings(np.concatenate(rows) if len(rows) > 1 else rows[0], encoding) if rows else None,
+        errors=[pb.StreamError(id=name, status=status(error)) for name, error in results.errors],
+        timings=timings(results.timings),
+        truncated=results.truncated,
+        revision=results.revision,
+    )

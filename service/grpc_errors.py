@@ -1,0 +1,62 @@
+"""A `ServiceError` as gRPC shows it: a google.rpc.Status in the trailers, with exactly one ErrorInfo.
+
+    ErrorInfo    always: reason, domain "altclip", metadata
+    BadRequest   where fields are at fault
+    RetryInfo    where another try may succeed; for overload also the trailer that stock clients obey
+
+Trailers over 8 KB are refused by proxies and by grpc itself, so everything here is cut to size.
+"""
+
+from __future__ import annotations
+
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
+from service.errors import DOMAIN, ServiceError
+
+__all__ = ["DETAILS", "PUSHBACK", "duration", "retry_trailers", "status"]
+
+DETAILS = "grpc-status-details-bin"
+PUSHBACK = "grpc-retry-pushback-ms"
+
+_MOST_CHARACTERS = 400
+_MOST_VIOLATIONS = 8
+_MOST_METADATA = 8
+
+
+def status(error: ServiceError) -> status_pb2.Status:
+    """The error as a google.rpc.Status of well under 8 KB."""
+    entry = error.entry
+    result = status_pb2.Status(code=int(entry.code), message=short(error.message))
+    facts = dict(list(error.metadata.items())[:_MOST_METADATA])
+    metadata = {short(name): short(value) for name, value in facts.items()}
+    info = error_details_pb2.ErrorInfo(reason=entry.reason, domain=DOMAIN, metadata=metadata)
+    result.details.add().Pack(info)
+    if error.violations:
+        fields = error_details_pb2.BadRequest()
+        for violation in error.violations[:_MOST_VIOLATIONS]:
+            fields.field_violations.add(
+                field=short(violation.path), description=short(violation.description), reason=entry.reason
+            )
+        result.details.add().Pack(fields)
+    if error.retry_after is not None:
+        result.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_after)))
+    return result
+
+
+def retry_trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:
+    """What makes a stock gRPC client with a retry policy come again when it should, and not before."""
+    if not error.entry.pushback or error.retry_after is None:
+        return ()
+    return ((PUSHBACK, str(max(1, round(error.retry_after * 1000)))),)
+
+
+def duration(seconds: float) -> Duration:
+    """Seconds ≥ 0 as a Duration, to the nanosecond."""
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
+
+
+def short(text: str) -> str:
+    """At most 400 characters."""
+    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"

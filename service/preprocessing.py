@@ -1,0 +1,158 @@
+"""From a caller's texts and pictures to what an encoder takes: token ids and pixels. Imports no transport.
+
+    texts   ─ a few short ones on the event loop, others in a thread ─▶ Tokens
+    images  ─ data: URI → bytes → decode, resize, crop: each in a thread ─▶ uint8 [S, S, 3]
+
+A failure names its field. The threads are few (`Settings.preprocess_threads`), so that a heap of pictures
+waits in line with its small encoded bytes, not with its pixels. Bulk work takes only a part of them: an
+interactive picture waits for no more than the pictures that are being decoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import ipaddress
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from service import validation
+from service.errors import InvalidRequest, UriNotAllowed, from_exception
+from service.messages import Image
+from service.validation import Limits
+from worker.families import ImageProcessor, Pixels, Tokenizer, Tokens
+from worker.jobs import Priority
+
+__all__ = ["INLINE_CHARACTERS", "Preprocessor", "Threads", "usable_cpus"]
+
+INLINE_CHARACTERS = 512
+"""Texts of so many characters together are tokenised at once: measured, a thread's round trip costs more."""
+
+Result = TypeVar("Result")
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: its affinity, and the cgroup's quota if there is one."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        if quota != "max":
+            cpus = min(cpus, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return cpus
+
+
+class Threads:
+    """The threads of one frontend that prepare input, with fewer of them for bulk work."""
+
+    def __init__(self, count: int = 0) -> None:
+        """count: 0 means as many as CPUs may be used."""
+        self.count = count or usable_cpus()
+        self._executor = ThreadPoolExecutor(self.count, thread_name_prefix="prepare")
+        self._bulk = asyncio.Semaphore(max(1, self.count - 1))
+
+    async def run(self, function: Callable[[], Result], priority: Priority = Priority.INTERACTIVE) -> Result:
+        """The function's result; not started if the caller is cancelled before its turn."""
+        loop = asyncio.get_running_loop()
+        if priority is Priority.INTERACTIVE:
+            return await loop.run_in_executor(self._executor, function)
+        async with self._bulk:
+            return await loop.run_in_executor(self._executor, function)
+
+    def close(self) -> None:
+        """What is waiting is dropped; what runs ends by itself."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+class Preprocessor:
+    """The tokenizer and the image processor of one model."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, images: ImageProcessor, threads: Threads, limits: Limits
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._images = images
+        self._threads = threads
+        self._limits = limits
+
+    async def tokens(
+        self, texts: Sequence[str], priority: Priority = Priority.INTERACTIVE
+    ) -> Sequence[Tokens]:
+        """The token ids of each text."""
+        if sum(map(len, texts)) <= INLINE_CHARACTERS:
+            return self._tokenizer.encode(texts)
+        return await self._threads.run(lambda: self._tokenizer.encode(texts), priority)
+
+    async def pixels(self, path: str, image: Image, priority: Priority = Priority.INTERACTIVE) -> Pixels:
+        """One picture; raises a ServiceError that names the field below `path`."""
+        return await self._threads.run(lambda: self._prepare(path, image), priority)
+
+    async def all_pixels(
+        self, paths: Sequence[str], images: Sequence[Image], priority: Priority = Priority.INTERACTIVE
+    ) -> Sequence[Pixels]:
+        """All pictures, or the error of the first bad one (the first in their order, not in time)."""
+        if len(images) == 1:
+            return [await self.pixels(paths[0], images[0], priority)]
+        pending = [
+            asyncio.ensure_future(self.pixels(path, image, priority))
+            for path, image in zip(paths, images, strict=True)
+        ]
+        return await in_order(pending)
+
+    def _prepare(self, path: str, image: Image) -> Pixels:
+        if image.uri is None:
+            content, path = image.content or b"", f"{path}.content"
+        else:
+            path = f"{path}.uri"
+            content = read_data_uri(path, image.uri, self._limits.max_image_bytes)
+        try:
+            return self._images.prepare(content)
+        except Exception as error:
+            known = from_exception(error, path)
+            raise (known if known.violations else error) from None
+
+
+async def in_order(pending: Sequence[asyncio.Future[Result]]) -> Sequence[Result]:
+    """The results, or the exception of the lowest index; nothing is left running."""
+    try:
+        return [await future for future in pending]
+    finally:
+        for future in pending:
+            future.cancel()
+            # Retrieved, so that asyncio does not report an exception that nobody looked at.
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def read_data_uri(path: str, uri: str, most_bytes: int) -> bytes:
+    """The content of a `data:` URI in base64. Any other address is refused."""
+    if uri[:5].lower() != "data:":
+        raise refused(path, uri)
+    head, comma, data = uri[5:].partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise InvalidRequest.at(path, "a data: URI must hold base64: data:image/png;base64,…")
+    validation.image_size(path, len(data) * 3 // 4 - data[-2:].count("="), most_bytes)
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest.at(path, "is not valid base64") from None
+
+
+def refused(path: str, uri: str) -> UriNotAllowed:
+    """The error of an address that is not fetched; it names the host unless that is a bare IP address."""
+    try:
+        host = (urlsplit(uri).hostname or "")[:253]
+    except ValueError:
+        host = ""
+    try:
+        ipaddress.ip_address(host)
+        host = ""
+    except ValueError:
+        pass
+    metadata = {"host": host} if host.isascii() and host.isprintable() and host else None
+    return UriNotAllowed.at(path, "the server does not fetch this address; send the bytes", metadata=metadata)

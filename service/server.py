@@ -1,0 +1,115 @@
+"""The gRPC server of one frontend: core, handlers, health and reflection put together, started and drained.
+
+start ─▶ listening …  drain: NOT_SERVING ─▶ new calls get DRAINING ─▶ GOAWAY ─▶ admitted calls end
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from altclip.v1 import embedding_service_pb2, model_service_pb2
+from service.core import Core
+from service.grpc_embedding import EmbeddingServicer
+from service.grpc_models import ModelServicer
+from service.handlers import Handlers
+from service.health import SERVICES, Health
+from service.pool import Pools
+from service.settings import Settings
+from worker import logs
+from worker.metrics import Metrics
+
+__all__ = ["Server", "start"]
+
+LINGER = 0.2
+"""Seconds between refusing calls and closing connections. Calls that reach a connection in the moment it is
+closed end CANCELLED, which clients do not retry; refused ones are backing off in that moment."""
+LAST_WORDS = 2.0
+"""Seconds for answers and trailers to leave after the last handler has ended; then they are cut off."""
+
+_log = logs.get("server")
+
+
+class Server:
+    """A server that listens. `port` is the one that it got."""
+
+    def __init__(self, server: grpc.aio.Server, port: int, core: Core, health: Health) -> None:
+        self.port = port
+        self.core = core
+        self.health = health
+        self._server = server
+
+    async def drain(self, grace: float) -> None:
+        """Ends once what was admitted has its answer, at the latest after `grace` seconds."""
+        until = time.monotonic() + grace
+        self.health.drain()
+        self.core.gate.close()
+        await asyncio.sleep(min(LINGER, grace))
+        stopping = asyncio.create_task(self._server.stop(max(0.0, until - time.monotonic())))
+        try:
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic()):
+                await self.core.gate.idle()
+        except TimeoutError:
+            _log.warning("drain_incomplete", "calls were cut off", calls=self.core.gate.active)
+        # A health watcher whose client reads nothing would hold the server for the whole grace.
+        await asyncio.wait({stopping}, timeout=min(LAST_WORDS, max(0.1, until - time.monotonic())))
+        await self._server.stop(0)
+        await stopping
+        self.core.close()
+
+
+async def start(settings: Settings, pools: Pools, metrics: Metrics) -> Server:
+    """Listens on `settings.grpc_address`. Raises OSError when the address cannot be had."""
+    core = Core(settings, pools, metrics)
+    health = Health(pools)
+
+    def changed() -> None:
+        health.update()
+        core.workers_changed()
+
+    pools.changed = changed
+    handlers = Handlers(core.gate, metrics)
+    server = grpc.aio.server(options=options(settings))
+    embedding = embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
+    models = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"]
+    server.add_generic_rpc_handlers(
+        (
+            handlers.service(embedding, EmbeddingServicer(core).methods()),
+            handlers.service(models, ModelServicer(core).methods()),
+        )
+    )
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    standard = (health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+    reflection.enable_server_reflection((*SERVICES, *standard), server)
+    try:
+        port = server.add_insecure_port(settings.grpc_address)
+    except RuntimeError:
+        raise OSError(f"cannot listen on {settings.grpc_address}") from None
+    await server.start()
+    return Server(server, port, core, health)
+
+
+def options(settings: Settings) -> list[tuple[str, int]]:
+    """What gRPC is told."""
+    chosen = [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        # An answer is as large as its request asks for; how much a client takes is the client's setting.
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 1),
+        # Finds peers that vanished without a word, so that their calls are cancelled.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        # Clients keep idle connections alive; by default that is answered with "too many pings".
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]
+    if settings.max_connection_age > 0:
+        chosen += [
+            ("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)),
+            ("grpc.max_connection_age_grace_ms", int(settings.grace * 1000)),
+        ]
+    return chosen

@@ -1,0 +1,155 @@
+"""One stream of items: read, embed, answer, each at its own pace and all of it bounded. Imports no transport.
+
+    read ─▶ reader ─ chunks of one kind ─▶ embed (many at a time) ─▶ done ─▶ writer ─▶ write
+              ▲                                                                │
+              └──────────────── room: at most `window` items between ──────────┘
+
+Only the writer makes room, so a client that takes no answers is read from no further, and nobody else is
+touched. A bad item is an error of that item. Items whose worker died are computed once more as soon as
+another is there: who streams millions should not have to care. Bulk work waits for admission where a unary
+call would be refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from service.core import Core, Model
+from service.errors import Draining, Internal, WorkerUnavailable, from_exception
+from service.failures import failure
+from service.messages import Call, Options, StreamItem, StreamResults
+from service.stream_items import Chunks
+from worker import logs
+from worker.jobs import Modality
+
+__all__ = ["Session"]
+
+Read = Callable[[], Awaitable[Sequence[StreamItem] | None]]
+Write = Callable[[StreamResults], Awaitable[None]]
+
+CHUNK = {Modality.TEXT: 64, Modality.IMAGE: 16}
+"""Items that are prepared and computed together: enough to spread the cost, few enough to be ready soon."""
+MESSAGE_BYTES = 1 << 20
+"""Embeddings in one answer, about: stock clients take no message over 4 MiB."""
+PATIENCE = 30.0
+"""Seconds that items whose worker died wait for another."""
+
+_log = logs.get("stream")
+
+
+class Session:
+    """One stream, from its configuration to its end."""
+
+    def __init__(
+        self, core: Core, call: Call, name: str, options: Options, *, patience: float = PATIENCE
+    ) -> None:
+        """Raises ModelNotFound, or WorkerUnavailable while nobody could answer."""
+        self.model: Model = core.model(name)
+        if not self.model.pool.ready:
+            raise WorkerUnavailable
+        self._core = core
+        self._chunk = Chunks(core, self.model, call, options, patience)
+        self._window = core.settings.stream_window
+        self._rows_at_once = max(1, MESSAGE_BYTES // (4 * self.model.pool.spec.dimension))
+        self._pending = 0
+        self._no_more = False
+        self._done: deque[StreamResults] = deque()
+        self._something_done = asyncio.Event()
+        self._room = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, read: Read, write: Write) -> None:
+        """Returns when the client has ended its side and taken all answers.
+
+        Raises Draining when the server shuts down: every item that was read has its answer then, the rest has
+        not.
+        """
+        reader = asyncio.create_task(self._read(read))
+        writer = asyncio.create_task(self._write(write))
+        closing = asyncio.create_task(self._drained())
+        try:
+            await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
+            if not reader.done() and not writer.done():
+                reader.cancel()
+                await asyncio.wait({reader})
+            drained = reader.cancelled()
+            if not drained and not writer.done():
+                reader.result()
+            self._no_more = True
+            self._something_done.set()
+            await writer
+            if drained:
+                raise Draining
+        finally:
+            await stopped([reader, writer, closing, *self._tasks])
+
+    async def _drained(self) -> None:
+        await self._core.gate.closed.wait()
+
+    async def _read(self, read: Read) -> None:
+        while (items := await read()) is not None:
+            for kind, chunk in self._chunks(items):
+                while self._pending and self._pending + len(chunk) > self._window:
+                    self._room.clear()
+                    await self._room.wait()
+                self._pending += len(chunk)
+                task = asyncio.create_task(self._work(kind, chunk))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            # Not read on before there is room for at least one more item.
+            while self._pending >= self._window:
+                self._room.clear()
+                await self._room.wait()
+
+    def _chunks(self, items: Sequence[StreamItem]) -> list[tuple[Modality, Sequence[StreamItem]]]:
+        kinds: dict[Modality, list[StreamItem]] = {Modality.TEXT: [], Modality.IMAGE: []}
+        for item in items:
+            kinds[Modality.IMAGE if item.image is not None else Modality.TEXT].append(item)
+        return [
+            (kind, chosen[start : start + size])
+            for kind, chosen in kinds.items()
+            for size in [min(CHUNK[kind], self._window)]
+            for start in range(0, len(chosen), size)
+        ]
+
+    async def _write(self, write: Write) -> None:
+        while True:
+            while not self._done:
+                if self._no_more and not self._pending:
+                    return
+                self._something_done.clear()
+                await self._something_done.wait()
+            results = self._done.popleft()
+            size = len(results)
+            while self._done and size + len(self._done[0]) <= self._rows_at_once:
+                size += len(self._done[0])
+                results.extend(self._done.popleft())
+            await write(results)
+            self._pending -= size
+            self._room.set()
+
+    async def _work(self, kind: Modality, items: Sequence[StreamItem]) -> None:
+        """Answers all these items, come what may."""
+        admission = self.model.admission
+        try:
+            await admission.wait(len(items))
+            try:
+                results = await self._chunk.embed(kind, items)
+            finally:
+                admission.leave_bulk(len(items))
+        except Exception as error:
+            known = from_exception(error)
+            if isinstance(known, Internal):
+                _log.error("stream_items_failed", "items of a stream failed", **failure(error))
+            results = StreamResults(errors=[(item.id, known) for item in items])
+        self._done.append(results)
+        self._something_done.set()
+
+
+async def stopped(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels what still runs and waits for its end; failures were reported, or do not matter any more."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

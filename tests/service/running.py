@@ -1,0 +1,273 @@
+"""The real gRPC server of a frontend on a loopback port, over pools that compute in this process with the stub family.
+
+async with running(max_texts=4) as service:
+    await service.call("EmbedText", pb.EmbedTextRequest(texts=["cat"]))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+import numpy as np
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from altclip.v1 import embedding_service_pb2 as pb
+from altclip.v1 import model_service_pb2 as models_pb
+from service import server
+from service.errors import ModelNotFound, ServiceError, WorkerUnavailable
+from service.pool import Outcome, Pools, WorkItem
+from service.settings import Settings
+from worker.families import Encoder, family
+from worker.jobs import Modality, Priority
+from worker.metrics import Layout, Metrics
+from worker.spec import ModelInfo, ModelSpec
+
+__all__ = ["FakePool", "FakePools", "Refused", "Running", "detail", "pictures", "running", "stub_spec"]
+
+DIMENSION = 16
+SHA256 = "0123456789abcdef" * 4
+EMBEDDING = "altclip.v1.EmbeddingService"
+MODELS = "altclip.v1.ModelService"
+ANSWERS: dict[str, tuple[str, type[Message]]] = {
+    "EmbedText": (EMBEDDING, pb.EmbedTextResponse),
+    "EmbedImage": (EMBEDDING, pb.EmbedImageResponse),
+    "Similarity": (EMBEDDING, pb.SimilarityResponse),
+    "ClassifyImage": (EMBEDDING, pb.ClassifyImageResponse),
+    "EncodePrompt": (EMBEDDING, pb.EncodePromptResponse),
+    "ListModels": (MODELS, models_pb.ListModelsResponse),
+    "GetModel": (MODELS, models_pb.GetModelResponse),
+}
+
+
+def stub_spec(name: str = "m", options: str = "") -> ModelSpec:
+    """A stub model: 16 components, 12 components of a state, 20 tokens, 32 pixels."""
+    sizes = f"dimension={DIMENSION},state_dimension=12,max_tokens=20,image_size=32"
+    source = f"stub:{sizes},{options}" if options else f"stub:{sizes}"
+    return family("stub").describe(name, source, Path(), "")
+
+
+class FakePool:
+    """A ModelPool that computes here. Set `ready`, `hold`, `fail` to make it behave."""
+
+    def __init__(self, spec: ModelSpec, changed: Callable[[], None]) -> None:
+        self.spec = spec
+        self.weights_sha256 = SHA256
+        self.computed: list[WorkItem] = []
+        self.cancelled: list[WorkItem] = []
+        self.deadlines: list[float | None] = []
+        self.priorities: list[Priority] = []
+        self.hold: asyncio.Event | None = None
+        """Nothing is computed before it is set."""
+        self.fail: Callable[[WorkItem], ServiceError | None] = lambda item: None
+        self.crash: BaseException | None = None
+        """Raised by `compute`."""
+        self.encoder: Encoder = family("stub").load(spec, "cpu", "auto", 1)
+        self.info: ModelInfo | None = self.encoder.info
+        self._changed = changed
+        self._ready = True
+
+    @property
+    def ready(self) -> bool:
+        return self._ready
+
+    @ready.setter
+    def ready(self, value: bool) -> None:
+        self._ready = value
+        self._changed()
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return ("cpu",) if self._ready else ()
+
+    @property
+    def revision(self) -> str:
+        return self.weights_sha256[:16]
+
+    async def compute(
+        self, items: Sequence[WorkItem], *, priority: Priority, deadline: float | None
+    ) -> list[Outcome]:
+        """As the real one."""
+        if not self._ready:
+            raise WorkerUnavailable
+        self.deadlines.append(deadline)
+        self.priorities.append(priority)
+        try:
+            if self.hold is not None:
+                await self.hold.wait()
+        except asyncio.CancelledError:
+            self.cancelled += items
+            raise
+        if self.crash is not None:
+            raise self.crash
+        self.computed += items
+        return [self._outcome(item, len(items)) for item in items]
+
+    def _outcome(self, item: WorkItem, size: int) -> Outcome:
+        if (error := self.fail(item)) is not None:
+            return Outcome(None, error)
+        payload: Any = [item.payload]
+        match item.modality:
+            case Modality.TEXT:
+                value = self.encoder.text(payload)()
+            case Modality.IMAGE:
+                value = self.encoder.image(payload)()
+            case Modality.PROMPT:
+                value = self.encoder.prompt(payload, [item.variant])()
+        return Outcome(value[0], None, 0.25, 1.5, size)
+
+
+class FakePools:
+    """As `Pools`."""
+
+    def __init__(self, specs: Sequence[ModelSpec]) -> None:
+        self.changed: Callable[[], None] = lambda: None
+        self.pools = {spec.name: FakePool(spec, lambda: self.changed()) for spec in specs}
+
+    def get(self, name: str) -> FakePool:
+        if not name:
+            return next(iter(self.pools.values()))
+        if name not in self.pools:
+            raise ModelNotFound
+        return self.pools[name]
+
+    def __iter__(self) -> Any:
+        return iter(self.pools.values())
+
+    @property
+    def ready(self) -> bool:
+        return all(pool.ready for pool in self.pools.values())
+
+
+class Refused(AssertionError):
+    """A call ended with an error, which is taken apart here."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        trailers = error.trailing_metadata() or ()
+        self.code = error.code().name
+        self.message = error.details() or ""
+        self.trailers = {key: value for key, value in trailers}
+        raw = self.trailers.get("grpc-status-details-bin", b"")
+        self.size = len(raw)
+        self.status = status_pb2.Status.FromString(cast(bytes, raw))
+        super().__init__(f"{self.code}: {self.message}")
+
+    @property
+    def info(self) -> error_details_pb2.ErrorInfo:
+        """The one ErrorInfo."""
+        assert (
+            len([each for each in self.status.details if each.Is(error_details_pb2.ErrorInfo.DESCRIPTOR)])
+            == 1
+        )
+        return detail(self.status, error_details_pb2.ErrorInfo)
+
+    @property
+    def reason(self) -> str:
+        return self.info.reason
+
+    @property
+    def paths(self) -> list[str]:
+        """The fields at fault."""
+        found = detail(self.status, error_details_pb2.BadRequest)
+        return [violation.field for violation in found.field_violations]
+
+    @property
+    def retry_seconds(self) -> float:
+        """0 where no other try is recommended."""
+        delay = detail(self.status, error_details_pb2.RetryInfo).retry_delay
+        return float(delay.seconds + delay.nanos / 1e9)
+
+
+def detail(status: status_pb2.Status, kind: Any) -> Any:
+    """The detail of that type, an empty one where there is none."""
+    found = kind()
+    for each in status.details:
+        if each.Is(kind.DESCRIPTOR):
+            each.Unpack(found)
+    return found
+
+
+@dataclass
+class Running:
+    """A server that listens, and a channel to it."""
+
+    server: server.Server
+    pools: FakePools
+    metrics: Metrics
+    channel: grpc.aio.Channel
+    settings: Settings
+
+    @property
+    def pool(self) -> FakePool:
+        """That of the default model."""
+        return self.pools.get("")
+
+    async def call(self, method: str, request: Message | bytes, **options: Any) -> Any:
+        """The answer; raises Refused."""
+        service, answer = ANSWERS[method]
+        raw = request if isinstance(request, bytes) else request.SerializeToString()
+        stub = self.channel.unary_unary(f"/{service}/{method}")
+        try:
+            return answer.FromString(await stub(raw, **options))
+        except grpc.aio.AioRpcError as error:
+            raise Refused(error) from None
+
+    async def refusal(self, method: str, request: Message | bytes, **options: Any) -> Refused:
+        """The error of a call that must fail."""
+        try:
+            answer = await self.call(method, request, **options)
+        except Refused as refused:
+            return refused
+        raise AssertionError(f"{method} answered {str(answer)[:200]}")
+
+    def stream(self, **options: Any) -> grpc.aio.StreamStreamCall[Any, Any]:
+        """An EmbedStream call that takes requests and gives responses."""
+        stub = self.channel.stream_stream(
+            f"/{EMBEDDING}/EmbedStream",
+            request_serializer=pb.EmbedStreamRequest.SerializeToString,
+            response_deserializer=pb.EmbedStreamResponse.FromString,
+        )
+        return stub(**options)
+
+    def requests(self, method: str, code: str) -> float:
+        """How many calls the metrics have counted."""
+        return self.metrics.requests.value(method, code)
+
+
+@asynccontextmanager
+async def running(
+    *names: str, options: str = "", channel_options: Sequence[tuple[str, Any]] = (), **settings: Any
+) -> AsyncIterator[Running]:
+    """A server with these models (default: one, "m"), ready at once. options: of the stub."""
+    chosen = dataclasses.replace(Settings(grpc_address="127.0.0.1:0", preprocess_threads=2), **settings)
+    pools = FakePools([stub_spec(name, options) for name in names or ("m",)])
+    metrics = Metrics.local(Layout(models=tuple(pools.pools), devices=("cpu",)))
+    made = await server.start(chosen, cast(Pools, pools), metrics)
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{made.port}", options=channel_options) as channel:
+            yield Running(made, pools, metrics, channel, chosen)
+    finally:
+        await made.drain(0.0)
+
+
+def pictures(count: int, size: int = 40) -> list[bytes]:
+    """Different small PNG files."""
+    import io
+
+    from PIL import Image
+
+    files = []
+    for number in range(count):
+        generator = np.random.default_rng(number)
+        pixels = generator.integers(0, 256, (size, size, 3), np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        files.append(file.getvalue())
+    return files
