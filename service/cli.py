@@ -1,8 +1,6 @@
-"""`altclip-server`: serves; `altclip-server convert SOURCE DIRECTORY` makes safetensors of a pickle
-checkpoint once.
+"""The command `altclip-server`: serves; with `convert SOURCE DIRECTORY` makes safetensors of a pickle once.
 
-Exit status: 0 after a drain; 1 where the server could not start or gave up; 2 for options that cannot be
-used.
+Exit status: 0 after a drain; 1 where the server could not start or gave up; 2 for unusable options.
 """
 
 from __future__ import annotations

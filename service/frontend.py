@@ -1,5 +1,4 @@
-"""A frontend process: `python -m service.frontend DESCRIPTOR`, started by the supervisor with its end of the
-control channel.
+"""A frontend process: `python -m service.frontend DESCRIPTOR`, its end of the supervisor's control channel.
 
     config ──▶ pools, gRPC server ──▶ listening ──▶ serve ──▶ drain ──▶ drained, exit 0
 

@@ -1,6 +1,4 @@
-"""From settings to a supervisor that can run: models found, devices chosen, the port reserved. Starts no
-process.
-"""
+"""From settings to a supervisor that can run: models found, devices chosen, port reserved. No process yet."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""All pages of one server added up, for the operations port and the watchdog. Supervisor only; no torch, no
-grpc.
+"""All pages of one server added up, for the operations port and the watchdog. Supervisor only.
 
 A page belongs to one process and dies with it: once the process was reaped its counts are folded into a base,
 so that no counter ever falls, and what it said of the present (its gauges) is forgotten.

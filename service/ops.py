@@ -1,5 +1,4 @@
-"""The operations port, in the supervisor: /metrics, /livez, /readyz. Nothing a caller of the API sends gets
-here.
+"""The operations port, in the supervisor: /metrics, /livez, /readyz. Nothing that callers send gets here.
 
 It answers while models load, workers restart and frontends drain; each answer is made in memory at once, so a
 client that reads slowly holds nothing but its own connection.

@@ -1,6 +1,4 @@
-"""Reserving the gRPC port, so that every frontend (and its successors) can bind the same one. Supervisor
-only.
-"""
+"""Reserving the gRPC port, so that every frontend and its successors can bind it. Supervisor only."""
 
 from __future__ import annotations
 

@@ -16,18 +16,14 @@ _LONGEST = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """backoff: the first wait. stable: seconds of service after which past failures are forgotten. limit:
-    failures in a row.
-    """
+    """backoff: the first wait. stable: seconds of service that wipe out past failures. limit: failures in a row."""
 
     backoff: float
     stable: float
     limit: int
 
     def failures_after(self, failures: int, served: float) -> int:
-        """Failures in a row, this one counted. served: seconds for which the process was ready, 0 if it never
-        was.
-        """
+        """Failures in a row with this one. served: seconds for which the process was ready, 0 if never."""
         return 1 if served >= self.stable else failures + 1
 
     def gives_up(self, failures: int) -> bool:

@@ -1,5 +1,4 @@
-"""Who runs: every worker and frontend of the server, what they said, and the links between them. Supervisor
-only.
+"""Who runs: all workers and frontends, what they said, and the links between them. Supervisor only.
 
 A `Place` outlives its processes: when one ends the next one takes it. For each frontend and each READY worker
 there is one link, a socket pair whose ends travel to them through their control channels; no name, no file.

@@ -1,9 +1,9 @@
 """The parent of all processes: starts them, replaces what ends, stops the server. No torch, no grpc.
 
     start ──▶ every worker ready and every frontend listening: `ready` is logged
-      a process ends     restarted (`restarts.py`); a crash loop, or a reason that will not pass, ends the
-      server a worker hangs     killed (`watchdog.py`), and so restarted SIGTERM, SIGINT    drain: frontends
-      finish what was admitted, then workers; a second one ends it at once
+      a process ends     restarted (`restarts.py`); a crash loop, or a lasting reason, ends the server
+      a worker hangs     killed (`watchdog.py`), and so restarted
+      SIGTERM, SIGINT    drain: frontends finish what was admitted, then workers; a second one: at once
 
 If the supervisor itself dies, every child reads EOF on its control channel and leaves.
 """

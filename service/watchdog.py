@@ -12,17 +12,13 @@ __all__ = ["Clock", "is_stuck"]
 
 
 def is_stuck(outstanding_since: float, last_progress: float, now: float, limit: float) -> bool:
-    """outstanding_since: of its oldest unanswered job, 0 if there is none. last_progress: ready, or a batch
-    begun or ended.
-    """
+    """outstanding_since: of its oldest unanswered job, 0 for none. last_progress: a batch began or ended."""
     return outstanding_since > 0 and now - max(outstanding_since, last_progress) > limit
 
 
 @dataclass(slots=True)
 class Clock:
-    """Whether the watchdog itself was held up (a suspended machine, a stopped process group): then nobody is
-    to blame.
-    """
+    """Whether the watchdog itself was held up (a machine suspended, a container frozen): nobody is to blame."""
 
     interval: float
     looked: float

@@ -1,5 +1,4 @@
-"""The control channel between the supervisor and each child. Imports the standard library only (and
-setproctitle).
+"""The control channel between the supervisor and each child. Standard library only, and setproctitle.
 
     supervisor → worker     config {model, device, dtype, threads, batching, metrics, log_level, slot} + page
                             link {frontend} + socket, drain
@@ -10,8 +9,7 @@ setproctitle).
     frontend → supervisor   listening {grpc}, drained
 
 One JSON object per packet, `type` names it; descriptors travel beside it. The channel's end is one end of a
-SOCK_SEQPACKET pair that the child inherits. A child that reads EOF has lost its supervisor and leaves at
-once.
+SOCK_SEQPACKET pair that the child inherits. A child that reads EOF has lost its supervisor: it leaves.
 """
 
 from __future__ import annotations
@@ -62,17 +60,13 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, message: str, body: dict[str, Any] | None = None, descriptors: Sequence[int] = ()) -> None:
-        """Never blocks. BlockingIOError: the peer reads nothing; other OSErrors: it is gone. Descriptors are
-        duplicated.
-        """
+        """Never blocks. BlockingIOError: the peer reads nothing; other OSErrors: it is gone."""
         packet = json.dumps({"type": message, **(body or {})}, separators=(",", ":")).encode()
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
         self._socket.sendmsg([packet], rights, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
     def receive(self, *, wait: bool = True) -> Message | None:
-        """The next message; None at the end (EOF or a reset). BlockingIOError with `wait=False` when there is
-        none.
-        """
+        """The next message; None at the end. With `wait=False` BlockingIOError when there is none now."""
         flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
             # Not socket.recv_fds, which drops its flags.
@@ -99,9 +93,7 @@ def entitle(title: str) -> None:
 
 
 def adopt(descriptor: int, title: str) -> Channel:
-    """First thing in a child: its name in the process list, death with its parent, and its end of the
-    channel.
-    """
+    """First thing in a child: a name in the process list, death with its parent, its end of the channel."""
     entitle(title)
     # EOF on the channel tells a running child; the kernel's signal reaches one that hangs, loads or is
     # stopped.

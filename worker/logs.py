@@ -1,8 +1,8 @@
 """One JSON line on stderr per event, in every process of the service. Imports the standard library only.
 
-    events = logs.get("supervisor") events.warning("worker_exited", "the worker was killed", model="m",
-    status=-9) {"ts": "2026-01-01T00:00:00.000Z", "level": "warning", "event": "worker_exited", "message": …,
-    "process": …, …}
+    events = logs.get("supervisor")
+    events.warning("child_ended", "it was killed", title="altclip-worker m cpu")
+    {"ts": "2026-01-01T00:00:00.000Z", "level": "warning", "event": "child_ended", "message": …, "process": …}
 
 `request_id` is added wherever the context has one. Texts and images are never logged; nor is anything else a
 caller sent, but for names and sizes. Below is stdlib logging: `logging.getLogger(__name__)` with `extra={…}`

@@ -1,5 +1,4 @@
-"""Every metric of the service, and the shared page that one process writes. Imports the standard library
-only.
+"""Every metric of the service, and the shared page that one process writes. Standard library only.
 
 The body of `Metrics` is the one table of series. A process holds one page of float64 cells, which the
 supervisor made and can still read after the process was killed; `service/metrics.py` adds the pages up for a
