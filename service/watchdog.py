@@ -18,7 +18,7 @@ def is_stuck(outstanding_since: float, last_progress: float, now: float, limit: 
 
 @dataclass(slots=True)
 class Clock:
-    """Whether the watchdog itself was held up (a machine suspended, a container frozen): nobody is to blame."""
+    """Whether the watchdog itself was held up (a machine suspended, a container frozen): nobody is stuck."""
 
     interval: float
     looked: float
