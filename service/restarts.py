@@ -16,7 +16,7 @@ _LONGEST = 30.0
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """backoff: the first wait. stable: seconds of service that wipe out failures. limit: failures in a row."""
+    """backoff: the first wait. stable: seconds of service that wipe out failures. limit: in a row."""
 
     backoff: float
     stable: float

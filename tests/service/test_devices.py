@@ -37,5 +37,5 @@ def test_asking_for_the_cpu_counts_no_devices() -> None:
 
 
 def test_without_device_files_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices.subprocess, "run", None)
+    monkeypatch.setattr("subprocess.run", None)
     assert devices.cuda_devices(tmp_path) == 0

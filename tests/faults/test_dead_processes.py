@@ -1,0 +1,144 @@
+"""Workers, frontends and the supervisor die: what callers, probes, metrics and the machine see of it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import grpc
+import psutil
+import pytest
+
+from tests.faults.processes import embed, health, leftovers, open_stub, service, worker_of
+from tests.server import until
+
+SLOW = "m=stub:dimension=8,image_size=32,service_time=0.5,abort=boom"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+def test_1_and_2_a_worker_that_dies_in_mid_batch_is_replaced(how: signal.Signals) -> None:
+    with service(SLOW) as server, open_stub(server) as stub:
+        first = embed(stub)
+        requests = server.metric("altclip_requests_total")
+        outcome: list[tuple[grpc.StatusCode, float, dict[str, object]]] = []
+        died: list[float] = []
+
+        def call() -> None:
+            try:
+                embed(stub, "a", "b", "c")
+            except grpc.RpcError as error:
+                took = time.monotonic() - died[0]
+                outcome.append((error.code(), took, dict(error.trailing_metadata() or ())))
+
+        calls = [threading.Thread(target=call) for _ in range(8)]
+        for thread in calls:
+            thread.start()
+        time.sleep(0.25)
+        died.append(time.monotonic())
+        worker_of(server).send_signal(how)
+        for thread in calls:
+            thread.join(10)
+        assert [code for code, _, _ in outcome] == [grpc.StatusCode.UNAVAILABLE] * 8
+        assert max(took for _, took, _ in outcome) < 1.0
+        assert all(b"RetryInfo" in bytes(metadata["grpc-status-details-bin"]) for _, _, metadata in outcome)  # type: ignore[call-overload]
+        until(lambda: server.metric("altclip_worker_up") == 1, seconds=10, what="a new worker")
+        until(lambda: health(server) == "SERVING", seconds=5, what="health comes back")
+        assert server.metric("altclip_worker_restarts_total", model="m", device="cpu") == 1
+        assert embed(stub).embeddings == first.embeddings
+        # Nothing was lost from the books: one before the crash, eight that failed, one after it.
+        until(lambda: server.metric("altclip_requests_total") == requests + 9, seconds=5, what="the counts")
+        assert server.metric("altclip_requests_total", code="UNAVAILABLE") == 8
+        assert server.metric("altclip_items_total", outcome="failed") == 24
+
+
+def test_1_health_is_down_until_the_model_is_loaded_again() -> None:
+    with service("m=stub:dimension=8,load_time=1.5") as server:
+        assert health(server, "altclip.v1.EmbeddingService/m") == "SERVING"
+        worker_of(server).kill()
+        until(lambda: health(server) == "NOT_SERVING", seconds=1, what="health goes down")
+        assert health(server, "altclip.v1.EmbeddingService") == "NOT_SERVING"
+        assert health(server, "altclip.v1.EmbeddingService/m") == "NOT_SERVING"
+        status, body = server.get("/readyz")
+        assert status == 503
+        assert '"m": false' in body
+        assert server.get("/livez")[0] == 200
+        with open_stub(server) as stub, pytest.raises(grpc.RpcError) as refused:
+            embed(stub)
+        assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        until(lambda: health(server) == "SERVING", seconds=10, what="health comes back")
+        assert server.get("/readyz")[0] == 200
+
+
+def test_2_native_code_that_aborts_ends_its_worker_alone() -> None:
+    with service(SLOW) as server, open_stub(server) as stub:
+        with pytest.raises(grpc.RpcError) as failed:
+            embed(stub, "boom")
+        assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
+        until(lambda: server.metric("altclip_worker_up") == 1, seconds=10, what="a new worker")
+        assert embed(stub).embeddings.count == 1
+        ended = server.logs.wait_for("child_ended", seconds=1)
+        assert ended["reason"] == "SIGABRT"
+
+
+def test_5_a_dead_frontend_is_replaced_and_no_counter_falls() -> None:
+    with service("m=stub:dimension=8", "--frontends=2") as server:
+        sent = 0
+        for _ in range(6):
+            with open_stub(server) as stub:
+                embed(stub, "a", "b")
+            sent += 1
+        before = {process.pid for process in server.processes("altclip-frontend")}
+        assert len(before) == 2
+        assert server.metric("altclip_requests_total", method="EmbedText", code="OK") == sent
+        server.processes("altclip-frontend 0")[0].kill()
+        listening = len([None for record in server.logs.records if record["event"] == "frontend_listening"])
+        assert listening == 2
+        until(
+            lambda: sum(record["event"] == "frontend_listening" for record in server.logs.records) == 3,
+            seconds=10,
+            what="a new frontend",
+        )
+        after = {process.pid for process in server.processes("altclip-frontend")}
+        assert len(after & before) == 1
+        assert server.metric("altclip_requests_total", method="EmbedText", code="OK") == sent
+        for _ in range(12):
+            with open_stub(server) as stub:
+                embed(stub, "a", "b")
+            sent += 1
+        assert server.metric("altclip_requests_total", method="EmbedText", code="OK") == sent
+        assert server.metric("altclip_items_total", modality="text", outcome="ok") == 2 * sent
+        assert server.metric("altclip_worker_restarts_total") == 0
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_5_nothing_outlives_the_supervisor(stopped: bool) -> None:
+    before = leftovers()
+    with service("m=stub:dimension=8", "--frontends=2", "--replicas=2") as server:
+        children = server.processes()
+        assert len(children) == 4
+        if stopped:
+            for child in children:
+                child.suspend()
+        supervisor = psutil.Process(server.pid)
+        supervisor.kill()
+        gone, alive = psutil.wait_procs(children, timeout=2.0)
+        assert alive == []
+        assert len(gone) == 4
+    assert leftovers() <= before
+
+
+def test_5_nothing_outlives_a_supervisor_that_dies_while_models_load() -> None:
+    from tests.server import launch
+
+    process, logs = launch("--model", "m=stub:load_time=60")
+    try:
+        logs.wait_for("frontend_listening", seconds=20)
+        children = psutil.Process(process.pid).children()
+        assert len(children) == 2
+        process.kill()
+        _, alive = psutil.wait_procs(children, timeout=2.0)
+        assert alive == []
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,164 @@
+"""SIGTERM: what was admitted is finished, and the exit status is 0 within the grace period."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from contextlib import suppress
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from tests.faults.processes import embed, open_stub, service, worker_of
+from tests.server import RunningServer, launch, until
+
+
+def load(server: RunningServer, stop: threading.Event, ended: Counter[str]) -> list[threading.Thread]:
+    """Callers that go on until they are refused."""
+
+    def caller() -> None:
+        with open_stub(server) as stub:
+            while not stop.is_set():
+                try:
+                    embed(stub, "a", "b")
+                    ended["OK"] += 1
+                except grpc.RpcError as error:
+                    ended[error.code().name] += 1
+                    return
+
+    threads = [threading.Thread(target=caller) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_20_a_drain_under_load_ends_well_and_refuses_politely() -> None:
+    with service("m=stub:dimension=8,service_time=0.05") as server:
+        stop: threading.Event = threading.Event()
+        ended: Counter[str] = Counter()
+        threads = load(server, stop, ended)
+        until(lambda: ended["OK"] >= 16, seconds=10, what="load")
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 10.0
+        stop.set()
+        for thread in threads:
+            thread.join(10)
+        # A client without retries sees the refusal; what was admitted had its answer.
+        assert set(ended) <= {"OK", "UNAVAILABLE"}, ended
+
+
+def test_20_a_health_watcher_that_reads_nothing_does_not_hold_the_server() -> None:
+    with service("m=stub:dimension=8") as server:
+        channel = grpc.insecure_channel(server.grpc)
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        next(watch)
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 10.0
+        channel.close()
+
+
+def test_20_a_long_call_is_finished_although_the_signal_came() -> None:
+    with service("m=stub:dimension=8,service_time=1.5") as server, open_stub(server) as stub:
+        answers: list[int] = []
+        caller = threading.Thread(target=lambda: answers.append(embed(stub).embeddings.count))
+        caller.start()
+        until(
+            lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
+            seconds=5,
+            what="the call is under way",
+        )
+        assert server.stop() == 0
+        caller.join(5)
+        assert answers == [1]
+
+
+def test_20_a_call_longer_than_the_grace_is_cut_off() -> None:
+    with service("m=stub:dimension=8,service_time=30", "--grace=2") as server, open_stub(server) as stub:
+        ended: list[grpc.StatusCode] = []
+
+        def call() -> None:
+            try:
+                embed(stub, seconds=20)
+            except grpc.RpcError as error:
+                ended.append(error.code())
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        until(
+            lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
+            seconds=5,
+            what="the call is under way",
+        )
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 2.5
+        caller.join(5)
+        assert len(ended) == 1
+
+
+def test_a_worker_that_dies_while_draining_is_not_replaced() -> None:
+    with service("m=stub:dimension=8,service_time=3") as server, open_stub(server) as stub:
+        ended: list[grpc.StatusCode] = []
+
+        def call() -> None:
+            try:
+                embed(stub)
+            except grpc.RpcError as error:
+                ended.append(error.code())
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        until(
+            lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
+            seconds=5,
+            what="the call is under way",
+        )
+        worker = worker_of(server)
+        server.process.terminate()
+        server.logs.wait_for("signal", seconds=2)
+        worker.kill()
+        assert server.process.wait(5) == 0
+        caller.join(5)
+        assert ended == [grpc.StatusCode.UNAVAILABLE]
+        assert [record["event"] for record in server.logs.records].count("worker_ready") == 1
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with service("m=stub:dimension=8,service_time=30") as server, open_stub(server) as stub:
+        caller = threading.Thread(target=lambda: _ignore_failure(stub))
+        caller.start()
+        until(
+            lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
+            seconds=5,
+            what="the call is under way",
+        )
+        server.process.send_signal(signal.SIGTERM)
+        server.logs.wait_for("signal", seconds=2)
+        started = time.monotonic()
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(5) == 1
+        assert time.monotonic() - started < 1.5
+        caller.join(5)
+
+
+def _ignore_failure(stub: EmbeddingServiceStub) -> None:
+    with suppress(grpc.RpcError):
+        embed(stub, seconds=20)
+
+
+def test_a_signal_while_models_load_ends_it_quickly() -> None:
+    process, logs = launch("--model=m=stub:load_time=60")
+    try:
+        logs.wait_for("child_started", seconds=20)
+        started = time.monotonic()
+        process.terminate()
+        assert process.wait(10) == 0
+        assert time.monotonic() - started < 3.0
+    finally:
+        process.kill()
+        process.wait()
