@@ -4,7 +4,7 @@
     BadRequest   where fields are at fault
     RetryInfo    where another try may succeed; for overload also the trailer that stock clients obey
 
-Trailers over 8 KB are refused by proxies and by grpc itself, so everything here is cut to size.
+Trailers over 8 KB (they travel in base64) are refused by proxies and by grpc itself: all is cut to size.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["DETAILS", "PUSHBACK", "duration", "retry_trailers", "status"]
 DETAILS = "grpc-status-details-bin"
 PUSHBACK = "grpc-retry-pushback-ms"
 
-_MOST_CHARACTERS = 400
-_MOST_VIOLATIONS = 8
-_MOST_METADATA = 8
+_MOST_BYTES = 256
+_MOST_VIOLATIONS = 6
+_MOST_METADATA = 4
 
 
 def status(error: ServiceError) -> status_pb2.Status:
@@ -58,5 +58,8 @@ def duration(seconds: float) -> Duration:
 
 
 def short(text: str) -> str:
-    """At most 400 characters."""
-    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
+    """At most 256 bytes of UTF-8."""
+    raw = text.encode("utf-8", "replace")
+    if len(raw) <= _MOST_BYTES:
+        return text
+    return raw[: _MOST_BYTES - 3].decode("utf-8", "ignore") + "…"

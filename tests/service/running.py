@@ -1,4 +1,5 @@
-"""The real gRPC server of a frontend on a loopback port, over pools that compute in this process with the stub family.
+"""A frontend's real gRPC server on a loopback port, over pools that compute in this process with the stub
+family.
 
 async with running(max_texts=4) as service:
     await service.call("EmbedText", pb.EmbedTextRequest(texts=["cat"]))
@@ -146,14 +147,14 @@ class FakePools:
         return all(pool.ready for pool in self.pools.values())
 
 
-class Refused(AssertionError):
+class Refused(AssertionError):  # noqa: N818 - it reads as what happened
     """A call ended with an error, which is taken apart here."""
 
     def __init__(self, error: grpc.aio.AioRpcError) -> None:
         trailers = error.trailing_metadata() or ()
         self.code = error.code().name
         self.message = error.details() or ""
-        self.trailers = {key: value for key, value in trailers}
+        self.trailers = dict(trailers)
         raw = self.trailers.get("grpc-status-details-bin", b"")
         self.size = len(raw)
         self.status = status_pb2.Status.FromString(cast(bytes, raw))
