@@ -91,6 +91,8 @@ def read_sentencepiece(path: Path) -> tokenizers.Tokenizer:
         elif field == 3 and isinstance(value, bytes):  # ModelProto.normalizer_spec
             found = dict(_fields(value)).get(2, b"")
             charsmap = found if isinstance(found, bytes) else b""
+    if len(pieces) < 4:
+        raise ModelError(f"{path} holds no pieces")
     vocabulary = [(BOS, 0.0), (PAD, 0.0), (EOS, 0.0), (UNK, 0.0), *pieces[3:], (MASK, 0.0)]
     tokenizer = tokenizers.Tokenizer(models.Unigram(vocabulary, unk_id=3, byte_fallback=False))
     if charsmap:
@@ -131,7 +133,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
             yield tag >> 3, varint()
             continue
         if wire not in (1, 2, 5):
-            raise ModelError("not a SentencePiece model")
+            raise ValueError("not a SentencePiece model")
         length = {1: 8, 5: 4}.get(wire) or (varint() if wire == 2 else 0)
         yield tag >> 3, message[at : at + length]
         at += length

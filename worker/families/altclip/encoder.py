@@ -83,6 +83,11 @@ class AltClipEncoder:
             self._text = TextTower(model.text_model, model.text_projection)
             self._vision = VisionTower(model.vision_model, model.visual_projection, preprocessing)
 
+    @property
+    def joined_projections(self) -> int:
+        """How many layers run query, key and value as one matrix product."""
+        return self._text.joined + self._vision.joined
+
     def text(self, sequences: Sequence[Ids]) -> Pending:
         """float32 [batch, dimension], not normalised."""
         packing = pack(sequences, self._pad_id)

@@ -64,6 +64,11 @@ class Attention:
             whole = self._fused  # views of it from here on: separate copies can go
             self._parts = (whole.part(0, size), whole.part(size, 2 * size), whole.part(2 * size))
 
+    @property
+    def joined(self) -> bool:
+        """Whether the three are one matrix product."""
+        return self._fused is not None
+
     def project(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of all rows, each [tokens, width]."""
         if self._fused is None:

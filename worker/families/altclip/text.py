@@ -59,6 +59,11 @@ class TextTower:
         self._transformation = linear(model.transformation)
         self._projection = linear(projection)
 
+    @property
+    def joined(self) -> int:
+        """How many layers run query, key and value as one matrix product."""
+        return sum(layer.attention.joined for layer in self._layers)
+
     def embed(self, ids: Tensor, positions: Tensor, firsts: Tensor, groups: Sequence[Group]) -> Tensor:
         """[sequences, dimension] in packed order.
 

@@ -62,6 +62,11 @@ class VisionTower:
         self._post_norm = norm(model.post_layernorm)
         self._projection = linear(projection)
 
+    @property
+    def joined(self) -> int:
+        """How many layers run query, key and value as one matrix product."""
+        return sum(layer.attention.joined for layer in self._layers)
+
     def embed(self, pixels: Tensor) -> Tensor:
         """[images, dimension] from uint8 [images, S, S, 3]."""
         count, length = pixels.shape[0], self._positions.shape[0]
