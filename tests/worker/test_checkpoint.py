@@ -208,7 +208,7 @@ def test_of_shards_the_digest_depends_on_each(checkpoints: Checkpoints, tmp_path
 
 
 def test_loaded_weights_are_the_files_own_pages(checkpoints: Checkpoints) -> None:
-    """A worker of a large model must not hold it twice: what is resident beyond the imports is the mapping."""
+    """A worker of a large model must not hold it twice: what it holds is the mapping."""
     directory = checkpoints(size="small")
     script = """
 import sys

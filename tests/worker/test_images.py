@@ -1,4 +1,4 @@
-"""Pixels are those of transformers' PIL processor; what is no allowed, whole, small enough image is refused."""
+"""Pixels are those of transformers' PIL processor; what is no allowed, whole, small image is refused."""
 
 from __future__ import annotations
 
