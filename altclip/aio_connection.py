@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from altclip import decoding, status
 from altclip.channel import Endpoint, grpc_timeout, health_service, new_request_id
-from altclip.errors import AltClipError, DeadlineExceeded, ModelNotFound, Unavailable
+from altclip.errors import AltClipError, DeadlineExceeded, Unavailable
 from altclip.plan import PARTS_IN_FLIGHT, Part, Plan
 from altclip.results import Limits, Model
 from altclip.v1 import embedding_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
@@ -82,8 +82,10 @@ class AioConnection:
         seconds = self.endpoint.seconds(timeout)
         try:
             answer = await self._call(self._health.Check, request, seconds, new_request_id())
-        except ModelNotFound:
-            return "SERVICE_UNKNOWN"
+        except AltClipError as error:
+            if error.code is grpc.StatusCode.NOT_FOUND:  # the health service's own way to say it
+                return "SERVICE_UNKNOWN"
+            raise
         return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
     async def wait_until_ready(self, model: str, timeout: float) -> None:

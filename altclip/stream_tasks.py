@@ -26,6 +26,38 @@ Call = grpc.aio.StreamStreamCall[pb.EmbedStreamRequest, pb.EmbedStreamResponse]
 Event = list[StreamResult] | BaseException | None
 
 
+class SentStatus:
+    """The status that the server sent to end a call.
+
+    Where a write is under way when a call ends, grpc.aio puts "Internal error from Core" in place of the
+    status, before or after it arrives. This notes every status that a call is given and keeps the server's.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._error: grpc.RpcError | None = None
+        self._known = asyncio.Event()
+        call.add_done_callback(self._note)
+
+    async def instead_of(self, error: grpc.RpcError) -> grpc.RpcError:
+        """The server's status as an error, or `error` where none comes."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._known.wait(), 1.0)
+        return self._error or error
+
+    def _note(self, _: object) -> None:
+        # A call that has a status tells it without waiting, so one step runs this to its end.
+        with contextlib.suppress(StopIteration):
+            self._read().send(None)
+
+    async def _read(self) -> None:
+        code, details = await self._call.code(), await self._call.details()
+        if self._error is None and details != "Internal error from Core":
+            trailing = await self._call.trailing_metadata()
+            self._error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)
+            self._known.set()
+
+
 class StreamTasks:
     """One stream; used once."""
 
@@ -116,12 +148,14 @@ class StreamTasks:
             await call.done_writing()
 
     async def _read(self, call: Call) -> None:
+        status = SentStatus(call)
         try:
             async for response in call:
                 self._events.put_nowait(self._ledger.answered(response, self._request_id))
             self._events.put_nowait(None)
         except grpc.RpcError as error:
-            self._events.put_nowait(self._connection.error(error, self._request_id))
+            sent = await status.instead_of(error)
+            self._events.put_nowait(self._connection.error(sent, self._request_id))
         except AltClipError as error:
             self._events.put_nowait(error)
 
