@@ -97,14 +97,15 @@ IMAGES: dict[str, Callable[[], bytes]] = {
 def test_pixels_are_those_of_the_pil_processor(name: str) -> None:
     content = IMAGES[name]()
     ours = PREPARER.prepare(content)
-    assert (ours.shape, ours.dtype) == ((SIZE, SIZE, 3), np.uint8)
+    assert ours.shape == (SIZE, SIZE, 3)
+    assert ours.dtype == np.uint8
     with Image.open(io.BytesIO(content)) as image:
         image.info.pop("transparency", None)
         plain = PROCESSOR([image.convert("RGB")], do_rescale=False, do_normalize=False, return_tensors="np")
         normal = PROCESSOR([image.convert("RGB")], return_tensors="np")["pixel_values"][0]
     np.testing.assert_array_equal(ours, plain["pixel_values"][0].transpose(1, 2, 0))
     wanted = Preprocessing(size=SIZE)
-    scaled = ours.astype(np.float32) * np.float32(wanted.scale) + np.float32(wanted.shift)
+    scaled = ours * np.array(wanted.scale, np.float32) + np.array(wanted.shift, np.float32)
     np.testing.assert_allclose(scaled, normal.transpose(1, 2, 0), atol=2e-6)
 
 

@@ -19,7 +19,7 @@ sequences = st.lists(
 def reference_positions(ids: Ids) -> list[int]:
     """transformers' create_position_ids_from_input_ids."""
     real = (ids != PAD).astype(int)
-    return (np.cumsum(real) * real + PAD).tolist()
+    return [int(position) for position in np.cumsum(real) * real + PAD]
 
 
 @given(sequences)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.checkpoints import SIZES, TEXTS, Size
 from tests.reference import Reference
-from tests.worker.comparing import cosine
+from tests.worker.comparing import assert_close, cosine
 from worker.families import Encoder, Floats, Pixels, family
 from worker.families.altclip.encoder import AltClipEncoder
 from worker.sources import resolve
@@ -20,7 +20,6 @@ from worker.spec import ModelSpec
 
 Checkpoints = Callable[..., Path]
 SMALL_SIZES = [size for size in SIZES if size != "full"]
-TOLERANCE = {"rtol": 1e-4, "atol": 2e-5}
 
 
 class Side:
@@ -53,25 +52,25 @@ def test_a_mixed_batch_of_texts_equals_the_reference_in_order(side: Side) -> Non
     ours, theirs = side.text(TEXTS), side.reference.text(TEXTS)
     assert ours.dtype == np.float32
     assert cosine(ours, theirs) >= 0.99999
-    np.testing.assert_allclose(ours, theirs, **TOLERANCE)
+    assert_close(ours, theirs)
 
 
 def test_a_text_alone_and_in_pairs_is_what_it_is_in_a_full_batch(side: Side) -> None:
     together = side.text(TEXTS)
     for number, text in enumerate(TEXTS):
         other = TEXTS[number - 1]
-        np.testing.assert_allclose(side.text([text])[0], together[number], **TOLERANCE)
-        np.testing.assert_allclose(side.text([other, text]), together[[number - 1, number]], **TOLERANCE)
+        assert_close(side.text([text])[0], together[number])
+        assert_close(side.text([other, text]), together[[number - 1, number]])
 
 
 def test_equal_texts_get_equal_rows_wherever_they_stand(side: Side) -> None:
     rows = side.text(["cat", "a photo of a cat", "cat", "", "cat"])
-    np.testing.assert_allclose(rows[[0, 2]], rows[[4, 4]], **TOLERANCE)
+    assert_close(rows[[0, 2]], rows[[4, 4]])
 
 
 def test_a_padding_token_inside_a_text_is_placed_as_the_reference_places_it(side: Side) -> None:
     texts = ["a photo<pad> of a <pad><pad> cat", "</s> one <s> two <mask>"]
-    np.testing.assert_allclose(side.text(texts), side.reference.text(texts), **TOLERANCE)
+    assert_close(side.text(texts), side.reference.text(texts))
 
 
 def test_images_alone_and_together_equal_the_reference_in_order(side: Side) -> None:
@@ -83,9 +82,9 @@ def test_images_alone_and_together_equal_the_reference_in_order(side: Side) -> N
     ours = side.encoder.image([np.asarray(image) for image in exact])()
     theirs = side.reference.image(exact)
     assert cosine(ours, theirs) >= 0.99999
-    np.testing.assert_allclose(ours, theirs, **TOLERANCE)
+    assert_close(ours, theirs)
     for number, image in enumerate(exact):
-        np.testing.assert_allclose(side.encoder.image([np.asarray(image)])()[0], ours[number], **TOLERANCE)
+        assert_close(side.encoder.image([np.asarray(image)])()[0], ours[number])
 
 
 @pytest.mark.parametrize("variant", [0, 1])
@@ -94,13 +93,13 @@ def test_all_77_prompt_states_equal_the_reference_padding_included(side: Side, v
     assert ours.shape == (len(TEXTS), 77, side.spec.state_dimension)
     theirs = side.reference.prompt(TEXTS, variant)
     assert cosine(ours, theirs) >= 0.99999
-    np.testing.assert_allclose(ours, theirs, **TOLERANCE)
+    assert_close(ours, theirs)
 
 
 def test_one_batch_of_prompts_may_ask_for_both_kinds_of_states(side: Side) -> None:
     ours = side.prompt(["cat", "cat", "dog " * 100], [1, 0, 1])
     theirs = [side.reference.prompt([text], v)[0] for text, v in (("cat", 1), ("cat", 0), ("dog " * 100, 1))]
-    np.testing.assert_allclose(ours, np.stack(theirs), **TOLERANCE)
+    assert_close(ours, np.stack(theirs))
 
 
 def test_the_logit_scale_is_the_multiplier(side: Side) -> None:
@@ -123,8 +122,8 @@ def test_a_checkpoint_written_by_convert_gives_the_same_rows_with_its_projection
     pixels = [np.full((32, 32, 3), 90, np.uint8)]
     joined = [encoder.joined_projections for encoder in encoders]
     assert joined == [0, 4]
-    np.testing.assert_allclose(encoders[0].text(ids)(), encoders[1].text(ids)(), **TOLERANCE)
-    np.testing.assert_allclose(encoders[0].image(pixels)(), encoders[1].image(pixels)(), **TOLERANCE)
+    assert_close(encoders[0].text(ids)(), encoders[1].text(ids)())
+    assert_close(encoders[0].image(pixels)(), encoders[1].image(pixels)())
 
 
 @pytest.mark.parametrize(("dtype", "least"), [("bfloat16", 0.995), ("float16", 0.9999)])

@@ -33,7 +33,8 @@ def pixels(colour: tuple[int, int, int]) -> Pixels:
 def test_an_item_gives_the_same_row_alone_and_in_a_batch() -> None:
     stub, texts = encoder("dimension=16"), ids("a cat", "a dog", "", "a cat")
     rows = stub.text(texts)()
-    assert (rows.shape, rows.dtype) == ((4, 16), np.float32)
+    assert rows.shape == (4, 16)
+    assert rows.dtype == np.float32
     np.testing.assert_array_equal(rows[0], rows[3])
     np.testing.assert_array_equal(stub.text(texts[1:2])()[0], rows[1])
     assert not np.allclose(rows[0], rows[1])
