@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from service.settings import Settings
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_events = logs.get("frontend")
+_HEARTBEAT_SECONDS = 0.25
 
 
 def main() -> None:
@@ -54,11 +55,18 @@ async def _serve(channel: Channel, settings: Settings, config: Message) -> None:
     drain: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     control = _Control(channel, pools, drain)
     asyncio.get_running_loop().add_reader(channel.fileno(), control.readable)
+    _beat(metrics)
     running = await server.start(settings, pools, metrics)
     channel.send("listening", {"grpc": settings.grpc_address})
     await running.drain(await drain)
     channel.send("drained")
     leave(0)
+
+
+def _beat(metrics: Metrics) -> None:
+    """Tells the watchdog that this event loop turns."""
+    metrics.heartbeat.set(time.monotonic())
+    asyncio.get_running_loop().call_later(_HEARTBEAT_SECONDS, _beat, metrics)
 
 
 class _Control:

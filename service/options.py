@@ -82,7 +82,7 @@ def read(field: Field, given: str | Sequence[str], source: str) -> Any:
             raise OptionError(f"{names}: {text!r} is not accepted; give {error}") from None
     if not field.metadata["repeat"]:
         return values[-1]
-    return tuple(dict.fromkeys(word for value in values for word in value))
+    return tuple(word for value in values for word in value)
 
 
 def show(field: Field) -> str:

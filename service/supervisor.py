@@ -114,31 +114,33 @@ class Supervisor:
                 await _within(self._stopping.wait(), self._policy.wait(failures, _chance()))
 
     async def _watch(self) -> None:
-        """Look at every worker's progress until cancelled."""
+        """Look at every process's progress until cancelled."""
         interval = min(1.0, self._settings.hang_timeout / 4, self._settings.load_timeout / 4)
         clock = Clock(interval, looked=time.monotonic())
         while True:
             await asyncio.sleep(interval)
             now = time.monotonic()
             awake_since = clock.look(now)
-            for place in self._workers:
+            for place in self._roster.places:
                 if place.child is not None and not place.killed_for:
                     self._watch_one(place, place.child, now, awake_since)
 
-    def _watch_one(self, place: WorkerPlace, child: Child, now: float, awake_since: float) -> None:
+    def _watch_one(self, place: Place, child: Child, now: float, awake_since: float) -> None:
+        metrics = child.page.metrics
         if place.ready:
-            # A new worker owes nothing that was sent to the one before it.
-            progress = child.page.metrics.last_progress.value(str(place.slot))
+            if isinstance(place, WorkerPlace):
+                owes_since = self._pages.outstanding_since(place.slot)
+                progress = metrics.last_progress.value(str(place.slot))
+            else:  # a frontend owes a heartbeat at any time
+                owes_since, progress = place.ready_since, metrics.heartbeat.value()
+            # A new process owes nothing that was asked of the one before it.
             latest = max(progress, place.ready_since, awake_since)
-            owed_since = self._pages.outstanding_since(place.slot)
-            if is_stuck(owed_since, latest, now, self._settings.hang_timeout):
+            if is_stuck(owes_since, latest, now, self._settings.hang_timeout):
                 place.killed_for = f"no progress for {now - latest:.1f} s"
         elif now - max(place.started, awake_since) > self._settings.load_timeout:
             place.killed_for = f"not ready after {now - place.started:.1f} s"
         if place.killed_for:
-            _events.error(
-                "worker_stuck", place.killed_for, model=place.spec.name, device=place.device, pid=child.pid
-            )
+            _events.error("child_stuck", place.killed_for, title=place.title, pid=child.pid)
             child.kill()
 
     def _announce(self) -> None:

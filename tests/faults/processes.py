@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -46,7 +47,7 @@ def embed(
 def health(server: RunningServer, name: str = "") -> str:
     """SERVING, NOT_SERVING, or the code of a failed check."""
     with grpc.insecure_channel(server.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+        stub: Any = health_pb2_grpc.HealthStub(channel)  # its types miss the methods
         try:
             answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
         except grpc.RpcError as error:

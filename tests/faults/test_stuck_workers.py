@@ -26,7 +26,7 @@ def test_3_a_stopped_worker_is_replaced_within_a_bounded_time() -> None:
         until(lambda: health(server) == "SERVING", seconds=10, what="health comes back")
         assert embed(stub).embeddings.count == 1
         assert server.metric("altclip_worker_restarts_total") == 1
-        assert server.logs.wait_for("worker_stuck", seconds=1)["message"].startswith("no progress for")
+        assert server.logs.wait_for("child_stuck", seconds=1)["message"].startswith("no progress for")
 
 
 def test_3_a_stopped_worker_that_owes_nothing_is_left_alone() -> None:
@@ -52,6 +52,16 @@ def test_3_the_watchdog_never_fires_under_sustained_saturation() -> None:
             thread.join(30)
         assert server.metric("altclip_requests_total", code="OK") == 16
         assert server.metric("altclip_worker_restarts_total") == 0
+
+
+def test_a_stopped_frontend_is_replaced_too() -> None:
+    with service("m=stub:dimension=8", "--hang-timeout=1") as server:
+        (frontend,) = server.processes("altclip-frontend 0")
+        frontend.suspend()
+        frontend.wait(4)
+        until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="a new frontend")
+        with open_stub(server) as stub:
+            assert embed(stub).embeddings.count == 1
 
 
 def crash_loop(*arguments: str) -> tuple[int, Logs, float]:

@@ -17,7 +17,7 @@ from service.options import OptionError
         (["auto"], 2, ("cuda:0",)),
         (["cpu"], 2, ("cpu",)),
         (["cuda:1", "cuda:0"], 2, ("cuda:1", "cuda:0")),
-        (["auto", "cuda:0", "cpu"], 1, ("cuda:0", "cpu")),
+        (["auto", "cuda:0", "cpu", "cpu"], 1, ("cuda:0", "cpu")),
     ],
 )
 def test_devices_are_chosen(wanted: list[str], there: int, chosen: tuple[str, ...]) -> None:

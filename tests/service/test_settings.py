@@ -50,7 +50,7 @@ def test_repeated_options_are_lists_in_the_environment() -> None:
     environment = {"ALTCLIP_MODEL": "a=stub:dimension=8,poison=x  b", "ALTCLIP_DEVICE": "cuda:0,cpu cuda"}
     settings = Settings.load([], environment)
     assert settings.model == ("a=stub:dimension=8,poison=x", "b")
-    assert settings.device == ("cuda:0", "cpu")
+    assert settings.device == ("cuda:0", "cpu", "cuda:0")
 
 
 @pytest.mark.parametrize(

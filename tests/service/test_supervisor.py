@@ -1,0 +1,137 @@
+"""The whole server as its operator sees it: what it says, what runs, what it refuses, how it adds up."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from altclip.v1 import embedding_service_pb2, embedding_service_pb2_grpc
+from tests.server import COMMAND, Logs, RunningServer, launch, start_server, until
+
+
+@pytest.fixture(scope="module")
+def two_models() -> Iterator[RunningServer]:
+    """Two models of different widths behind two frontends."""
+    models = ("--model=small=stub:dimension=8", "--model=large=stub:dimension=16")
+    with start_server(*models, "--frontends=2", "--batch-tokens=4096", "--batch-images=32") as running:
+        yield running
+
+
+def embed(server: RunningServer, model: str, texts: list[str]) -> embedding_service_pb2.EmbedTextResponse:
+    """Over a connection of its own, so that the kernel spreads the calls over the frontends."""
+    with grpc.insecure_channel(server.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        stub = embedding_service_pb2_grpc.EmbeddingServiceStub(channel)
+        return stub.EmbedText(embedding_service_pb2.EmbedTextRequest(model=model, texts=texts), timeout=20)
+
+
+def refused(*arguments: str) -> tuple[int, Logs]:
+    """Exit status and log of a server that does not start."""
+    process, logs = launch(*arguments)
+    try:
+        status = process.wait(20)
+        until(lambda: logs.ended, seconds=5, what="the end of its log")
+        return status, logs
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_one_line_says_where_it_serves(two_models: RunningServer) -> None:
+    ready = [record for record in two_models.logs.records if record["event"] == "ready"]
+    assert len(ready) == 1
+    assert ready[0]["http"] == ""
+    for address in (ready[0]["grpc"], ready[0]["ops"]):
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), timeout=5).close()
+
+
+def test_every_line_is_json_with_the_process_that_wrote_it(two_models: RunningServer) -> None:
+    assert len(two_models.logs.lines) == len(two_models.logs.records)
+    for record in two_models.logs.records:
+        assert {"ts", "level", "event", "message", "process"} <= set(record)
+
+
+def test_every_process_shows_its_role(two_models: RunningServer) -> None:
+    titles = sorted(" ".join(process.cmdline()).strip() for process in two_models.processes())
+    assert titles == [
+        "altclip-frontend 0",
+        "altclip-frontend 1",
+        "altclip-worker large cpu",
+        "altclip-worker small cpu",
+    ]
+
+
+def test_two_models_answer_at_once_and_metrics_add_up_exactly(two_models: RunningServer) -> None:
+    assert embed(two_models, "", ["a"]).model == "small"
+    assert embed(two_models, "large", ["a"]).embeddings.dimension == 16
+    before = {model: two_models.metric("altclip_items_total", model=model) for model in ("small", "large")}
+    calls = two_models.metric("altclip_requests_total")
+    for number in range(20):
+        assert embed(two_models, "small", ["a"] * (1 + number)).embeddings.dimension == 8
+        assert embed(two_models, "large", ["a", "b"]).embeddings.dimension == 16
+    with pytest.raises(grpc.RpcError):
+        embed(two_models, "unknown", ["a"])
+    assert two_models.metric("altclip_items_total", model="small", outcome="ok") == before["small"] + 210
+    assert two_models.metric("altclip_items_total", model="large", outcome="ok") == before["large"] + 40
+    assert two_models.metric("altclip_requests_total") == calls + 41
+    assert two_models.metric("altclip_requests_total", method="EmbedText", code="NOT_FOUND") == 1
+    assert two_models.metric("altclip_request_duration_seconds_count", method="EmbedText") == calls + 41
+    assert two_models.metric("altclip_worker_up") == 2
+
+
+def test_the_version_is_told(two_models: RunningServer) -> None:
+    done = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, timeout=20, check=True)
+    version = done.stdout.split()[-1]
+    assert two_models.metric("altclip_build_info", version=version) == 1
+
+
+def test_a_second_server_on_the_same_port_is_refused(two_models: RunningServer) -> None:
+    status, logs = refused("--model=stub:", f"--grpc-address={two_models.grpc}")
+    assert status == 2
+    message = logs.wait_for("cannot_start", seconds=2)["message"]
+    assert two_models.grpc in message
+    assert "ALTCLIP_GRPC_ADDRESS" in message
+
+
+def test_a_taken_operations_port_is_refused(two_models: RunningServer) -> None:
+    status, logs = refused("--model=stub:", f"--ops-address={two_models.ops}")
+    assert status == 2
+    assert "ALTCLIP_OPS_ADDRESS" in logs.wait_for("cannot_start", seconds=2)["message"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["--max-texts", "0"], 2, "--max-texts (ALTCLIP_MAX_TEXTS): '0' is not accepted"),
+        (["--no-such-option"], 2, "--no-such-option"),
+        (["--model", "m=/no/such/directory"], 1, "/no/such/directory"),
+        (["--model", "m=stub:", "--model", "m=stub:"], 1, "two models are called m"),
+        (["--model", "m=stub:dimension=x"], 1, "dimension"),
+    ],
+)
+def test_what_cannot_be_served_is_said_in_one_line(arguments: list[str], status: int, said: str) -> None:
+    given, logs = refused(*arguments)
+    assert given == status
+    assert len(logs.lines) == 1
+    assert said in logs.lines[0]
+    assert "Traceback" not in logs.lines[0]
+
+
+def test_help_lists_the_options() -> None:
+    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, timeout=20, check=True)
+    assert "--grpc-address HOST:PORT" in done.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_with_status_0(number: signal.Signals) -> None:
+    with start_server("--model=stub:dimension=8", "--batch-tokens=4096", "--batch-images=32") as running:
+        running.process.send_signal(number)
+        assert running.process.wait(20) == 0
+        stopped = running.logs.wait_for("stopped", seconds=2)
+        assert stopped["status"] == 0
+        assert not running.processes()
