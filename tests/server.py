@@ -19,7 +19,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -208,7 +208,7 @@ def launch(
     return process, Logs(process.stdout)
 
 
-def until(condition: Any, *, seconds: float, what: str, interval: float = 0.02) -> None:
+def until(condition: Callable[[], object], *, seconds: float, what: str, interval: float = 0.02) -> None:
     """Waits until `condition()` is true; AssertionError naming `what` when it is not in time."""
     end = time.monotonic() + seconds
     while not condition():

@@ -1,14 +1,22 @@
-"""Prometheus' own tool accepts the scrape configuration and what the running service answers."""
+"""Prometheus and its own tool accept the scrape configuration and what the running service answers."""
 
 from __future__ import annotations
 
+import json
 import shutil
+import socket
 import subprocess
+import urllib.parse
+import urllib.request
 from pathlib import Path
 
+import grpc
 import pytest
+import yaml
 
-from tests.server import RunningServer
+from altclip.v1.embedding_service_pb2 import EmbedTextRequest
+from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from tests.server import RunningServer, until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "prometheus" / "prometheus.yaml"
 
@@ -32,3 +40,54 @@ def test_promtool_accepts_what_the_service_answers(server: RunningServer) -> Non
     done = promtool("check", "metrics", data=text)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "altclip_requests_total" in text
+
+
+def test_a_real_prometheus_sees_the_service(server: RunningServer, tmp_path: Path) -> None:
+    prometheus = shutil.which("prometheus")
+    if prometheus is None:
+        pytest.skip("prometheus is not installed (make tools)")
+    configuration = yaml.safe_load(CONFIGURATION.read_text())
+    configuration["global"]["scrape_interval"] = "1s"
+    configuration["scrape_configs"] = [
+        {"job_name": "altclip-local", "static_configs": [{"targets": [server.ops]}]}
+    ]
+    (tmp_path / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
+    address = f"127.0.0.1:{free_port()}"
+    process = subprocess.Popen(
+        [
+            prometheus,
+            f"--config.file={tmp_path / 'prometheus.yaml'}",
+            f"--storage.tsdb.path={tmp_path / 'data'}",
+            f"--web.listen-address={address}",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with grpc.insecure_channel(server.grpc) as channel:
+            EmbeddingServiceStub(channel).EmbedText(EmbedTextRequest(texts=["seen"]), timeout=30)
+        sent = server.metric("altclip_requests_total", method="EmbedText", code="OK")
+        seen = 'sum(altclip_requests_total{method="EmbedText",code="OK"})'
+        until(lambda: query(address, seen) == sent, seconds=30, what="Prometheus has the count", interval=0.2)
+        assert sent >= 1
+        assert query(address, "sum(altclip_worker_up)") == 1
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def query(address: str, expression: str) -> float | None:
+    """The first value of an instant query; None while there is none, or no Prometheus yet."""
+    url = f"http://{address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            found = json.load(response)["data"]["result"]
+    except OSError:
+        return None
+    return float(found[0]["value"][1]) if found else None
