@@ -54,6 +54,9 @@ class Session:
         self._window = core.settings.stream_window
         self._rows_at_once = max(1, MESSAGE_BYTES // (4 * self.model.pool.spec.dimension))
         self._pending = 0
+        self._reading = False
+        self._ended = False
+        """The client has half-closed."""
         self._no_more = False
         self._done: deque[StreamResults] = deque()
         self._something_done = asyncio.Event()
@@ -63,19 +66,19 @@ class Session:
     async def run(self, read: Read, write: Write) -> None:
         """Returns when the client has ended its side and taken all answers.
 
-        Raises Draining when the server shuts down: every item that was read has its answer then, the rest has
-        not.
+        Raises Draining when the server shuts down: then every message that was read has its answers, and no
+        other was read.
         """
         reader = asyncio.create_task(self._read(read))
         writer = asyncio.create_task(self._write(write))
         closing = asyncio.create_task(self._drained())
         try:
             await asyncio.wait({reader, writer, closing}, return_when=asyncio.FIRST_COMPLETED)
-            if not reader.done() and not writer.done():
+            if closing.done() and self._reading:
                 reader.cancel()
-                await asyncio.wait({reader})
-            drained = reader.cancelled()
-            if not drained and not writer.done():
+            await asyncio.wait({reader, writer}, return_when=asyncio.FIRST_COMPLETED)
+            drained = reader.done() and closing.done() and not self._ended
+            if reader.done() and not drained:
                 reader.result()
             self._no_more = True
             self._something_done.set()
@@ -89,7 +92,13 @@ class Session:
         await self._core.gate.closed.wait()
 
     async def _read(self, read: Read) -> None:
-        while (items := await read()) is not None:
+        while not self._core.gate.closed.is_set():
+            self._reading = True
+            items = await read()
+            self._reading = False
+            if items is None:
+                self._ended = True
+                return
             for kind, chunk in self._chunks(items):
                 while self._pending and self._pending + len(chunk) > self._window:
                     self._room.clear()
@@ -110,7 +119,7 @@ class Session:
         return [
             (kind, chosen[start : start + size])
             for kind, chosen in kinds.items()
-            for size in [min(CHUNK[kind], self._window)]
+            for size in [min(CHUNK[kind], self._window, self._rows_at_once)]
             for start in range(0, len(chosen), size)
         ]
 
@@ -139,7 +148,10 @@ class Session:
                 results = await self._chunk.embed(kind, items)
             finally:
                 admission.leave_bulk(len(items))
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # the stream is over; a cancelled future from inside is an error like any other
             known = from_exception(error)
             if isinstance(known, Internal):
                 _log.error("stream_items_failed", "items of a stream failed", **failure(error))

@@ -19,6 +19,7 @@ import grpc
 import numpy as np
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
@@ -31,7 +32,17 @@ from worker.jobs import Modality, Priority
 from worker.metrics import Layout, Metrics
 from worker.spec import ModelInfo, ModelSpec
 
-__all__ = ["FakePool", "FakePools", "Refused", "Running", "detail", "pictures", "running", "stub_spec"]
+__all__ = [
+    "FakePool",
+    "FakePools",
+    "Refused",
+    "Running",
+    "detail",
+    "health",
+    "pictures",
+    "running",
+    "stub_spec",
+]
 
 DIMENSION = 16
 SHA256 = "0123456789abcdef" * 4
@@ -147,7 +158,7 @@ class FakePools:
         return all(pool.ready for pool in self.pools.values())
 
 
-class Refused(AssertionError):  # noqa: N818 - it reads as what happened
+class Refused(AssertionError):
     """A call ended with an error, which is taken apart here."""
 
     def __init__(self, error: grpc.aio.AioRpcError) -> None:
@@ -171,7 +182,7 @@ class Refused(AssertionError):  # noqa: N818 - it reads as what happened
 
     @property
     def reason(self) -> str:
-        return self.info.reason
+        return str(self.info.reason)
 
     @property
     def paths(self) -> list[str]:
@@ -202,7 +213,8 @@ class Running:
     server: server.Server
     pools: FakePools
     metrics: Metrics
-    channel: grpc.aio.Channel
+    channel: Any
+    """A grpc.aio.Channel; its types want serialisers."""
     settings: Settings
 
     @property
@@ -228,7 +240,7 @@ class Running:
             return refused
         raise AssertionError(f"{method} answered {str(answer)[:200]}")
 
-    def stream(self, **options: Any) -> grpc.aio.StreamStreamCall[Any, Any]:
+    def stream(self, **options: Any) -> Any:
         """An EmbedStream call that takes requests and gives responses."""
         stub = self.channel.stream_stream(
             f"/{EMBEDDING}/EmbedStream",
@@ -256,6 +268,11 @@ async def running(
             yield Running(made, pools, metrics, channel, chosen)
     finally:
         await made.drain(0.0)
+
+
+def health(service: Running) -> Any:
+    """A stub of grpc.health.v1."""
+    return HealthStub(service.channel)
 
 
 def pictures(count: int, size: int = 40) -> list[bytes]:

@@ -15,7 +15,7 @@ from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
 from tests.service.running import DIMENSION, Running, pictures, running
 
-LIMITS = {
+LIMITS: dict[str, Any] = {
     "max_texts": 4,
     "max_images": 3,
     "max_items": 4,
@@ -27,7 +27,8 @@ LIMITS = {
 }
 (PICTURE,) = pictures(1)
 GOOD = pb.Image(content=PICTURE)
-VECTOR = np.ones(DIMENSION, "<f4")
+BROKEN = pb.Item(image=pb.Image(content=b"x"))
+REJECT = pb.EmbeddingOptions(truncation=pb.TRUNCATION_REJECT)
 
 
 @pytest.fixture
@@ -58,6 +59,10 @@ def uri(value: str) -> pb.EmbedImageRequest:
 
 def vector(*values: float) -> pb.Item:
     return pb.Item(vector=np.array(values, "<f4").tobytes())
+
+
+def prompt(*texts: str, **rest: Any) -> pb.EncodePromptRequest:
+    return pb.EncodePromptRequest(texts=texts, **rest)
 
 
 INVALID: list[tuple[str, Message, str]] = [
@@ -96,17 +101,17 @@ INVALID: list[tuple[str, Message, str]] = [
     ("ClassifyImage", classify(templates=["{}", "{x}"]), "templates[1]"),
     ("ClassifyImage", classify(templates=["{}"] * 4), "templates"),
     ("EncodePrompt", pb.EncodePromptRequest(), "texts"),
-    ("EncodePrompt", pb.EncodePromptRequest(texts=["a", "b", "c"]), "texts"),
-    ("EncodePrompt", pb.EncodePromptRequest(texts=["a"], encoding=pb.ENCODING_INT8), "encoding"),
-    ("EncodePrompt", pb.EncodePromptRequest(texts=["a"], encoding=pb.ENCODING_BINARY), "encoding"),
-    ("EncodePrompt", pb.EncodePromptRequest(texts=["a"], states=5), "states"),  # type: ignore[arg-type]
+    ("EncodePrompt", prompt("a", "b", "c"), "texts"),
+    ("EncodePrompt", prompt("a", encoding=pb.ENCODING_INT8), "encoding"),
+    ("EncodePrompt", prompt("a", encoding=pb.ENCODING_BINARY), "encoding"),
+    ("EncodePrompt", prompt("a", states=5), "states"),
 ]
 OTHERS: list[tuple[str, Message, str, str]] = [
     ("EmbedText", text("a", "b" * 101), "TEXT_TOO_LONG", "texts[1]"),
     ("EmbedText", text("猫" * 34), "TEXT_TOO_LONG", "texts[0]"),
     ("EmbedText", text("a", "b" * 5_000_000), "TEXT_TOO_LONG", "texts[1]"),
-    ("EmbedText", text("w " * 30, options=pb.EmbeddingOptions(truncation=pb.TRUNCATION_REJECT)), "TEXT_TOO_LONG", "texts[0]"),
-    ("EncodePrompt", pb.EncodePromptRequest(texts=["w " * 30], truncation=pb.TRUNCATION_REJECT), "TEXT_TOO_LONG", "texts[0]"),
+    ("EmbedText", text("w " * 30, options=REJECT), "TEXT_TOO_LONG", "texts[0]"),
+    ("EncodePrompt", prompt("w " * 30, truncation=pb.TRUNCATION_REJECT), "TEXT_TOO_LONG", "texts[0]"),
     ("Similarity", pair(pb.Item(text="b" * 101)), "TEXT_TOO_LONG", "queries[0].text"),
     ("ClassifyImage", classify(labels=["a", "b" * 101]), "TEXT_TOO_LONG", "labels[1]"),
     ("ClassifyImage", classify(templates=["b" * 101 + "{}"]), "TEXT_TOO_LONG", "templates[0]"),
@@ -117,14 +122,14 @@ OTHERS: list[tuple[str, Message, str, str]] = [
     ("EmbedImage", image(pb.Image(content=b"<svg xmlns='x'/>")), "UNSUPPORTED_IMAGE", "images[0].content"),
     ("EmbedImage", image(pb.Image(content=b"%!PS-Adobe-3.0 EPSF")), "UNSUPPORTED_IMAGE", "images[0].content"),
     ("EmbedImage", image(pb.Image(content=b"\0" * 20_001)), "IMAGE_TOO_LARGE", "images[0].content"),
-    ("EmbedImage", uri("data:image/png;base64," + base64.b64encode(b"\0" * 20_001).decode()), "IMAGE_TOO_LARGE", "images[1].uri"),
+    ("EmbedImage", uri("data:image/png;base64," + "AAAA" * 6667), "IMAGE_TOO_LARGE", "images[1].uri"),
     ("EmbedImage", uri("data:image/png;base64,QUJD"), "UNDECODABLE_IMAGE", "images[1].uri"),
     ("EmbedImage", uri("http://example.com/cat.png"), "URI_NOT_ALLOWED", "images[1].uri"),
     ("EmbedImage", uri("https://169.254.169.254/latest"), "URI_NOT_ALLOWED", "images[1].uri"),
     ("EmbedImage", uri("file:///etc/passwd"), "URI_NOT_ALLOWED", "images[1].uri"),
     ("EmbedImage", uri("http://[::1"), "URI_NOT_ALLOWED", "images[1].uri"),
     ("EmbedImage", uri(""), "URI_NOT_ALLOWED", "images[1].uri"),
-    ("Similarity", pair(pb.Item(text="a"), pb.Item(image=pb.Image(content=b"x"))), "UNDECODABLE_IMAGE", "candidates[0].image.content"),
+    ("Similarity", pair(pb.Item(text="a"), BROKEN), "UNDECODABLE_IMAGE", "candidates[0].image.content"),
     ("ClassifyImage", classify(images=[GOOD, pb.Image(uri="ftp://x/y")]), "URI_NOT_ALLOWED", "images[1].uri"),
 ]  # fmt: skip
 
@@ -150,7 +155,7 @@ async def test_a_bad_element_has_its_own_reason(
         ("EmbedImage", image(GOOD, model="none")),
         ("Similarity", pair(pb.Item(text="a"), model="none")),
         ("ClassifyImage", classify(model="none")),
-        ("EncodePrompt", pb.EncodePromptRequest(texts=["a"], model="none")),
+        ("EncodePrompt", prompt("a", model="none")),
         ("GetModel", models_pb.GetModelRequest(name="none")),
     ],
 )
