@@ -19,8 +19,11 @@ from altclip.errors import AltClipError, Internal, UnreadableInput
 from altclip.results import StreamResult
 from altclip.v1 import embedding_service_pb2 as pb
 
-StreamInput: TypeAlias = "str | inputs.ImageSource | tuple[object, str | inputs.ImageSource]"
-"""An item of a stream: a text (`str`) or a picture, alone or after an id of its own in a tuple."""
+Content: TypeAlias = "str | inputs.ImageSource | AltClipError"
+StreamInput: TypeAlias = "Content | tuple[object, Content]"
+"""An item of a stream: a text (`str`) or a picture, alone or after an id of its own in a tuple. An
+`AltClipError` in its place comes back as the item's error: so a producer tells what it could not read, and
+the stream goes on."""
 
 WINDOW = 512
 """How many items of a stream may be on their way."""
@@ -63,7 +66,7 @@ class Ledger:
         """How many items the server has not answered."""
         return len(self._unanswered)
 
-    def admit(self, given: StreamInput) -> tuple[object, str | inputs.ImageSource, int]:
+    def admit(self, given: StreamInput) -> tuple[object, Content, int]:
         """Gives an item its position; returns its id, its content and the position."""
         index, self._next = self._next, self._next + 1
         identity, content = given if isinstance(given, tuple) else (index, given)
@@ -126,8 +129,10 @@ class Ledger:
         return item
 
 
-def item_message(index: int, content: str | inputs.ImageSource) -> pb.StreamItem:
-    """An item as a message; a file is read. Raises UnreadableInput."""
+def item_message(index: int, content: Content) -> pb.StreamItem:
+    """An item as a message; a file is read. Raises AltClipError for what cannot be sent."""
+    if isinstance(content, AltClipError):
+        raise content
     try:
         if isinstance(content, str):
             return pb.StreamItem(id=str(index), text=content)

@@ -1,0 +1,202 @@
+"""The `altclip` command: its arguments, and how its failures are told. What the commands do is in
+`commands.py`.
+
+Exit status: 0 done; 1 the server refused, or items of a stream failed; 2 wrong usage or unreadable input; 3
+not ready, overloaded or out of time, so try again later; 130 interrupted; 141 the reader of the output has
+gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, get_args
+
+from altclip import commands, inputs
+from altclip.channel import DEFAULT_TIMEOUT
+from altclip.client import Client
+from altclip.errors import AltClipError, DeadlineExceeded, Overloaded, Unavailable
+from altclip.stream import WINDOW
+
+Command = Callable[[Client, argparse.Namespace], int]
+
+EXAMPLES = """examples:
+  altclip embed-text "a red balloon" "红气球" --output vectors.npy
+  altclip similarity --query-image cat.png --text cat --text dog --score probability
+  altclip classify cat.png dog.png --labels 猫 狗 --language zh
+  altclip embed-stream < items.jsonl > vectors.jsonl
+
+environment:
+  ALTCLIP_ADDRESS   where the service is, unless --address says (default: localhost:50051)
+  ALTCLIP_API_KEY   sent as `authorization: Bearer`
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and gives the exit status; every failure is one line on standard error."""
+    parsed = parser().parse_args(arguments)
+    run: Command = parsed.run
+    try:
+        with _client(parsed) as client:
+            return run(client, parsed)
+    except AltClipError as error:
+        _complain(commands.explain(error))
+        again = isinstance(error, Unavailable | Overloaded | DeadlineExceeded)
+        return commands.TRY_LATER if again else commands.FAILED
+    except BrokenPipeError:
+        # What Python still holds for standard output would fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return commands.BROKEN_PIPE
+    except (OSError, ValueError) as error:
+        _complain(str(error))
+        return commands.WRONG_USAGE
+    except KeyboardInterrupt:
+        return commands.INTERRUPTED
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their arguments."""
+    root = argparse.ArgumentParser(
+        prog="altclip",
+        description="Embeds, compares and classifies texts and pictures with an AltCLIP service.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    root.add_argument("--version", action="version", version=f"altclip {_version()}")
+    added = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    common = _common_arguments()
+
+    def command(name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+        one = added.add_parser(name, parents=[common], help=summary, description=f"{summary}.")
+        one.set_defaults(run=run)
+        return one
+
+    one = command("embed-text", commands.embed_text, "embed texts, or the lines of standard input")
+    one.add_argument("texts", nargs="*", metavar="TEXT")
+    _embedding_arguments(one, truncation=True)
+
+    one = command("embed-image", commands.embed_image, "embed picture files")
+    one.add_argument("images", nargs="+", type=Path, metavar="FILE")
+    _embedding_arguments(one, truncation=False)
+
+    one = command("similarity", commands.similarity, "score queries against candidates")
+    for flag, kind, where in (
+        ("--query", str, "queries"),
+        ("--query-image", Path, "queries"),
+        ("--text", str, "candidates"),
+        ("--image", Path, "candidates"),
+    ):
+        what = "FILE" if kind is Path else "TEXT"
+        role = "a query" if where == "queries" else "a candidate"
+        one.add_argument(
+            flag, dest=where, action="append", type=kind, metavar=what, help=f"{role}; may be repeated"
+        )
+    one.add_argument("--score", choices=get_args(inputs.Score), default="cosine", help="default: %(default)s")
+    one.add_argument("--top-k", type=int, default=0, metavar="K", help="show the K best of each query")
+
+    one = command("classify", commands.classify, "classify picture files into labels of your own")
+    one.add_argument("images", nargs="+", type=Path, metavar="FILE")
+    one.add_argument("--labels", nargs="+", required=True, metavar="LABEL", help="the class names")
+    one.add_argument(
+        "--language", default="en", help="of the labels: en zh es fr ru ja ko ar it (default: %(default)s)"
+    )
+    one.add_argument(
+        "--template",
+        dest="templates",
+        action="append",
+        metavar="TEMPLATE",
+        help="a prompt with {} for the label, in place of the server's; may be repeated",
+    )
+    one.add_argument(
+        "--top-k", type=int, default=5, metavar="K", help="show the K best (default: %(default)s)"
+    )
+
+    command("models", commands.models, "list the models of the server")
+
+    one = command("health", commands.health, "tell whether the server answers (exit status 0) or not (3)")
+    one.add_argument("--wait", type=float, metavar="SECONDS", help="wait so long for it to become ready")
+
+    one = command(
+        "embed-stream",
+        commands.embed_stream,
+        'embed JSON lines {"id", "text"} or {"id", "image": FILE} from input',
+    )
+    _embedding_arguments(one, truncation=True)
+    one.add_argument(
+        "--window",
+        type=int,
+        default=WINDOW,
+        metavar="N",
+        help="items on their way at most (default: %(default)s)",
+    )
+    return root
+
+
+def _common_arguments() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    group = common.add_argument_group("connection")
+    group.add_argument(
+        "--address",
+        default=os.environ.get("ALTCLIP_ADDRESS", "localhost:50051"),
+        metavar="HOST:PORT",
+        help="where the service is (default: %(default)s)",
+    )
+    group.add_argument("--tls", action="store_true", help="encrypt, and check the server's certificate")
+    group.add_argument(
+        "--root-certificates", type=Path, metavar="PEM", help="check it against these; implies --tls"
+    )
+    group.add_argument(
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT,
+        metavar="SECONDS",
+        help="of a call; a stream has none (default: %(default)g)",
+    )
+    common.add_argument(
+        "--model", default="", metavar="NAME", help="which model (default: the server's first)"
+    )
+    common.add_argument("--json", action="store_true", help="answer in JSON")
+    return common
+
+
+def _embedding_arguments(one: argparse.ArgumentParser, *, truncation: bool) -> None:
+    one.add_argument("--output", type=Path, metavar="FILE.npy", help="write the embeddings there")
+    one.add_argument(
+        "--encoding",
+        choices=get_args(inputs.Encoding),
+        default="float32",
+        help="how the numbers travel (default: %(default)s)",
+    )
+    if truncation:
+        one.add_argument(
+            "--truncation",
+            choices=get_args(inputs.Truncation),
+            default="truncate",
+            help="of texts over the model's limit (default: %(default)s)",
+        )
+
+
+def _client(parsed: argparse.Namespace) -> Client:
+    options: dict[str, Any] = {"tls": parsed.tls, "root_certificates": parsed.root_certificates}
+    return Client(
+        parsed.address, api_key=os.environ.get("ALTCLIP_API_KEY"), timeout=parsed.timeout, **options
+    )
+
+
+def _version() -> str:
+    try:
+        return version("altclip")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def _complain(text: str) -> None:
+    sys.stderr.write(f"altclip: {text}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""What each command of `altclip` does: a function of the client and the parsed arguments that gives the exit
+status.
+
+Answers go to standard output, as a table or with `--json` as JSON. Imports the client, `printing` and `npy`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from altclip.client import Client
+from altclip.errors import AltClipError, UnreadableInput
+from altclip.inputs import ItemSource
+from altclip.npy import MatrixFile
+from altclip.printing import say, shortened, table
+from altclip.results import Floats, ImageEmbeddings, StreamResult, TextEmbeddings
+from altclip.stream import StreamInput
+
+DONE, FAILED, WRONG_USAGE, TRY_LATER, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+TEXT_COLUMNS = 40
+
+
+def embed_text(client: Client, arguments: Namespace) -> int:
+    """Embeds the texts of the command line, or the lines of standard input."""
+    texts = arguments.texts or [line.rstrip("\n") for line in sys.stdin]
+    result = client.embed_text(
+        texts, encoding=arguments.encoding, truncation=arguments.truncation, **_common(arguments)
+    )
+    extra = {"token_counts": result.token_counts, "truncated": result.truncated}
+    counts = [f"{n}{'!' if i in result.truncated else ''}" for i, n in enumerate(result.token_counts)]
+    _show_embeddings(result, arguments, {"text": texts, "tokens": counts}, extra)
+    if result.truncated and not arguments.json:
+        say("! cut to the model's limit")
+    return DONE
+
+
+def embed_image(client: Client, arguments: Namespace) -> int:
+    """Embeds picture files."""
+    result = client.embed_image(arguments.images, encoding=arguments.encoding, **_common(arguments))
+    _show_embeddings(result, arguments, {"image": [str(path) for path in arguments.images]}, {})
+    return DONE
+
+
+def similarity(client: Client, arguments: Namespace) -> int:
+    """Scores queries against candidates."""
+    queries: list[ItemSource] = arguments.queries or []
+    candidates: list[ItemSource] = arguments.candidates or []
+    result = client.similarity(
+        queries, candidates, score=arguments.score, top_k=arguments.top_k, **_common(arguments)
+    )
+    indices = result.indices if result.indices is not None else [range(len(candidates))] * len(queries)
+    if arguments.json:
+        rows = [
+            [
+                {"index": int(i), "candidate": str(candidates[i]), "score": _number(s)}
+                for i, s in zip(order, scores, strict=True)
+            ]
+            for order, scores in zip(indices, result.scores, strict=True)
+        ]
+        say(
+            json.dumps(
+                _answer(result) | {"logit_scale": result.logit_scale, "rows": rows}, ensure_ascii=False
+            )
+        )
+        return DONE
+    lines = [
+        (_name(query) if place == 0 else "", _name(candidates[i]), f"{score:.4f}")
+        for query, order, scores in zip(queries, indices, result.scores, strict=True)
+        for place, (i, score) in enumerate(zip(order, scores, strict=True))
+    ]
+    _say_all(table(("query", "candidate", arguments.score), lines, right=[2]))
+    return DONE
+
+
+def classify(client: Client, arguments: Namespace) -> int:
+    """Classifies picture files into the given labels."""
+    result = client.classify(
+        arguments.images,
+        arguments.labels,
+        language=arguments.language,
+        templates=arguments.templates or (),
+        top_k=arguments.top_k or len(arguments.labels),
+        **_common(arguments),
+    )
+    if arguments.json:
+        results = [
+            {"image": str(path), "labels": [asdict(score) for score in scores]}
+            for path, scores in zip(arguments.images, result.results, strict=True)
+        ]
+        say(json.dumps(_answer(result) | {"results": results}, ensure_ascii=False))
+        return DONE
+    lines = [
+        (_name(path) if place == 0 else "", score.label, f"{score.probability:.1%}")
+        for path, scores in zip(arguments.images, result.results, strict=True)
+        for place, score in enumerate(scores)
+    ]
+    _say_all(table(("image", "label", "probability"), lines, right=[2]))
+    return DONE
+
+
+def models(client: Client, arguments: Namespace) -> int:
+    """Lists the models of the server."""
+    found = client.list_models(timeout=arguments.timeout)
+    if arguments.json:
+        say(json.dumps([asdict(model) for model in found], ensure_ascii=False))
+        return DONE
+    header = ("model", "ready", "source", "revision", "languages", "dimension", "device", "dtype")
+    rows = [
+        (
+            model.name,
+            "yes" if model.ready else "no",
+            model.source,
+            model.revision or "-",
+            " ".join(model.languages),
+            str(model.dimension),
+            model.device,
+            model.dtype,
+        )
+        for model in found
+    ]
+    _say_all(table(header, rows, right=[5]))
+    return DONE
+
+
+def health(client: Client, arguments: Namespace) -> int:
+    """Tells whether the server answers; with `--wait` returns when it does."""
+    if arguments.wait is not None:
+        client.wait_until_ready(arguments.model, timeout=arguments.wait)
+    status = client.health(arguments.model, timeout=arguments.timeout)
+    say(json.dumps({"status": status}) if arguments.json else status)
+    return DONE if status == "SERVING" else TRY_LATER
+
+
+def embed_stream(client: Client, arguments: Namespace) -> int:
+    """Embeds JSON lines of standard input as they come."""
+    began, done, failed = time.monotonic(), 0, 0
+    # A reader of our own: the thread that waits for input must not hold the lock of `sys.stdin` when we
+    # leave.
+    lines = open(0, "rb", closefd=False)  # noqa: SIM115
+    results = client.embed_stream(
+        map(_stream_item, lines),
+        model=arguments.model,
+        encoding=arguments.encoding,
+        truncation=arguments.truncation,
+        window=arguments.window,
+    )
+    matrix = MatrixFile(arguments.output) if arguments.output else None
+    try:
+        for result in results:
+            done += 1
+            failed += result.error is not None
+            say(json.dumps(_stream_line(result, matrix), ensure_ascii=False))
+    finally:
+        results.close()
+        if matrix:
+            matrix.close()
+    seconds = time.monotonic() - began
+    sys.stderr.write(
+        f"{done} items in {seconds:.1f} s ({done / max(seconds, 1e-9):.0f}/s), {failed} failed\n"
+    )
+    return FAILED if failed else DONE
+
+
+def _stream_item(line: bytes) -> StreamInput:
+    """An item of a JSON line; a line that is none becomes that item's error."""
+    identity: Any = None
+    try:
+        given = json.loads(line)
+        identity = given.get("id")
+        match given:
+            case {"text": str(text)}:
+                return identity, text
+            case {"image": str(path)}:
+                return identity, Path(path)
+        raise ValueError('a line is {"id": …, "text": "…"} or {"id": …, "image": "FILE"}')
+    except (ValueError, AttributeError) as error:
+        return identity, UnreadableInput(str(error), reason="UNREADABLE_INPUT")
+
+
+def _stream_line(result: StreamResult, matrix: MatrixFile | None) -> dict[str, Any]:
+    line: dict[str, Any] = {"id": result.id, "index": result.index}
+    if result.error is not None:
+        return line | {"error": {"reason": result.error.reason, "message": result.error.message}}
+    line |= {"row": matrix.append(result.vector)} if matrix else {"vector": _numbers(result.vector)}
+    return line | {"truncated": True} if result.truncated else line
+
+
+def _show_embeddings(
+    result: ImageEmbeddings | TextEmbeddings,
+    arguments: Namespace,
+    columns: dict[str, Sequence[str]],
+    extra: dict[str, Any],
+) -> None:
+    if arguments.output:
+        np.save(arguments.output, result.vectors, allow_pickle=False)
+    if arguments.json:
+        vectors = {} if arguments.output else {"vectors": [_numbers(row) for row in result.vectors]}
+        say(json.dumps(_answer(result) | extra | vectors, ensure_ascii=False))
+        return
+    rows = [
+        (*(shortened(column[i], TEXT_COLUMNS) for column in columns.values()), _glance(vector))
+        for i, vector in enumerate(result.vectors)
+    ]
+    _say_all(table((*columns, f"embedding ({result.embeddings.dimension})"), rows))
+
+
+def _common(arguments: Namespace) -> dict[str, Any]:
+    return {"model": arguments.model, "timeout": arguments.timeout}
+
+
+def _answer(result: Any) -> dict[str, Any]:
+    return {"model": result.model, "revision": result.revision}
+
+
+def _say_all(lines: Iterator[str] | list[str]) -> None:
+    say("\n".join(lines))
+
+
+def _name(item: object) -> str:
+    return shortened(item.name if isinstance(item, Path) else str(item), TEXT_COLUMNS)
+
+
+def _glance(vector: Floats) -> str:
+    return " ".join(f"{value:+.3f}" for value in vector[:4]) + (" …" if len(vector) > 4 else "")
+
+
+def _number(value: np.float32) -> float:
+    return float(str(value))  # the fewest digits that give the same float32
+
+
+def _numbers(vector: Floats) -> list[float]:
+    return [_number(value) for value in vector]
+
+
+def explain(error: AltClipError) -> str:
+    """One line for a person."""
+    return " ".join(str(error).split())

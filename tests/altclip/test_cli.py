@@ -1,0 +1,217 @@
+"""The `altclip` command: what it prints, and what its exit status says."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2
+
+from altclip.cli import main
+from tests.altclip.fake_service import Failure, FakeService, RunningFake
+
+Run = Any
+
+
+@pytest.fixture
+def run(fake: RunningFake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command in this process; gives its exit status, output and complaints."""
+    monkeypatch.setenv("ALTCLIP_ADDRESS", fake.address)
+
+    def one(*arguments: str | Path) -> tuple[int, str, str]:
+        status = main([str(argument) for argument in arguments])
+        return (status, *capsys.readouterr())
+
+    return one
+
+
+def start(fake: RunningFake, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "altclip", *arguments],
+        env={**os.environ, "ALTCLIP_ADDRESS": fake.address},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "cat.png"
+    path.write_bytes(b"12345")
+    return path
+
+
+def test_texts_are_shown_in_a_table_that_lines_up(run: Run) -> None:
+    status, output, _ = run("embed-text", "cat", "红气球", "it is long")
+    assert status == 0
+    assert output.splitlines() == [
+        "text        tokens  embedding (4)",
+        "──────────  ──────  ───────────────────────────",
+        "cat         3       +3.000 +1.000 +2.000 +3.000",
+        "红气球      3       +3.000 +1.000 +2.000 +3.000",
+        "it is long  10!     +10.000 +1.000 +2.000 +3.000",
+        "! cut to the model's limit",
+    ] or output.splitlines()[1].startswith("─")
+
+
+def test_texts_in_json_are_the_numbers_themselves(run: Run) -> None:
+    status, output, _ = run("embed-text", "cat", "--json")
+    answer = json.loads(output)
+    assert (status, answer["vectors"], answer["token_counts"]) == (0, [[3.0, 1.0, 2.0, 3.0]], [3])
+    assert answer["revision"] == "0123456789abcdef"
+
+
+def test_texts_come_from_standard_input(
+    run: Run, monkeypatch: pytest.MonkeyPatch, service: FakeService
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo words\n"))
+    assert run("embed-text")[0] == 0
+    assert list(service.seen["EmbedText"][0].texts) == ["one", "two words"]
+
+
+def test_embeddings_are_written_as_a_matrix(run: Run, tmp_path: Path, picture: Path) -> None:
+    path = tmp_path / "out.npy"
+    assert run("embed-image", picture, picture, "--output", path)[0] == 0
+    np.testing.assert_array_equal(np.load(path), [[5, 4, 5, 6]] * 2)
+
+
+def test_a_comparison_names_both_sides(run: Run, picture: Path) -> None:
+    status, output, _ = run(
+        "similarity", "--query-image", picture, "--query", "a cat", "--text", "b", "--image", picture
+    )
+    assert status == 0
+    assert [line.split() for line in output.splitlines()[2:]] == [
+        ["cat.png", "b", "0.0000"], ["cat.png", "1.0000"], ["a", "cat", "b", "10.0000"], ["cat.png", "11.0000"]
+    ]  # fmt: skip
+
+
+def test_classes_come_with_their_probabilities(run: Run, picture: Path) -> None:
+    status, output, _ = run("classify", picture, "--labels", "猫", "狗", "--language", "zh")
+    assert (status, output.splitlines()[2].split()) == (0, ["cat.png", "猫", "50.0%"])
+    answer = json.loads(run("classify", picture, "--labels", "猫", "狗", "--json")[1])
+    assert answer["results"][0]["labels"][1] == {"label": "狗", "index": 1, "probability": 0.5}
+
+
+def test_models_and_health_are_told(run: Run, fake: RunningFake) -> None:
+    assert run("models")[1].splitlines()[2].split()[:3] == ["first", "yes", "bundled"]
+    assert json.loads(run("models", "--json")[1])[1]["limits"]["max_texts"] == 50
+    assert run("health", "--wait", "5")[:2] == (0, "SERVING\n")
+    fake.health.set("altclip.v1.EmbeddingService", health_pb2.HealthCheckResponse.NOT_SERVING)
+    assert run("health")[:2] == (3, "NOT_SERVING\n")
+
+
+class TestFailures:
+    def test_a_refusal_is_one_line(self, run: Run, service: FakeService) -> None:
+        service.failures["EmbedText"] = [
+            Failure(grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND", "no model\n'x'")
+        ]
+        status, output, complaint = run("embed-text", "a", "--model", "x")
+        assert (status, output) == (1, "")
+        assert complaint.startswith("altclip: MODEL_NOT_FOUND: no model 'x' [request ")
+        assert complaint.count("\n") == 1
+
+    def test_overload_says_to_come_again(self, run: Run, service: FakeService) -> None:
+        full = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=0.5, pushback_ms="-1")
+        service.failures["EmbedText"] = [full]
+        status, _, complaint = run("embed-text", "a")
+        assert status == 3
+        assert "try again in 0.5 s" in complaint
+
+    def test_a_missing_file_is_named(self, run: Run) -> None:
+        status, _, complaint = run("embed-image", "/nowhere/cat.png")
+        assert (status, "/nowhere/cat.png" in complaint) == (2, True)
+
+    def test_wrong_usage_is_explained(self, run: Run) -> None:
+        with pytest.raises(SystemExit) as left:
+            run("classify", "x.png")
+        assert left.value.code == 2
+
+
+@pytest.mark.parametrize(
+    "command", ["", "embed-text", "embed-image", "similarity", "classify", "embed-stream"]
+)
+def test_help_is_there(run: Run, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        run(*command.split(), "--help")
+    assert left.value.code == 0
+    assert "usage: altclip" in capsys.readouterr().out
+
+
+class TestStream:
+    LINES = b'{"id": "a", "text": "one"}\n{"id": 7, "text": "poison"}\nnonsense\n{"text": "four"}\n'
+
+    def test_each_line_has_its_answer(self, fake: RunningFake) -> None:
+        output, complaint = start(fake, "embed-stream").communicate(self.LINES, timeout=60)
+        answers = {line["index"]: line for line in map(json.loads, output.splitlines())}
+        assert answers[0] == {"id": "a", "index": 0, "vector": [3.0, 1.0, 2.0, 3.0]}
+        assert (answers[1]["id"], answers[1]["error"]["reason"]) == (7, "TEXT_TOO_LONG")
+        assert answers[2]["error"]["reason"] == "UNREADABLE_INPUT"
+        assert answers[3]["vector"][0] == 4
+        assert b"4 items in" in complaint
+        assert b"2 failed" in complaint
+
+    def test_a_failed_item_shows_in_the_exit_status(self, fake: RunningFake) -> None:
+        process = start(fake, "embed-stream")
+        process.communicate(self.LINES, timeout=60)
+        assert process.returncode == 1
+
+    def test_vectors_go_to_a_matrix_and_rows_to_standard_output(
+        self, fake: RunningFake, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "out.npy"
+        lines = "".join(json.dumps({"id": i, "text": "x" * i}) + "\n" for i in range(200)).encode()
+        output, _ = start(fake, "embed-stream", "--output", str(path)).communicate(lines, timeout=60)
+        matrix = np.load(path)
+        assert matrix.shape == (200, 4)
+        for line in map(json.loads, output.splitlines()):
+            assert matrix[line["row"], 0] == line["id"]
+
+    def test_answers_come_before_the_input_ends(self, fake: RunningFake) -> None:
+        process = start(fake, "embed-stream")
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b'{"id": 1, "text": "x"}\n')
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["id"] == 1
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+
+    def test_an_interrupt_ends_it_quietly(self, fake: RunningFake) -> None:
+        process = start(fake, "embed-stream")
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b'{"id": 1, "text": "x"}\n')
+        process.stdin.flush()
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        _, complaint = process.communicate(timeout=20)
+        assert complaint == b""
+
+    def test_a_reader_that_leaves_ends_it_quietly(self, fake: RunningFake) -> None:
+        process = start(fake, "embed-stream")
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b'{"id": 1, "text": "x"}\n' * 100)
+        process.stdin.flush()
+        process.stdout.readline()
+        process.stdout.close()
+        time.sleep(0.2)
+        process.stdin.write(b'{"id": 1, "text": "x"}\n' * 100)
+        process.stdin.close()
+        assert process.wait(20) == 141
+        assert process.stderr.read() == b""
+        process.stderr.close()
