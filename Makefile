@@ -59,6 +59,7 @@ bench: setup ## Measure, and print what was measured beside what
 
 # RUNLEVEL=1 keeps Debian from starting the daemons that come with these packages.
 tools: ## Install what only some tests want, as root on Debian: promtool, h2load, the Node client's packages
+	@command -v apt-get >/dev/null || { echo "make tools knows Debian only: install promtool and nghttp2 yourself" >&2; exit 1; }
 	apt-get update -q
 	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus nghttp2-client
 	@if command -v npm >/dev/null; then npm ci --prefix tests/interop/node --no-audit --no-fund; \
