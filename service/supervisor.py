@@ -147,7 +147,7 @@ class Supervisor:
         if not self._announced and not self._stopping.is_set() and self._roster.complete():
             self._announced = True
             grpc = self._settings.grpc_address
-            _events.info("ready", "serving", grpc=grpc, http="", ops=self._operations_address)
+            logs.get("ready").info("ready", "serving", grpc=grpc, http="", ops=self._operations_address)
 
     def _readiness(self) -> dict[str, object]:
         status = self._roster.status()

@@ -88,8 +88,11 @@ def configure(level: str, process: str) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in ("altclip", "service", "worker"):
         logging.getLogger(name).setLevel(level.upper())
+    logging.getLogger("altclip.ready").setLevel(logging.INFO)  # at any level: someone waits for this line
     for name in _QUIETER:
         logging.getLogger(name).setLevel(logging.ERROR)
+    # Handlers let nothing escape but a status; grpc logs an error whenever the caller did not wait for it.
+    logging.getLogger("grpc").setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
     events = get("process")
 

@@ -129,9 +129,16 @@ def test_help_lists_the_options() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_with_status_0(number: signal.Signals) -> None:
-    with start_server("--model=stub:dimension=8", "--batch-tokens=4096", "--batch-images=32") as running:
+    with start_server("--model=stub:", "--batch-tokens=4096", "--batch-images=32") as running:
         running.process.send_signal(number)
         assert running.process.wait(20) == 0
         stopped = running.logs.wait_for("stopped", seconds=2)
         assert stopped["status"] == 0
         assert not running.processes()
+
+
+def test_the_line_that_it_is_ready_comes_at_any_log_level() -> None:
+    with start_server(
+        "--model=stub:", "--batch-tokens=4096", "--batch-images=32", "--log-level=error"
+    ) as running:
+        assert [record["event"] for record in running.logs.records] == ["ready"]
