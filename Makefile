@@ -62,7 +62,7 @@ tools: ## Install what only some tests want, as root on Debian: promtool, h2load
 	@command -v apt-get >/dev/null || { echo "make tools knows Debian only: install promtool and nghttp2 yourself" >&2; exit 1; }
 	apt-get update -q
 	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus nghttp2-client
-	@if command -v npm >/dev/null; then npm ci --prefix tests/interop/node --no-audit --no-fund; \
+	@if command -v npm >/dev/null; then npm ci --prefix tests/interop/node --ignore-scripts --no-audit --no-fund; \
 	else echo "no npm here: the Node client's test will be skipped"; fi
 
 clean: ## Remove .venv and everything that was built or cached
