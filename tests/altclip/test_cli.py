@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,12 @@ def test_texts_are_shown_in_a_table_that_lines_up(run: Run) -> None:
     assert status == 0
     assert output.splitlines() == [
         "text        tokens  embedding (4)",
-        "──────────  ──────  ───────────────────────────",
+        "──────────  ──────  ────────────────────────────",
         "cat         3       +3.000 +1.000 +2.000 +3.000",
         "红气球      3       +3.000 +1.000 +2.000 +3.000",
         "it is long  10!     +10.000 +1.000 +2.000 +3.000",
         "! cut to the model's limit",
-    ] or output.splitlines()[1].startswith("─")
+    ]
 
 
 def test_texts_in_json_are_the_numbers_themselves(run: Run) -> None:
@@ -93,8 +93,11 @@ def test_a_comparison_names_both_sides(run: Run, picture: Path) -> None:
     )
     assert status == 0
     assert [line.split() for line in output.splitlines()[2:]] == [
-        ["cat.png", "b", "0.0000"], ["cat.png", "1.0000"], ["a", "cat", "b", "10.0000"], ["cat.png", "11.0000"]
-    ]  # fmt: skip
+        ["cat.png", "b", "0.0000"],
+        ["cat.png", "1.0000"],
+        ["a", "cat", "b", "10.0000"],
+        ["cat.png", "11.0000"],
+    ]
 
 
 def test_classes_come_with_their_probabilities(run: Run, picture: Path) -> None:
@@ -209,9 +212,9 @@ class TestStream:
         process.stdin.flush()
         process.stdout.readline()
         process.stdout.close()
-        time.sleep(0.2)
-        process.stdin.write(b'{"id": 1, "text": "x"}\n' * 100)
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it may have left already
+            process.stdin.write(b'{"id": 1, "text": "x"}\n' * 100)
+            process.stdin.close()
         assert process.wait(20) == 141
         assert process.stderr.read() == b""
         process.stderr.close()
