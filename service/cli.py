@@ -26,6 +26,7 @@ __all__ = ["main"]
 def main() -> int:
     """Entry point."""
     arguments = sys.argv[1:]
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing phones home
     try:
         if arguments[:1] == ["convert"]:
             return _convert(arguments[1:])
@@ -43,6 +44,7 @@ def main() -> int:
 def _serve(settings: Settings) -> int:
     entitle("altclip-server")
     logs.configure(settings.log_level, "altclip-server")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # not a JSON line
     events = logs.get("supervisor")
     # Until the event loop takes over, e.g. while a model is fetched; as process 1 the default would be to
     # ignore it.
@@ -79,7 +81,8 @@ def _convert(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "source", metavar="SOURCE", help="a directory, or a hub name such as BAAI/AltCLIP (@REVISION pins it)"
     )
-    parser.add_argument("directory", metavar="DIRECTORY", help="where to write; must be empty or not exist")
+    where = "where to write: missing, empty, or an earlier conversion, which is replaced"
+    parser.add_argument("directory", metavar="DIRECTORY", help=where)
     given = parser.parse_args(arguments)
     from worker.convert import convert
 

@@ -122,11 +122,6 @@ def test_what_cannot_be_served_is_said_in_one_line(arguments: list[str], status:
     assert "Traceback" not in logs.lines[0]
 
 
-def test_help_lists_the_options() -> None:
-    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, timeout=20, check=True)
-    assert "--grpc-address HOST:PORT" in done.stdout
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_with_status_0(number: signal.Signals) -> None:
     with start_server("--model=stub:", "--batch-tokens=4096", "--batch-images=32") as running:
