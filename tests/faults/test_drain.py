@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from altclip.channel import CHANNEL_OPTIONS
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.faults.processes import embed, open_stub, service, worker_of
 from tests.server import RunningServer, launch, until
@@ -50,6 +51,37 @@ def test_20_a_drain_under_load_ends_well_and_refuses_politely() -> None:
             thread.join(10)
         # A client without retries sees the refusal; what was admitted had its answer.
         assert set(ended) <= {"OK", "UNAVAILABLE"}, ended
+
+
+def test_20_no_call_fails_with_the_documented_configuration_while_one_of_two_servers_drains() -> None:
+    source = "m=stub:dimension=8,service_time=0.02"
+    with service(source) as leaving, service(source) as staying:
+        addresses = f"ipv4:{leaving.grpc},{staying.grpc}"
+        ended: Counter[str] = Counter()
+        stop = threading.Event()
+        with grpc.insecure_channel(addresses, CHANNEL_OPTIONS) as channel:
+            stub = EmbeddingServiceStub(channel)
+
+            def caller() -> None:
+                while not stop.is_set():
+                    try:
+                        embed(stub, "a", "b")
+                        ended["OK"] += 1
+                    except grpc.RpcError as error:
+                        ended[f"{error.code().name}: {error.details()}"] += 1
+
+            threads = [threading.Thread(target=caller) for _ in range(8)]
+            for thread in threads:
+                thread.start()
+            until(lambda: ended["OK"] >= 100, seconds=10, what="load")
+            assert leaving.metric("altclip_requests_total", code="OK") > 0
+            assert leaving.stop() == 0
+            after = ended["OK"]
+            until(lambda: ended["OK"] >= after + 50, seconds=10, what="load on the other")
+            stop.set()
+            for thread in threads:
+                thread.join(10)
+        assert set(ended) == {"OK"}, ended
 
 
 def test_20_a_health_watcher_that_reads_nothing_does_not_hold_the_server() -> None:
