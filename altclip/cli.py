@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
 
-from altclip import commands, inputs
+from altclip import commands, evaluate, inputs
 from altclip.channel import DEFAULT_TIMEOUT
 from altclip.client import Client
 from altclip.errors import AltClipError, DeadlineExceeded, Overloaded, Unavailable
@@ -29,6 +29,7 @@ EXAMPLES = """examples:
   altclip similarity --query-image cat.png --text cat --text dog --score probability
   altclip classify cat.png dog.png --labels 猫 狗 --language zh
   altclip embed-stream < items.jsonl > vectors.jsonl
+  altclip evaluate captions.csv --images pictures
 
 environment:
   ALTCLIP_ADDRESS   where the service is, unless --address says (default: localhost:50051)
@@ -133,6 +134,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="items on their way at most (default: %(default)s)",
     )
+
+    one = command("evaluate", evaluate.run, "measure a model on data of yours: retrieval, classification")
+    evaluate.add_arguments(one)
     return root
 
 

@@ -1,0 +1,150 @@
+"""`altclip evaluate`: reads the data, embeds it through the service, measures, reports.
+
+    DATA ─ folder | table ─▶ Dataset ─ EmbedStream ─▶ stores ─ retrieval | classification ─▶ table, JSON,
+    picture
+
+Imports this package's modules and the client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from altclip.client import Client
+from altclip.errors import Unavailable
+from altclip.evaluate import chart, classification, retrieval
+from altclip.evaluate.arguments import languages_of
+from altclip.evaluate.data import DataError, Dataset, Request
+from altclip.evaluate.embedding import Service
+from altclip.evaluate.evaluation import Evaluation, safe_name
+from altclip.evaluate.folder import read_folder
+from altclip.evaluate.report import render
+from altclip.evaluate.results import Report, Result
+from altclip.evaluate.table import SUFFIXES, read_table
+from altclip.printing import say
+from altclip.results import Model
+
+REVISION_SECONDS = 300.0
+"""How long to wait for a model that is loading, or whose checksum is being computed."""
+
+
+def run(client: Client, arguments: argparse.Namespace) -> int:
+    """Evaluates as the arguments say; returns the exit status. Raises DataError, OSError and AltClipError."""
+    try:
+        service = Service(client, _ready_model(client, arguments.model))
+        request = _request(arguments, service.model)
+        report = evaluate(service, request, _read(request), arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("\naltclip: interrupted; the same command goes on from here\n")
+        raise
+    return _write(report, arguments)
+
+
+def evaluate(service: Service, request: Request, dataset: Dataset, arguments: argparse.Namespace) -> Report:
+    """Measures the data set. Raises DataError and AltClipError."""
+    source = str(request.path.resolve())
+    split = request.split if request.path.is_dir() else ""
+    notes: list[str] = []
+    with contextlib.ExitStack() as stack:
+        evaluation = Evaluation(
+            service,
+            dataset,
+            source=f"{source} {split}".rstrip(),
+            work=arguments.work,
+            shown=None if arguments.quiet else sys.stderr,
+            stack=stack,
+        )
+        evaluation.leave_out(dataset.left_out)
+        results: list[Result]
+        if dataset.task == "retrieval":
+            results = list(retrieval.measure(evaluation))
+        else:
+            results = list(classification.measure(evaluation, arguments.prompts, notes))
+    # The weights may have changed while nothing was being sent.
+    service.check(service.client.get_model(service.model.name).revision)
+    if not any(each.images for each in results):
+        out = [*evaluation.left_out.values()]
+        raise DataError(f"nothing is left to be measured: {len(out)} left out, the first is {out[0]}")
+    model = service.model
+    return Report(
+        data=dataset.name,
+        path=source,
+        split=split,
+        task=dataset.task,
+        model={
+            "name": model.name,
+            "source": model.source,
+            "revision": model.revision,
+            "weights_sha256": model.weights_sha256,
+            "dimension": model.dimension,
+            "dtype": model.dtype,
+            "device": model.device,
+        },
+        images=len(dataset.pictures) + len(dataset.left_out),
+        left_out=[dataclasses.asdict(each) for each in evaluation.left_out.values()],
+        results=results,
+        notes=notes,
+    )
+
+
+def _request(arguments: argparse.Namespace, model: Model) -> Request:
+    return Request(
+        path=arguments.data,
+        split=arguments.split,
+        task=None if arguments.task == "auto" else arguments.task,
+        languages=languages_of(arguments.language),
+        known=model.languages,
+        images=arguments.images,
+        classnames=dict(arguments.classnames),
+        templates=dict(arguments.templates),
+    )
+
+
+def _read(request: Request) -> Dataset:
+    if request.path.is_dir():
+        return read_folder(request)
+    if not request.path.exists():
+        raise DataError(f"{request.path}: no such file or folder")
+    if request.path.suffix not in SUFFIXES:
+        raise DataError(f"{request.path}: neither a folder nor one of {', '.join(sorted(SUFFIXES))}")
+    return read_table(request)
+
+
+def _ready_model(client: Client, name: str, sleep: Callable[[float], object] = time.sleep) -> Model:
+    """The model, once its revision is known. Raises AltClipError."""
+    end = time.monotonic() + REVISION_SECONDS
+    while not (model := client.get_model(name)).revision or not model.ready:
+        if time.monotonic() > end:
+            wanting = "its checksum is not known" if model.ready else "it is not ready"
+            raise Unavailable(
+                f"the model {model.name!r} cannot be evaluated: {wanting} after {REVISION_SECONDS:.0f} s"
+            )
+        sleep(0.5)
+    return model
+
+
+def _write(report: Report, arguments: argparse.Namespace) -> int:
+    """Prints the report and writes its files; returns the exit status. Raises OSError and ValueError."""
+    model = report.model
+    name = safe_name(f"{report.data}-{report.task}-{model['name']}-{model['revision']}")
+    file: Path = arguments.output or arguments.work / f"{name}.json"
+    picture: Path = arguments.picture or file.with_suffix(".png")
+    text = json.dumps(dataclasses.asdict(report), ensure_ascii=False, indent=2)
+    say(text if arguments.json else render(report))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{text}\n")
+    sys.stderr.write(f"written: {file}\n")
+    if not chart.can_draw():
+        sys.stderr.write(f"altclip: {chart.MISSING}\n")
+        return 0
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    chart.draw(report, picture)
+    sys.stderr.write(f"written: {picture}\n")
+    return 0
