@@ -28,7 +28,7 @@ proto: setup ## Generate altclip/v1 anew from protos/
 	protos/generate.sh $(BIN)
 
 demo: setup ## Start the service, embed real pictures and words in nine languages, show what comes back
-	$(BIN)/python -m altclip.demo $(ARGS)
+	$(BIN)/python -m demo $(ARGS)
 
 serve: setup ## Run the service (ARGS="--model NAME=SOURCE …" goes to altclip-server)
 	$(BIN)/altclip-server $(ARGS)

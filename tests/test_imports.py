@@ -21,10 +21,11 @@ ROOT = Path(__file__).parents[1]
 # Package → our own packages that it may import, beside itself.
 MAY_IMPORT = {
     "altclip": frozenset[str](),
+    "demo": frozenset({"altclip"}),
     "worker": frozenset({"altclip.v1"}),
     "service": frozenset({"altclip.v1", "worker"}),
 }
-OURS = ("altclip", "service", "worker", "tests", "benchmarks", "training")
+OURS = ("altclip", "service", "worker", "demo", "training", "benchmarks", "tests")
 # The base dependencies of pyproject.toml, which are all that a client has, and what each is imported as.
 CLIENT_LIBRARIES = {
     "googleapis-common-protos": "google",
