@@ -38,6 +38,8 @@ class Place:
     """Why it will never work, as it said itself."""
     killed_for: str = ""
     """Why the supervisor ended it."""
+    crash: str = ""
+    """The stacks of its threads, if native code ended it."""
 
     @property
     def ready(self) -> bool:
@@ -99,7 +101,7 @@ class Roster:
     def start(self, place: Place) -> Child:
         """A fresh process in this place, told all it needs to know."""
         place.started, place.ready_since = time.monotonic(), 0.0
-        place.failure = place.killed_for = ""
+        place.failure = place.killed_for = place.crash = ""
         page = self._pages.add(place.title)
         module = "worker" if isinstance(place, WorkerPlace) else "service.frontend"
         child = self._nursery.start(module, place.title, page, lambda message: self._hear(place, message))
@@ -192,6 +194,8 @@ class Roster:
                 self._changed()
             case "drained", FrontendPlace():
                 _events.info("frontend_drained", index=place.index)
+            case "crash", _:
+                place.crash += message.body["text"]
             case "failed", _:
                 place.failure = str(message.body["reason"])
             case _:

@@ -17,6 +17,7 @@ import socket
 import time
 from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from service.children import Child, Nursery, describe_status
 from service.metrics import Pages
@@ -101,9 +102,9 @@ class Supervisor:
                 return
             failures = self._policy.failures_after(failures, served)
             reason = place.failure or place.killed_for or describe_status(status)
-            _events.warning(
-                "child_ended", title=place.title, reason=reason, served=round(served, 3), failures=failures
-            )
+            ended: dict[str, Any] = {"traceback": place.crash} if place.crash else {}
+            ended |= {"title": place.title, "reason": reason, "served": round(served, 3)}
+            _events.warning("child_ended", failures=failures, **ended)
             if place.failure:
                 self._give_up(f"{place.title} cannot work: {place.failure}")
             elif self._policy.gives_up(failures):

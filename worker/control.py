@@ -8,6 +8,9 @@
                             weights {model, sha256}, drain {grace}
     frontend → supervisor   listening {grpc}, drained
 
+A child that crashes in native code writes its stack there, too: what is no message arrives as `crash`
+{text}, in pieces.
+
 One JSON object per packet, `type` names it; descriptors travel beside it. The channel's end is one end of a
 SOCK_SEQPACKET pair that the child inherits. A child that reads EOF has lost its supervisor: it leaves.
 """
@@ -15,8 +18,10 @@ SOCK_SEQPACKET pair that the child inherits. A child that reads EOF has lost its
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import json
 import os
+import resource
 import select
 import signal
 import socket
@@ -31,6 +36,7 @@ __all__ = ["Channel", "Message", "adopt", "entitle", "leave"]
 _MAX_PACKET = 1 << 20
 _RIGHTS_BYTES = socket.CMSG_SPACE(8 * array("i").itemsize)
 _PR_SET_PDEATHSIG = 1
+_MESSAGE_START = b'{"type":'
 
 
 class Message(NamedTuple):
@@ -75,6 +81,8 @@ class Channel:
             return None
         if not packet:
             return None
+        if not packet.startswith(_MESSAGE_START):
+            return Message("crash", {"text": packet.decode("utf-8", "replace")}, [])
         descriptors = array("i")
         for level, kind, data in rights:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -104,6 +112,9 @@ def adopt(descriptor: int, title: str) -> Channel:
     poll.register(end, 0)
     if any(events & select.POLLHUP for _, events in poll.poll(0)):  # it died before the line above
         leave()
+    # A core file would hold what callers sent; where the crash was is told through the channel instead.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    faulthandler.enable(descriptor)
     return Channel(end)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import sys
 import threading
 import traceback
@@ -42,6 +43,7 @@ _QUIETER = (
     "urllib3",
 )
 
+_PATIENCE = 0.1
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
@@ -109,20 +111,41 @@ def configure(level: str, process: str) -> None:
 
 
 class _Lines(logging.Handler):
-    """Writes each record with one system call, so that lines of several processes do not mix."""
+    """Writes whole lines, and leaves them out where a full pipe would hold up the process."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
+        self._dropped = 0
+        self._poll = select.poll()
+        self._poll.register(2, select.POLLOUT)
 
     def emit(self, record: logging.LogRecord) -> None:
         """stdlib's hook."""
+        # Once nobody reads, no line waits until somebody does again.
+        if not self._room(0.0 if self._dropped else _PATIENCE):
+            self._dropped += 1
+            return
+        if self._dropped:
+            lost, self._dropped = self._dropped, 0
+            name = "altclip.logs"
+            notice = logging.LogRecord(name, logging.WARNING, "", 0, "lines were lost", (), None)
+            vars(notice).update(event="log_lines_lost", count=lost)
+            self._write(self._render(notice))
+        self._write(self._render(record))
+
+    def _write(self, text: str) -> None:
+        """In one system call, so that lines of several processes do not mix; very long ones in several."""
+        line = (text + "\n").encode("utf-8", "backslashreplace")
         try:
-            line = (self._render(record) + "\n").encode("utf-8", "backslashreplace")
-            while line:
-                line = line[os.write(2, line) :]
+            while line and self._room(_PATIENCE):
+                line = line[os.write(2, line[: select.PIPE_BUF]) :]
         except OSError:
-            pass  # nobody reads our stderr any more: no reason to stop serving
+            pass  # nobody has our stderr any more: no reason to stop serving
+
+    def _room(self, seconds: float) -> bool:
+        """Whether PIPE_BUF bytes can be written without waiting."""
+        return bool(self._poll.poll(seconds * 1000))
 
     def _render(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

@@ -87,6 +87,8 @@ def test_2_native_code_that_aborts_ends_its_worker_alone() -> None:
         assert embed(stub).embeddings.count == 1
         ended = server.logs.wait_for("child_ended", seconds=1)
         assert ended["reason"] == "SIGABRT"
+        # The log tells where, without a core file that would hold what callers sent.
+        assert "stub.py" in ended["traceback"]
 
 
 def test_5_a_dead_frontend_is_replaced_and_no_counter_falls() -> None:

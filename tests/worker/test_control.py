@@ -102,3 +102,23 @@ def test_a_child_dies_with_its_parent_even_if_it_is_stopped(stopped: bool) -> No
         parent.kill()
         assert select.select([descriptor], [], [], 2.0)[0], "the child outlived its parent"
         os.close(descriptor)
+
+
+def test_a_crash_in_native_code_tells_its_stack() -> None:
+    crash = (
+        "import ctypes, resource, sys\nfrom worker.control import adopt\n"
+        "channel = adopt(int(sys.argv[1]), 'altclip-test')\n"
+        "assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0\n"
+        "def broken(): ctypes.string_at(0)\nbroken()\n"
+    )
+    channel, theirs = Channel.pair()
+    with theirs:
+        command = [sys.executable, "-P", "-c", crash, str(theirs.fileno())]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+    said = ""
+    while (message := channel.receive()) is not None:
+        assert message.type == "crash"
+        said += message.body["text"]
+    assert process.wait(5) == -signal.SIGSEGV
+    assert "broken" in said
+    channel.close()

@@ -8,11 +8,13 @@ import sys
 from typing import Any
 
 
+PREAMBLE = "from worker import logs\nlogs.configure('info', 'altclip-test')\nevents = logs.get('test')\n"
+
+
 def lines_of(code: str) -> list[dict[str, Any]]:
     """The records that a process logs."""
-    preamble = "from worker import logs\nlogs.configure('info', 'altclip-test')\nevents = logs.get('test')\n"
     done = subprocess.run(
-        [sys.executable, "-c", preamble + code], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", PREAMBLE + code], capture_output=True, text=True, timeout=30, check=False
     )
     return [json.loads(line) for line in done.stderr.splitlines()]
 
@@ -78,3 +80,30 @@ def test_standard_logging_and_warnings_come_out_in_the_same_form() -> None:
 def test_a_lone_surrogate_does_not_break_a_line() -> None:
     (record,) = lines_of("events.info('name', title='\\ud800')")
     assert "title" in record
+
+
+def test_a_reader_that_has_stopped_holds_nobody_up() -> None:
+    code = PREAMBLE + (
+        "for number in range(2000):\n    events.info('event', 'x' * 100, number=number)\n"
+        "print('done', flush=True)\ninput()\nevents.info('last')\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "done\n"  # although nobody has read a line yet
+        first = [json.loads(process.stderr.readline()) for _ in range(100)]
+        process.stdin.write("\n")
+        process.stdin.close()
+        rest = [json.loads(line) for line in process.stderr]
+        lost, last = rest[-2:]
+        assert lost["event"] == "log_lines_lost"
+        assert last["event"] == "last"
+        written = [record for record in first + rest if record["event"] == "event"]
+        assert len(written) + lost["count"] == 2000
