@@ -7,7 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-
 PREAMBLE = "from worker import logs\nlogs.configure('info', 'altclip-test')\nevents = logs.get('test')\n"
 
 
