@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 
@@ -62,6 +64,24 @@ def test_a_stopped_frontend_is_replaced_too() -> None:
         until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="a new frontend")
         with open_stub(server) as stub:
             assert embed(stub).embeddings.count == 1
+
+
+def test_3_nobody_is_blamed_for_a_machine_that_slept() -> None:
+    source = "m=stub:dimension=8,service_time=0.3"
+    with service(source, "--hang-timeout=1") as server, open_stub(server) as stub:
+        answers: list[int] = []
+        caller = threading.Thread(target=lambda: answers.append(embed(stub).embeddings.count))
+        caller.start()
+        until(
+            lambda: server.metric("altclip_oldest_inflight_seconds") > 0, seconds=5, what="a batch under way"
+        )
+        os.killpg(server.pid, signal.SIGSTOP)
+        time.sleep(2.5)
+        os.killpg(server.pid, signal.SIGCONT)
+        caller.join(10)
+        assert answers == [1]
+        assert server.metric("altclip_worker_restarts_total") == 0
+        assert len(server.processes()) == 2
 
 
 def crash_loop(*arguments: str) -> tuple[int, Logs, float]:
