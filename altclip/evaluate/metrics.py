@@ -92,14 +92,16 @@ def retrieval_ranks(
     owners = np.asarray(owners, np.int64)
     if not len(owners) == len(texts) or np.setdiff1d(np.arange(len(images)), owners).size:
         raise ValueError("every text has an owner, and every image owns a text")
-    own = np.concatenate([np.empty(0)] + [_own_scores(images, texts, owners, b) for b in _blocks(len(texts))])
+    own = np.concatenate(
+        [np.empty(0)] + [_own_scores(images, texts, owners, b) for b in _blocks(len(texts), QUERY_BLOCK)]
+    )
     best_own = np.full(len(images), -np.inf)
     np.maximum.at(best_own, owners, own)
     # An image's own texts that score as its best does are positives, not ties.
     own_level = np.bincount(owners[own >= best_own[owners] - TIE], minlength=len(images))
     above_text, level_text = np.zeros(len(texts), np.int64), np.zeros(len(texts), np.int64)
     above_image, level_image = np.zeros(len(images), np.int64), np.zeros(len(images), np.int64)
-    for rows in _blocks(len(texts)):
+    for rows in _blocks(len(texts), QUERY_BLOCK):
         queries = normalized(texts[rows])
         for columns in _blocks(len(images), CANDIDATE_BLOCK):
             scores = queries @ normalized(images[columns]).T
@@ -127,7 +129,7 @@ def label_ranks(images: Rows, classes: npt.NDArray[Any], labels: npt.NDArray[np.
     """
     columns = normalized(classes).T
     best, worst = np.zeros(len(images), np.int64), np.zeros(len(images), np.int64)
-    for rows in _blocks(len(images)):
+    for rows in _blocks(len(images), QUERY_BLOCK):
         scores = normalized(images[rows]) @ columns
         own = np.take_along_axis(scores, np.asarray(labels[rows], np.int64)[:, None], axis=1)
         best[rows] = (scores > own + TIE).sum(axis=1) + 1
@@ -164,5 +166,5 @@ def _own_scores(images: Rows, texts: Rows, owners: npt.NDArray[Any], rows: slice
     return scores
 
 
-def _blocks(count: int, size: int = QUERY_BLOCK) -> list[slice]:
+def _blocks(count: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
