@@ -29,7 +29,9 @@ def lengths(rows: Matrix) -> npt.NDArray[np.float64]:
 def normalized(rows: Matrix, known_lengths: npt.NDArray[np.float64] | None = None) -> Matrix:
     """Each row scaled to length 1; a row of zeros stays one. known_lengths: `lengths(rows)`, if at hand."""
     by = lengths(rows) if known_lengths is None else known_lengths
-    scaled: Matrix = (rows / np.where(by > 0.0, by, 1.0)[:, None]).astype(np.float32)
+    if not by.all():
+        by = np.where(by > 0.0, by, 1.0)
+    scaled: Matrix = (rows / by[:, np.newaxis]).astype(np.float32)
     return scaled
 
 

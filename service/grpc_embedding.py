@@ -1,49 +1,34 @@
-"""EmbeddingService over gRPC: proto to core and back, and nothing else."""
+"""EmbeddingService over gRPC: each RPC as a call of the core. `service/grpc_messages.py` translates."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
-
-import numpy as np
 
 from altclip.v1 import embedding_service_pb2 as pb
 from service import encodings, validation
 from service.core import Core
 from service.errors import InvalidRequest
-from service.grpc_errors import duration, status
-from service.handlers import StreamMethod, UnaryMethod, parse
-from service.messages import (
-    Call,
-    Encoding,
-    Image,
-    Item,
-    Matrix,
-    Options,
-    Scores,
-    StreamItem,
-    StreamResults,
-    Timings,
-    Variant,
+from service.grpc_messages import (
+    STATES,
+    TRUNCATIONS,
+    embeddings,
+    image,
+    item,
+    one_of,
+    options,
+    priority,
+    score_row,
+    stream_items,
+    stream_response,
+    timings,
 )
+from service.handlers import StreamMethod, UnaryMethod, parse
+from service.messages import Call, Encoding, Scores, StreamItem, StreamResults
 from service.stream import Session
 from service.zeroshot import classify
 from worker.jobs import Priority
 
 __all__ = ["EmbeddingServicer"]
-
-Chosen = TypeVar("Chosen")
-
-PRIORITIES = {
-    pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
-    pb.PRIORITY_BULK: Priority.BULK,
-}
-STATES = {
-    pb.PROMPT_STATES_UNSPECIFIED: Variant.ALTDIFFUSION,
-    pb.PROMPT_STATES_ALTDIFFUSION: Variant.ALTDIFFUSION,
-    pb.PROMPT_STATES_ALTCLIP: Variant.ALTCLIP,
-}
-TRUNCATIONS = {pb.TRUNCATION_UNSPECIFIED: False, pb.TRUNCATION_TRUNCATE: False, pb.TRUNCATION_REJECT: True}
 
 
 class EmbeddingServicer:
@@ -98,16 +83,10 @@ class EmbeddingServicer:
             validation.choice("score", request.score, Scores, Scores.COSINE),
             request.top_k,
         )
-        rows = [
-            pb.ScoreRow(
-                scores=row.scores.tolist(), indices=None if row.indices is None else row.indices.tolist()
-            )
-            for row in done.rows
-        ]
         return pb.SimilarityResponse(
             model=done.model,
             logit_scale=done.logit_scale,
-            rows=rows,
+            rows=[score_row(row) for row in done.rows],
             timings=timings(done.timings),
             revision=done.revision,
             truncated=done.truncated,
@@ -191,105 +170,3 @@ class EmbeddingServicer:
             await write(stream_response(results, wanted.encoding).SerializeToString())
 
         await session.run(read_items, write_results)
-
-
-def priority(value: int, default: Priority, path: str = "priority") -> Priority:
-    """Who goes first."""
-    return one_of(path, value, {pb.PRIORITY_UNSPECIFIED: default, **PRIORITIES})
-
-
-def one_of(path: str, value: int, kinds: Mapping[Any, Chosen]) -> Chosen:
-    """What the enum's value stands for; refuses one that the API does not name."""
-    if value not in kinds:
-        raise InvalidRequest.at(path, f"{value} is not one of its values")
-    return kinds[value]
-
-
-def options(value: pb.EmbeddingOptions, path: str = "options") -> Options:
-    """How embeddings are wanted."""
-    return Options(
-        encoding=validation.choice(f"{path}.encoding", value.encoding, Encoding, Encoding.FLOAT32),
-        normalize=value.normalize if value.HasField("normalize") else True,
-        reject=one_of(f"{path}.truncation", value.truncation, TRUNCATIONS),
-    )
-
-
-def image(value: pb.Image) -> Image:
-    """A picture, or an empty one where none is set."""
-    match value.WhichOneof("source"):
-        case "content":
-            return Image(content=value.content)
-        case "uri":
-            return Image(uri=value.uri)
-        case _:
-            return Image()
-
-
-def item(value: pb.Item) -> Item:
-    """One side of a comparison, or an empty one where none is set."""
-    match value.WhichOneof("item"):
-        case "text":
-            return Item(text=value.text)
-        case "image":
-            return Item(image=image(value.image))
-        case "vector":
-            return Item(vector=value.vector)
-        case _:
-            return Item()
-
-
-def stream_items(message: pb.EmbedStreamRequest, most: int) -> Sequence[StreamItem]:
-    """The items of one message; raises what ends the stream."""
-    match message.WhichOneof("message"):
-        case "batch":
-            validation.at_most("batch.items", len(message.batch.items), most)
-            return [stream_item(each) for each in message.batch.items]
-        case "config":
-            raise InvalidRequest.at("config", "may only be the first message")
-        case _:
-            raise InvalidRequest.at("batch", "set batch")
-
-
-def stream_item(value: pb.StreamItem) -> StreamItem:
-    """One item, or one without content where none is set."""
-    match value.WhichOneof("item"):
-        case "text":
-            return StreamItem(value.id, text=value.text)
-        case "image":
-            return StreamItem(value.id, image=image(value.image))
-        case _:
-            return StreamItem(value.id)
-
-
-def embeddings(rows: Matrix, encoding: Encoding) -> pb.Embeddings:
-    """Rows in the encoding that was asked for."""
-    data, scales = encodings.encode(rows, encoding)
-    return pb.Embeddings(
-        encoding=int(encoding),  # type: ignore[arg-type]
-        count=rows.shape[0],
-        dimension=rows.shape[1],
-        data=data,
-        scales=scales,
-    )
-
-
-def timings(value: Timings) -> pb.Timings:
-    """How long the work took."""
-    return pb.Timings(
-        queue_duration=duration(value.queue_seconds),
-        inference_duration=duration(value.inference_seconds),
-        batch_size=value.batch_size,
-    )
-
-
-def stream_response(results: StreamResults, encoding: Encoding) -> pb.EmbedStreamResponse:
-    """One message of results. `embeddings` is there only where some item has one."""
-    rows = results.rows
-    return pb.EmbedStreamResponse(
-        ids=results.ids,
-        embeddings=embeddings(np.concatenate(rows) if len(rows) > 1 else rows[0], encoding) if rows else None,
-        errors=[pb.StreamError(id=name, status=status(error)) for name, error in results.errors],
-        timings=timings(results.timings),
-        truncated=results.truncated,
-        revision=results.revision,
-    )

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from altclip.v1 import model_service_pb2 as pb
-from service.core import Core, Model
+from service.core import Core
 from service.handlers import UnaryMethod
 from service.messages import Call
+from service.model import Model
 
 __all__ = ["ModelServicer"]
 

@@ -93,6 +93,7 @@ class Handlers:
             except BaseException as error:
                 await self._failed(name, call, context, started, error)
             self._count(name, "OK", started)
+            _log.debug("call_answered", method=name)
             return answer
 
         return handle
@@ -116,6 +117,7 @@ class Handlers:
             except BaseException as error:
                 await self._failed(name, call, context, started, error)
             self._count(name, "OK", started)
+            _log.debug("call_answered", method=name)
 
         return handle
 

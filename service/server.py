@@ -108,8 +108,6 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]
     if settings.max_connection_age > 0:
-        chosen += [
-            ("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)),
-            ("grpc.max_connection_age_grace_ms", int(settings.grace * 1000)),
-        ]
+        # Without a limit for the calls that are still on it: a bulk stream may take hours.
+        chosen.append(("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)))
     return chosen

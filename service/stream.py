@@ -16,10 +16,11 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from service.core import Core, Model
+from service.core import Core
 from service.errors import Draining, Internal, WorkerUnavailable, from_exception
 from service.failures import failure
 from service.messages import Call, Options, StreamItem, StreamResults
+from service.model import Model
 from service.stream_items import Chunks
 from worker import logs
 from worker.jobs import Modality

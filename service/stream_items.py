@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 
 from service import validation
-from service.core import Core, Model, timings, values
+from service.core import Core
 from service.encodings import lengths, normalized
 from service.errors import Internal, InvalidRequest, ServiceError, WorkerUnavailable, from_exception
 from service.failures import failure
 from service.messages import Call, Image, Options, StreamItem, StreamResults
+from service.model import Model, timings, values
 from service.pool import Outcome, WorkItem
 from worker import logs
 from worker.jobs import Modality

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from service import similarity, validation
-from service.core import Core, Model, matrix, on_time, timings
+from service.core import Core
 from service.encodings import normalized
 from service.label_cache import LabelKey, LabelVector
 from service.messages import Call, Classification, Classified, Image, Scores, Timings
+from service.model import Model, matrix, on_time, timings
 from service.pool import WorkItem
 from service.prompts import TEMPLATES
 from worker.jobs import Modality
