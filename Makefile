@@ -7,7 +7,7 @@ STAMP := $(VENV)/.stamp
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock proto readme demo serve test lint format bench tools clean
+.PHONY: help setup lock proto readme demo serve test lint format bench train tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ format: setup ## Rewrite sources in the project's style
 
 bench: setup ## Measure, and print what was measured beside what
 	$(BIN)/python -m benchmarks $(ARGS)
+
+train: setup ## Make the bundled model anew (takes hours, goes on where it was interrupted)
+	$(BIN)/python -m training $(ARGS)
 
 # RUNLEVEL=1 keeps Debian from starting the daemons that come with these packages.
 tools: ## Install what only some tests want, as root on Debian: promtool, h2load, the Node client's packages

@@ -17,7 +17,8 @@ compile() { # compile FILE HEADLINE ARGUMENT...
   mv "$file.new" "$file"
 }
 
-compile requirements/dev.txt "Everything to serve, train, test and lint." --extra server --extra train --extra dev
+compile requirements/dev.txt "Everything to serve, evaluate, train, test and lint." \
+  --extra server --extra evaluate --extra train --extra dev
 sed 's/ \\$//; /--hash/d' requirements/dev.txt >requirements/.versions
 trap 'rm -f requirements/.versions' EXIT
 compile requirements/server.txt "What a host that serves needs." --extra server --constraint requirements/.versions

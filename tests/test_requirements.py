@@ -32,7 +32,7 @@ def asked(*extras: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("dev.txt", ("server", "train", "dev")), ("server.txt", ("server",))]
+    ("lock", "extras"), [("dev.txt", ("server", "evaluate", "train", "dev")), ("server.txt", ("server",))]
 )
 def test_a_lock_satisfies_pyproject(lock: str, extras: tuple[str, ...]) -> None:
     versions = locked(lock) | locked("torch.txt")
