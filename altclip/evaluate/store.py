@@ -17,7 +17,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -51,14 +51,13 @@ class Store:
         self._pending: dict[int, bool] = {}
         self._committed = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (folder / "lock").open("w")
+        self._lock = _locked(folder)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            _check_about(folder / "about.json", about)
+            self.values, self._marks = self._open((len(marks), width), np.dtype(kind))
+        except BaseException:
             self._lock.close()
-            raise DataError(f"{folder}: in use by another evaluation") from None
-        _check_about(folder / "about.json", about)
-        self.values, self._marks = self._open((len(marks), width), np.dtype(kind))
+            raise
         # A row that is about to be written must not be taken for what stood there, whatever happens.
         self._marks[self._marks["mark"] != self._wanted] = (0, 0)
 
@@ -131,6 +130,17 @@ class Selected:
 
     def __getitem__(self, rows: slice | npt.NDArray[np.int64], /) -> npt.NDArray[Any]:
         return np.asarray(self._values[self._rows[rows]])
+
+
+def _locked(folder: Path) -> TextIO:
+    """A file that only one process can hold open so. Raises DataError."""
+    file = (folder / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise DataError(f"{folder}: in use by another evaluation") from None
+    return file
 
 
 def _load(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array | None:

@@ -177,9 +177,10 @@ def _in_cell(cell: object, where: str) -> list[str]:
     if not text.startswith('["'):
         return [text] if text else []
     try:
-        return _in_value(json.loads(text), where)
+        found = json.loads(text)
     except ValueError:
         raise DataError(f"{where}: begins like a JSON list, and is none") from None
+    return _in_value(found, where)
 
 
 def _json_rows(path: Path, text: str) -> Iterator[Row]:
