@@ -25,13 +25,15 @@ class Gate:
 
     def __init__(self) -> None:
         self.active = 0
-        self.closed = asyncio.Event()
+        self.last_call = asyncio.Event()
+        """Streams that are still on read no further, so that they end in time."""
+        self._closed = False
         self._idle = asyncio.Event()
         self._idle.set()
 
     def enter(self) -> None:
         """Raises `Draining`; otherwise `leave` must follow."""
-        if self.closed.is_set():
+        if self._closed:
             raise Draining
         self.active += 1
         self._idle.clear()
@@ -43,8 +45,8 @@ class Gate:
             self._idle.set()
 
     def close(self) -> None:
-        """From now on every call is refused; streams see `closed` and wind up."""
-        self.closed.set()
+        """From now on every call is refused; those that were let in go on, streams until `last_call`."""
+        self._closed = True
 
     async def idle(self) -> None:
         """Returns once no call is in flight."""

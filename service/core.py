@@ -4,8 +4,8 @@
                                                                                      │
     transport ◀─ Embedded, Scored, Classified, Prompts ◀─ encodings, similarity ◀────┘
 
-Unary calls are all or nothing: the first bad element (by its index) is the error of the call. Zero-shot
-classification is in `service/zeroshot.py`, the stream in `service/stream.py`, one model in `service/model.py`.
+Unary calls are all or nothing: the first bad element (by its index) is the error of the call. One model is in
+`service/model.py`, zero-shot classification in `service/zeroshot.py`, the stream in `service/stream.py`.
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ __all__ = ["Server", "start"]
 LINGER = 0.2
 """Seconds between refusing calls and closing connections. Calls that reach a connection in the moment it is
 closed end CANCELLED, which clients do not retry; refused ones are backing off in that moment."""
+STREAMS_SHARE = 0.5
+"""Part of the grace in which a stream may go on as if nothing were. One that has not ended by then is read
+from no further, gets its answers, and ends with DRAINING: what it did not send yet is for another server."""
 LAST_WORDS = 2.0
 """Seconds for answers and trailers to leave after the last handler has ended; then they are cut off."""
 
@@ -50,6 +53,7 @@ class Server:
         self.core.gate.close()
         await asyncio.sleep(min(LINGER, grace))
         stopping = asyncio.create_task(self._server.stop(max(0.0, until - time.monotonic())))
+        asyncio.get_running_loop().call_later(grace * STREAMS_SHARE, self.core.gate.last_call.set)
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic()):
                 await self.core.gate.idle()

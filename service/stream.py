@@ -67,8 +67,8 @@ class Session:
     async def run(self, read: Read, write: Write) -> None:
         """Returns when the client has ended its side and taken all answers.
 
-        Raises Draining when the server shuts down: then every message that was read has its answers, and no
-        other was read.
+        Raises Draining when the server cannot wait for the client any longer because it shuts down: then
+        every message that was read has its answers, and no other was read.
         """
         reader = asyncio.create_task(self._read(read))
         writer = asyncio.create_task(self._write(write))
@@ -90,10 +90,10 @@ class Session:
             await stopped([reader, writer, closing, *self._tasks])
 
     async def _drained(self) -> None:
-        await self._core.gate.closed.wait()
+        await self._core.gate.last_call.wait()
 
     async def _read(self, read: Read) -> None:
-        while not self._core.gate.closed.is_set():
+        while not self._core.gate.last_call.is_set():
             self._reading = True
             items = await read()
             self._reading = False

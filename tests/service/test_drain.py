@@ -75,8 +75,8 @@ async def test_a_stream_gets_all_answers_to_what_was_read_and_then_the_status() 
         await call.write(CONFIG)
         await call.write(texts(range(150)))
         await eventually(lambda: len(service.pool.deadlines) == 3)
-        draining = asyncio.create_task(service.server.drain(20.0))
-        await asyncio.sleep(LINGER * 2)
+        draining = asyncio.create_task(service.server.drain(3.0))
+        await asyncio.sleep(1.7)
         service.pool.hold.set()
         messages: list[pb.EmbedStreamResponse] = []
         with pytest.raises(grpc.aio.AioRpcError) as ended:
@@ -84,6 +84,23 @@ async def test_a_stream_gets_all_answers_to_what_was_read_and_then_the_status() 
         assert Refused(ended.value).reason == "DRAINING"
         assert len(Answers(messages).rows) == 150
         await draining
+
+
+async def test_a_stream_that_ends_in_time_does_not_notice() -> None:
+    async with running() as service:
+        call = service.stream()
+        await call.write(CONFIG)
+        await call.write(texts([0]))
+        await call.read()
+        draining = asyncio.create_task(service.server.drain(10.0))
+        for number in range(1, 10):
+            await asyncio.sleep(LINGER / 4)
+            await call.write(texts([number]))
+            assert list((await call.read()).ids) == [str(number)]
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+        await asyncio.wait_for(draining, 5)
 
 
 async def take_all(call: Any, messages: list[pb.EmbedStreamResponse]) -> None:
