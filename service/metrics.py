@@ -63,9 +63,14 @@ class Pages(Collector):
                     for cell in range(first, first + series.width):
                         base[cell] += dead[cell]
 
-    def outstanding_since(self, slot: int) -> float:
-        """Monotonic second since when any frontend waits for this worker's oldest answer; 0: none waits."""
-        waiting = (page.metrics.outstanding_since.value(str(slot)) for page in self._living)
+    def outstanding_since(self, slot: int, awake_since: float) -> float:
+        """Monotonic second since when any frontend waits for this worker's oldest answer; 0: none waits.
+
+        A frontend without a heartbeat after `awake_since` stands still itself: it may have answers it never
+        read.
+        """
+        awake = (page.metrics for page in self._living if page.metrics.heartbeat.value() >= awake_since)
+        waiting = (metrics.outstanding_since.value(str(slot)) for metrics in awake)
         return min((since for since in waiting if since > 0), default=0.0)
 
     def collect(self) -> Iterator[Metric]:

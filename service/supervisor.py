@@ -35,6 +35,8 @@ _events = logs.get("supervisor")
 
 # Kept back from the grace period for the workers to leave, and for ourselves.
 _RESERVE = 2.0
+# A frontend without a heartbeat for so long stands still itself.
+_HEARTBEAT_SECONDS = 1.0
 # When the server gives up, calls to models that still work may end.
 _FAILURE_GRACE = 5.0
 
@@ -130,7 +132,7 @@ class Supervisor:
         metrics = child.page.metrics
         if place.ready:
             if isinstance(place, WorkerPlace):
-                owes_since = self._pages.outstanding_since(place.slot)
+                owes_since = self._pages.outstanding_since(place.slot, now - _HEARTBEAT_SECONDS)
                 progress = metrics.last_progress.value(str(place.slot))
             else:  # a frontend owes a heartbeat at any time
                 owes_since, progress = place.ready_since, metrics.heartbeat.value()

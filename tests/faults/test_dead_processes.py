@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -13,9 +14,7 @@ import pytest
 
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.faults.processes import embed, health, leftovers, open_stub, service, worker_of
-from tests.server import until
-
-SLOW = "m=stub:dimension=8,image_size=32,service_time=0.5,abort=boom"
+from tests.server import RunningServer, launch, until
 
 
 def details_of(error: grpc.RpcError) -> bytes:
@@ -24,11 +23,24 @@ def details_of(error: grpc.RpcError) -> bytes:
     return b"".join(bytes(each.value) for each in metadata if each.key == "grpc-status-details-bin")
 
 
+@pytest.fixture(scope="module")
+def slow() -> Iterator[RunningServer]:
+    """Batches of half a second, and a word that aborts the worker."""
+    with service("m=stub:dimension=8,service_time=0.5,abort=boom", "--restart-stable=100ms") as running:
+        yield running
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
-def test_1_and_2_a_worker_that_dies_in_mid_batch_is_replaced(how: signal.Signals) -> None:
-    with service(SLOW) as server, open_stub(server) as stub:
+def test_1_and_2_a_worker_that_dies_in_mid_batch_is_replaced(
+    slow: RunningServer, how: signal.Signals
+) -> None:
+    server = slow
+    with open_stub(server) as stub:
         first = embed(stub)
         requests = server.metric("altclip_requests_total")
+        refused = server.metric("altclip_requests_total", code="UNAVAILABLE")
+        failed = server.metric("altclip_items_total", outcome="failed")
+        restarts = server.metric("altclip_worker_restarts_total", model="m", device="cpu")
         outcome: list[tuple[grpc.StatusCode, float, bytes]] = []
         died: list[float] = []
 
@@ -52,12 +64,12 @@ def test_1_and_2_a_worker_that_dies_in_mid_batch_is_replaced(how: signal.Signals
         assert all(b"RetryInfo" in details for _, _, details in outcome)
         until(lambda: server.metric("altclip_worker_up") == 1, seconds=10, what="a new worker")
         until(lambda: health(server) == "SERVING", seconds=5, what="health comes back")
-        assert server.metric("altclip_worker_restarts_total", model="m", device="cpu") == 1
+        assert server.metric("altclip_worker_restarts_total", model="m", device="cpu") == restarts + 1
         assert embed(stub).embeddings == first.embeddings
-        # Nothing was lost from the books: one before the crash, eight that failed, one after it.
+        # Nothing was lost from the books: eight calls that failed, and one after them.
         until(lambda: server.metric("altclip_requests_total") == requests + 9, seconds=5, what="the counts")
-        assert server.metric("altclip_requests_total", code="UNAVAILABLE") == 8
-        assert server.metric("altclip_items_total", outcome="failed") == 24
+        assert server.metric("altclip_requests_total", code="UNAVAILABLE") == refused + 8
+        assert server.metric("altclip_items_total", outcome="failed") == failed + 24
 
 
 def test_1_health_is_down_until_the_model_is_loaded_again() -> None:
@@ -78,17 +90,18 @@ def test_1_health_is_down_until_the_model_is_loaded_again() -> None:
         assert server.get("/readyz")[0] == 200
 
 
-def test_2_native_code_that_aborts_ends_its_worker_alone() -> None:
-    with service(SLOW) as server, open_stub(server) as stub:
+def test_2_native_code_that_aborts_ends_its_worker_alone(slow: RunningServer) -> None:
+    start = len(slow.logs.records)
+    with open_stub(slow) as stub:
         with pytest.raises(grpc.RpcError) as failed:
             embed(stub, "boom")
         assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
-        until(lambda: server.metric("altclip_worker_up") == 1, seconds=10, what="a new worker")
+        until(lambda: health(slow) == "SERVING", seconds=10, what="a new worker")
         assert embed(stub).embeddings.count == 1
-        ended = server.logs.wait_for("child_ended", seconds=1)
-        assert ended["reason"] == "SIGABRT"
-        # The log tells where, without a core file that would hold what callers sent.
-        assert "stub.py" in ended["traceback"]
+    ended = slow.logs.wait_for("child_ended", seconds=1, start=start)
+    assert ended["reason"] == "SIGABRT"
+    # The log tells where, without a core file that would hold what callers sent.
+    assert "stub.py" in ended["traceback"]
 
 
 def test_5_a_dead_frontend_is_replaced_and_no_counter_falls() -> None:
@@ -165,8 +178,6 @@ def test_5_nothing_outlives_the_supervisor(stopped: bool) -> None:
 
 
 def test_5_nothing_outlives_a_supervisor_that_dies_while_models_load() -> None:
-    from tests.server import launch
-
     process, logs = launch("--model", "m=stub:load_time=60")
     try:
         logs.wait_for("frontend_listening", seconds=20)

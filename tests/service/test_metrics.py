@@ -97,8 +97,10 @@ def test_the_age_of_the_oldest_item_grows_although_its_worker_hangs(pages: Pages
 
 
 def test_the_watchdog_sees_the_frontend_that_waits_longest(pages: Pages) -> None:
-    assert pages.outstanding_since(1) == 0
-    for since in (50.0, 0.0, 40.0):
-        pages.add("frontend").metrics.outstanding_since.set(since, "1")
-    assert pages.outstanding_since(1) == 40.0
-    assert pages.outstanding_since(0) == 0
+    assert pages.outstanding_since(1, awake_since=100.0) == 0
+    for since, heartbeat in ((50.0, 101.0), (0.0, 101.0), (40.0, 100.0), (30.0, 99.0)):
+        metrics = pages.add("frontend").metrics
+        metrics.outstanding_since.set(since, "1")
+        metrics.heartbeat.set(heartbeat)
+    assert pages.outstanding_since(1, awake_since=100.0) == 40.0  # the last one stands still itself
+    assert pages.outstanding_since(0, awake_since=100.0) == 0
