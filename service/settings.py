@@ -95,7 +95,9 @@ class Settings:
     max_queue_items: int = option(
         4096, options.integer(1), "items that wait per model and frontend before calls are refused"
     )
-    stream_window: int = option(256, options.integer(1), "items of one stream that are under way at a time")
+    stream_window: int = option(
+        1024, options.integer(1), "items of one stream under way at a time; a picture counts as four"
+    )
     batch_tokens: int = option(
         0, options.integer(0), "tokens in a batch of texts; 0 lets the worker choose for its device"
     )

@@ -32,6 +32,8 @@ Write = Callable[[StreamResults], Awaitable[None]]
 
 CHUNK = {Modality.TEXT: 64, Modality.IMAGE: 16}
 """Items that are prepared and computed together: enough to spread the cost, few enough to be ready soon."""
+WEIGHT = {Modality.TEXT: 1, Modality.IMAGE: 4}
+"""What an item counts in the window: a picture's pixels are larger than a text's tokens."""
 MESSAGE_BYTES = 1 << 20
 """Embeddings in one answer, about: stock clients take no message over 4 MiB."""
 PATIENCE = 30.0
@@ -59,7 +61,7 @@ class Session:
         self._ended = False
         """The client has half-closed."""
         self._no_more = False
-        self._done: deque[StreamResults] = deque()
+        self._done: deque[tuple[int, StreamResults]] = deque()
         self._something_done = asyncio.Event()
         self._room = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,10 +103,11 @@ class Session:
                 self._ended = True
                 return
             for kind, chunk in self._chunks(items):
-                while self._pending and self._pending + len(chunk) > self._window:
+                weight = WEIGHT[kind] * len(chunk)
+                while self._pending and self._pending + weight > self._window:
                     self._room.clear()
                     await self._room.wait()
-                self._pending += len(chunk)
+                self._pending += weight
                 task = asyncio.create_task(self._work(kind, chunk))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -120,7 +123,7 @@ class Session:
         return [
             (kind, chosen[start : start + size])
             for kind, chosen in kinds.items()
-            for size in [min(CHUNK[kind], self._window, self._rows_at_once)]
+            for size in [max(1, min(CHUNK[kind], self._window // WEIGHT[kind], self._rows_at_once))]
             for start in range(0, len(chosen), size)
         ]
 
@@ -131,13 +134,13 @@ class Session:
                     return
                 self._something_done.clear()
                 await self._something_done.wait()
-            results = self._done.popleft()
-            size = len(results)
-            while self._done and size + len(self._done[0]) <= self._rows_at_once:
-                size += len(self._done[0])
-                results.extend(self._done.popleft())
+            weight, results = self._done.popleft()
+            while self._done and len(results) + len(self._done[0][1]) <= self._rows_at_once:
+                more, others = self._done.popleft()
+                weight += more
+                results.extend(others)
             await write(results)
-            self._pending -= size
+            self._pending -= weight
             self._room.set()
 
     async def _work(self, kind: Modality, items: Sequence[StreamItem]) -> None:
@@ -157,7 +160,7 @@ class Session:
             if isinstance(known, Internal):
                 _log.error("stream_items_failed", "items of a stream failed", **failure(error))
             results = StreamResults(errors=[(item.id, known) for item in items])
-        self._done.append(results)
+        self._done.append((WEIGHT[kind] * len(items), results))
         self._something_done.set()
 
 
