@@ -1,0 +1,71 @@
+"""EmbedStream through the running service, with a worker that is killed on the way."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+
+from altclip.v1 import embedding_service_pb2 as pb
+from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from tests.server import start_server
+from worker.families import Floats
+
+STUB = "m=stub:dimension=16,service_time=0.01"
+
+
+def messages(count: int, per_message: int = 100) -> Iterator[pb.EmbedStreamRequest]:
+    yield pb.EmbedStreamRequest(config=pb.StreamConfig())
+    numbers = iter(range(count))
+    while chunk := list(itertools.islice(numbers, per_message)):
+        items = [pb.StreamItem(id=str(number), text=f"text {number % 500}") for number in chunk]
+        yield pb.EmbedStreamRequest(batch=pb.StreamBatch(items=items))
+
+
+def rows(answers: list[pb.EmbedStreamResponse]) -> dict[str, Floats]:
+    found: dict[str, Floats] = {}
+    for answer in answers:
+        block = np.frombuffer(answer.embeddings.data, "<f4").reshape(len(answer.ids), 16)
+        found.update(zip(answer.ids, block, strict=True))
+    return found
+
+
+def test_a_killed_worker_costs_a_stream_nothing_but_time() -> None:
+    with start_server("--model", STUB) as server, grpc.insecure_channel(server.grpc) as channel:
+        stub: Any = EmbeddingServiceStub(channel)
+        alone = stub.EmbedText(pb.EmbedTextRequest(texts=[f"text {number}" for number in range(250)]))
+        expected = np.frombuffer(alone.embeddings.data, "<f4").reshape(250, 16)
+        answers: list[pb.EmbedStreamResponse] = []
+        (worker,) = server.processes("altclip-worker")
+        killer = threading.Timer(0.3, lambda: worker.send_signal(signal.SIGKILL))
+        killer.start()
+        answers.extend(stub.EmbedStream(messages(20_000), timeout=90))
+        killer.join()
+        assert not worker.is_running(), "the stream was over before the worker was killed"
+        errors = [error for answer in answers for error in answer.errors]
+        assert errors == []
+        found = rows(answers)
+        assert len(found) == 20_000
+        for number in range(250):
+            np.testing.assert_allclose(found[str(19_500 + number)], expected[number], atol=1e-6)
+
+
+def test_one_bad_item_among_ten_thousand_fails_alone() -> None:
+    bad = pb.StreamItem(id="bad", image=pb.Image(content=b"no picture"))
+    with start_server("--model", STUB) as server, grpc.insecure_channel(server.grpc) as channel:
+        stub: Any = EmbeddingServiceStub(channel)
+        requests = itertools.chain(
+            messages(10_000), [pb.EmbedStreamRequest(batch=pb.StreamBatch(items=[bad]))]
+        )
+        call = stub.EmbedStream(requests, timeout=90)
+        answers = list(call)
+        assert call.code() is grpc.StatusCode.OK
+        assert len(rows(answers)) == 10_000
+        assert [error.id for answer in answers for error in answer.errors] == ["bad"]
+        assert server.metric("altclip_items_total", modality="text", outcome="ok") == 10_000
+        assert server.metric("altclip_items_total", modality="image", outcome="failed") == 1
