@@ -31,7 +31,7 @@ from altclip.evaluate.table import SUFFIXES, read_table
 from altclip.printing import say
 from altclip.results import Model
 
-REVISION_SECONDS = 300.0
+REVISION_SECONDS = 120.0
 """How long to wait for a model that is loading, or whose checksum is being computed."""
 
 
@@ -120,12 +120,16 @@ def _read(request: Request) -> Dataset:
 def _ready_model(client: Client, name: str, sleep: Callable[[float], object] = time.sleep) -> Model:
     """The model, once its revision is known. Raises AltClipError."""
     end = time.monotonic() + REVISION_SECONDS
+    told = False
     while not (model := client.get_model(name)).revision or not model.ready:
+        # Rows are kept by revision: without one they could be taken for those of other weights.
+        wanting = "its revision is not known" if model.ready else "it is not ready"
         if time.monotonic() > end:
-            wanting = "its checksum is not known" if model.ready else "it is not ready"
-            raise Unavailable(
-                f"the model {model.name!r} cannot be evaluated: {wanting} after {REVISION_SECONDS:.0f} s"
-            )
+            seconds = f"{REVISION_SECONDS:.0f} s"
+            raise Unavailable(f"the model {model.name!r} cannot be evaluated: {wanting}, after {seconds}")
+        if not told:
+            sys.stderr.write(f"waiting for the model {model.name!r}: {wanting}\n")
+            told = True
         sleep(0.5)
     return model
 

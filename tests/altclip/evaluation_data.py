@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ class SeeingService(FakeService):
 
     `revision` is what it says of its weights; it becomes `next_revision` after `items_of_revision` items of
     streams. A stream breaks after `break_after` items, once. `embedded` is what streams embedded,
-    `classified` how many pictures ClassifyImage got.
+    `classified` how many pictures ClassifyImage got; `pace` is how many seconds a message of a stream takes.
     """
 
     revision: str = REVISION
@@ -66,6 +67,7 @@ class SeeingService(FakeService):
     embedded: list[str] = field(default_factory=list)
     classified: int = 0
     max_labels: int = 100
+    pace: float = 0.0
 
     def GetModel(self, request: Any, context: grpc.ServicerContext) -> model_pb.GetModelResponse:
         self.begin("GetModel", request, context)
@@ -89,8 +91,9 @@ class SeeingService(FakeService):
     def EmbedStream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         self.begin("EmbedStream", next(requests), context)
         for request in requests:
+            time.sleep(self.pace)
             answer = pb.EmbedStreamResponse()
-            rows = []
+            rows: list[npt.NDArray[np.float32]] = []
             for item in reversed(request.batch.items):
                 content = item.image.content.decode() if item.HasField("image") else item.text
                 if self.break_after == 0:

@@ -4,6 +4,10 @@ resuming."""
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from tests.altclip.evaluation_data import (
     write_labelled,
     write_tar,
 )
+from tests.server import until
 
 Run = Any
 CAPTIONED = [(name, f"a {name}\nthe {name}") for name in ENGLISH]
@@ -150,6 +155,26 @@ def test_an_evaluation_goes_on_where_it_was_interrupted(
     assert found["results"][0]["mean_recall"] == 1.0
     # Four of the seven pictures were there already.
     assert len([each for each in service.embedded if each.startswith("picture:")]) == 3
+
+
+def test_ctrl_c_ends_the_process_at_once_and_keeps_what_is_there(
+    seeing: RunningSeeing, service: SeeingService, tmp_path: Path
+) -> None:
+    write_table(tmp_path, "".join(f"cat.jpg,a cat of {i} years,\n" for i in range(2000)))
+    command = [sys.executable, "-m", "altclip", "evaluate", "things.csv", "--language", "en"]
+    environment = {**os.environ, "ALTCLIP_ADDRESS": seeing.address, "PYTHONPATH": str(Path.cwd())}
+    service.pace = 0.05
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    until(lambda: len(service.embedded) > 300, seconds=30, what="some captions are embedded")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "the same command goes on from here" in errors
+    service.pace = 0
+    service.embedded.clear()
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
+    captions = [each for each in service.embedded if not each.startswith("picture:")]
+    assert 0 < len(captions) < 2007 - 100
 
 
 def test_a_broken_connection_is_taken_up_again(run: Run, service: SeeingService, tmp_path: Path) -> None:
