@@ -4,10 +4,10 @@
 clients.
 
 - Retries. UNAVAILABLE and RESOURCE_EXHAUSTED are tried up to five times with growing pauses; a server's
-  `grpc-retry-pushback-ms` replaces the pause. The server sends it with every refusal that is worth another
-  try. A message over the size limit is refused without it, and must not be sent again: the retry buffer is as
-  large as the server's default limit (32 MiB), and gRPC does not retry what does not fit there. Where an
-  operator set a lower limit, the tries are still bounded.
+  `grpc-retry-pushback-ms` replaces the pause, and a full queue always comes with it. A message over the size
+  limit is refused without it, and must not be sent again: the retry buffer is as large as the server's
+  default limit (36 MiB), and gRPC does not retry what does not fit there. Where an operator set a lower
+  limit, the tries are still bounded.
 - Throttling. When more than about a tenth of the calls fail, retries stop until calls succeed again: they
   would add load.
 - Balancing. All addresses of a DNS name share the calls in turn (`round_robin`): use a headless Service in
@@ -33,10 +33,10 @@ import grpc
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a call may take unless told otherwise, retries and parts included. A stream has no limit."""
 
-SERVER_MESSAGE_BYTES = 32 * 1024 * 1024
+SERVER_MESSAGE_BYTES = 36 << 20
 """The largest message that a server takes by default."""
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ANSWER_BYTES = 64 << 20
 """The largest message that this client takes."""
 
 SERVICES = ("altclip.v1.EmbeddingService", "altclip.v1.ModelService")

@@ -31,8 +31,8 @@ WINDOW = 512
 WINDOW_BYTES = 64 << 20
 """How many bytes of items may be on their way; the item that crosses this line is the last."""
 
-# A message waits for nothing: it takes the items that are at hand, up to these. The first is below every
-# server's limit.
+# A message waits for nothing: it takes the items that are at hand, up to these. The first is far below
+# what a server takes by default.
 MESSAGE_ITEMS = 64
 MESSAGE_BYTES = 1 << 20
 

@@ -140,12 +140,15 @@ class StreamTasks:
             ended = item is None
             return item
 
-        # The call's failure is told by `_read`, which knows the status.
-        with contextlib.suppress(grpc.RpcError, asyncio.InvalidStateError):
+        try:
             await call.write(self._config)
             while not ended and (first := await self._outgoing.get()) is not None:
                 await call.write(stream.batch_message(first, another))
             await call.done_writing()
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            pass  # the call has ended; `_read` knows the status and tells it
+        except Exception as error:  # whatever it is, the caller must not wait for ever
+            self._events.put_nowait(error)
 
     async def _read(self, call: Call) -> None:
         status = SentStatus(call)
@@ -156,7 +159,7 @@ class StreamTasks:
         except grpc.RpcError as error:
             sent = await status.instead_of(error)
             self._events.put_nowait(self._connection.error(sent, self._request_id))
-        except AltClipError as error:
+        except Exception as error:  # whatever it is, the caller must not wait for ever
             self._events.put_nowait(error)
 
 

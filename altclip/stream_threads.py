@@ -131,5 +131,5 @@ class StreamThreads:
             self._events.put(None)
         except grpc.RpcError as error:
             self._events.put(self._connection.error(error, self._request_id))
-        except AltClipError as error:
+        except Exception as error:  # whatever it is, the caller must not wait for ever
             self._events.put(error)

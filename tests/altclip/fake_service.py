@@ -217,7 +217,7 @@ class RunningFake:
 
 def start_fake(address: str = "127.0.0.1:0") -> RunningFake:
     server = grpc.server(
-        futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 32 << 20)]
+        futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 36 << 20)]
     )
     service, health_servicer = FakeService(), health.HealthServicer()
     embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(service, server)

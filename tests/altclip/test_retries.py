@@ -74,7 +74,7 @@ def test_a_message_over_the_size_limit_is_sent_once(client: Client, service: Fak
     """A bare RESOURCE_EXHAUSTED: the message does not fit the retry buffer, so it is not sent again."""
     began = time.monotonic()
     with pytest.raises(altclip.MessageTooLarge, match="larger than max"):
-        client.similarity(b"x" * (33 << 20), "a")
+        client.similarity(b"x" * (37 << 20), "a")
     assert service.seen["Similarity"] == []
     assert time.monotonic() - began < 10
 

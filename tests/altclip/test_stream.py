@@ -16,6 +16,7 @@ import altclip
 from altclip import Client
 from altclip.stream import MESSAGE_ITEMS, Ledger, batch_message, item_message
 from altclip.v1 import embedding_service_pb2 as pb
+from tests.altclip import fake_service
 from tests.altclip.fake_service import Failure, FakeService, RunningFake
 
 
@@ -169,6 +170,16 @@ class TestEnds:
         service.stream_limit = 2
         with pytest.raises(altclip.Internal, match="left 3 items unanswered"):
             list(client.embed_stream(["a"] * 5))
+
+    def test_an_answer_that_cannot_be_read_ends_the_stream(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cut = pb.Embeddings(encoding=pb.ENCODING_FLOAT32, count=1, dimension=4, data=b"short")
+        monkeypatch.setattr(fake_service, "encoded", lambda *_: cut)
+        with pytest.raises(altclip.Internal, match="5 bytes where 16 belong"):
+            list(client.embed_stream(["a"]))
+        with pytest.raises(altclip.Internal, match="5 bytes where 16 belong"):
+            client.embed_text("a")
 
     def test_a_refusal_with_pushback_is_tried_again(self, client: Client, service: FakeService) -> None:
         service.failures["EmbedStream"] = [
