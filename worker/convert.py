@@ -31,7 +31,7 @@ from worker.tokenizer import read_backend
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["convert"]
+__all__ = ["convert", "save"]
 
 # So that transformers never starts a thread that asks the hub for a conversion of its own.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -93,7 +93,7 @@ def _write(origin: Path, work: Path, dtype: str | None) -> None:
     tensors = dict(_tensors(origin))
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     names = checkpoint.check_names(shapes, family(_model_type(work)).shapes(work), str(origin))
-    _save({names[key]: tensors[key] for key in names}, work / "model.safetensors", dtype)
+    save({names[key]: tensors[key] for key in names}, work / "model.safetensors", dtype)
 
 
 def _model_type(directory: Path) -> str:
@@ -134,7 +134,7 @@ def _pickles(origin: Path) -> list[Path]:
     return [path]
 
 
-def _save(tensors: Mapping[str, torch.Tensor], path: Path, dtype: str | None) -> None:
+def save(tensors: Mapping[str, torch.Tensor], path: Path, dtype: str | None) -> None:
     """A safetensors file with each layer's query, key and value side by side, so that they can be one matrix.
 
     The order of tensors in the file is free, the library's own writer sorts by name.

@@ -23,6 +23,7 @@ from worker.cores import usable_cores
 from worker.errors import DeviceLost, ModelError, OutOfMemory
 from worker.families import Floats, Ids, Pending, Pixels
 from worker.families.altclip import config
+from worker.families.altclip.layers import Sequences
 from worker.families.altclip.text import TextTower
 from worker.families.altclip.vision import VisionTower
 from worker.images import Preprocessing
@@ -66,7 +67,7 @@ class AltClipEncoder:
         dtype: str,
         load_seconds: float,
     ) -> None:
-        parameters = list(model.parameters())
+        self._weights = parameters = [parameter.detach() for parameter in model.parameters()]
         self.info = ModelInfo(
             device=device,
             dtype=dtype,
@@ -76,6 +77,12 @@ class AltClipEncoder:
             load_seconds=load_seconds,
         )
         self._device = torch.device(device)
+        # The kernel for sequences of any lengths needs half precision and an Ampere or later.
+        self._varlen = (
+            device != "cpu"
+            and dtype != "float32"
+            and torch.cuda.get_device_capability(self._device) >= (8, 0)
+        )
         self._max_tokens = spec.max_tokens
         self._image_size = spec.image_size
         self._pad_id = int(model.config.text_config.pad_token_id)
@@ -93,8 +100,11 @@ class AltClipEncoder:
         packing = pack(sequences, self._pad_id)
 
         def run() -> Tensor:
-            ids, positions, firsts = self._to_device(packing.ids, packing.positions, packing.boundaries[:-1])
-            return self._text.embed(ids, positions, firsts, packing.groups)
+            ids, positions, firsts, boundaries = self._to_device(
+                packing.ids, packing.positions, packing.boundaries[:-1], packing.boundaries.astype(np.int32)
+            )
+            sequences = Sequences(packing.groups, boundaries if self._varlen else None)
+            return self._text.embed(ids, positions, firsts, sequences)
 
         return self._pending(run, packing.order)
 
@@ -111,9 +121,13 @@ class AltClipEncoder:
             ids, positions, where, pre = self._to_device(
                 packing.ids, packing.positions, packing.states(self._max_tokens), normed
             )
-            return self._text.states(ids, positions, packing.groups, where, pre)
+            return self._text.states(ids, positions, Sequences(packing.groups), where, pre)
 
         return self._pending(run)
+
+    def weights(self) -> list[Tensor]:
+        """Every weight as it is held, for those who measure."""
+        return self._weights
 
     def warm_up(self) -> None:
         """One short text, one image, one prompt: every weight is touched, every kernel chosen."""

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from worker.packing import Group
 
-__all__ = ["Attention", "Linear", "Norm", "activation", "attend", "linear", "norm"]
+__all__ = ["Attention", "Linear", "Norm", "Sequences", "activation", "attend", "linear", "norm"]
 
 
 class Linear(NamedTuple):
@@ -51,18 +51,17 @@ class Attention:
 
     def __init__(self, query: nn.Linear, key: nn.Linear, value: nn.Linear, heads: int) -> None:
         self.heads = heads
-        self._parts = (linear(query), linear(key), linear(value))
-        weights = [part.weight for part in self._parts]
+        modules = (query, key, value)
+        weights = [module.weight for module in modules]
         joined = _joined(weights)
         if joined is None and query.weight.untyped_storage().nbytes() == query.weight.nbytes:
             joined = torch.cat(weights)  # copies already, each in memory of its own
+            for module, part in zip(modules, joined.chunk(3), strict=True):
+                module.weight = nn.Parameter(part, requires_grad=False)  # which can go
+        self._parts = (linear(query), linear(key), linear(value))
         self._fused = None
         if joined is not None:
-            bias = torch.cat([part.bias for part in self._parts if part.bias is not None])
-            self._fused = Linear(joined, bias)
-            size = query.weight.shape[0]
-            whole = self._fused  # views of it from here on: separate copies can go
-            self._parts = (whole.part(0, size), whole.part(size, 2 * size), whole.part(2 * size))
+            self._fused = Linear(joined, torch.cat([module.bias for module in modules]))
 
     @property
     def joined(self) -> bool:
@@ -87,21 +86,29 @@ class Attention:
         return query(asking), key_rows, value_rows
 
 
+class Sequences(NamedTuple):
+    """Where the sequences of a batch are in its rows.
+
+    groups: those of equal length. boundaries: int32 [sequences + 1] on a device whose variable-length kernel
+    takes all groups in one call, else None.
+    """
+
+    groups: tuple[Group, ...]
+    boundaries: Tensor | None = None
+
+
 def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    groups: Sequence[Group],
-    heads: int,
-    *,
-    first_only: bool = False,
+    query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, heads: int, *, first_only: bool = False
 ) -> Tensor:
-    """Attention within each sequence, one batched call per group → [query rows, width].
+    """Attention within each sequence → [query rows, width].
 
     first_only: `query` holds one row per sequence (its first) instead of all.
     """
     width = query.shape[1]
     head = width // heads
+    groups, starts = sequences
+    if starts is not None:
+        return _attend_varlen(query, key, value, groups, starts, heads, first_only)
     out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     for start, first, count, rows, keys in ((g.start, g.first, g.count, g.rows, g.keys) for g in groups):
         asked = slice(start, start + count * rows)
@@ -115,6 +122,27 @@ def attend(
         )
         out[asking].view(count, each, heads, head).copy_(result.transpose(1, 2))
     return out
+
+
+def _attend_varlen(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    groups: Sequence[Group],
+    starts: Tensor,
+    heads: int,
+    first_only: bool,
+) -> Tensor:
+    """The same in one call of the device's own kernel."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    longest = groups[-1].rows
+    asking, most = starts, longest
+    if first_only:
+        asking, most = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device), 1
+    query, key, value = (part.view(len(part), heads, -1) for part in (query, key, value))
+    mixed = varlen_attn(query, key, value, asking, starts, most, longest)
+    return (mixed if isinstance(mixed, Tensor) else mixed[0]).flatten(1)
 
 
 def linear(module: nn.Linear) -> Linear:

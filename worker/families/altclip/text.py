@@ -6,15 +6,23 @@ and only the first token of each text goes through the end of the last layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from transformers import AltCLIPTextModel
 
-from worker.families.altclip.layers import Attention, Linear, Norm, activation, attend, linear, norm
-from worker.packing import Group
+from worker.families.altclip.layers import (
+    Attention,
+    Linear,
+    Norm,
+    Sequences,
+    activation,
+    attend,
+    linear,
+    norm,
+)
 
 __all__ = ["TextTower"]
 
@@ -64,19 +72,20 @@ class TextTower:
         """How many layers run query, key and value as one matrix product."""
         return sum(layer.attention.joined for layer in self._layers)
 
-    def embed(self, ids: Tensor, positions: Tensor, firsts: Tensor, groups: Sequence[Group]) -> Tensor:
+    def embed(self, ids: Tensor, positions: Tensor, firsts: Tensor, sequences: Sequences) -> Tensor:
         """[sequences, dimension] in packed order.
 
-        ids, positions: int [tokens]. firsts: int [sequences], each sequence's first row.
+        ids, positions: int [tokens]. firsts: int [sequences], each sequence's
+        first row.
         """
         rows = self._embed(ids, positions)
         for layer in self._layers[:-1]:
-            rows = _encode(layer, rows, groups)
-        rows = _encode_firsts(self._layers[-1], rows, firsts, groups)
+            rows = _encode(layer, rows, sequences)
+        rows = _encode_firsts(self._layers[-1], rows, firsts, sequences)
         return self._projection(self._transformation(self._pre_norm(rows)))
 
     def states(
-        self, ids: Tensor, positions: Tensor, groups: Sequence[Group], where: Tensor, normed: Tensor
+        self, ids: Tensor, positions: Tensor, sequences: Sequences, where: Tensor, normed: Tensor
     ) -> Tensor:
         """[sequences, width, state dimension]: the states at the token rows `where` ([sequences, width]).
 
@@ -85,7 +94,7 @@ class TextTower:
         """
         rows = self._embed(ids, positions)
         for layer in self._layers:
-            rows = _encode(layer, rows, groups)
+            rows = _encode(layer, rows, sequences)
         plain, full = self._transformation(rows), self._transformation(self._pre_norm(rows))
         return torch.where(normed, full[where], plain[where])
 
@@ -94,16 +103,16 @@ class TextTower:
         return self._norm(words.add_(nn.functional.embedding(positions, self._positions)))
 
 
-def _encode(layer: Layer, rows: Tensor, groups: Sequence[Group]) -> Tensor:
-    mixed = attend(*layer.attention.project(rows), groups, layer.attention.heads)
+def _encode(layer: Layer, rows: Tensor, sequences: Sequences) -> Tensor:
+    mixed = attend(*layer.attention.project(rows), sequences, layer.attention.heads)
     return _finish(layer, mixed, rows)
 
 
-def _encode_firsts(layer: Layer, rows: Tensor, firsts: Tensor, groups: Sequence[Group]) -> Tensor:
+def _encode_firsts(layer: Layer, rows: Tensor, firsts: Tensor, sequences: Sequences) -> Tensor:
     """The layer's output for the first row of each sequence alone."""
     asking = rows[firsts]
     mixed = attend(
-        *layer.attention.project_some(rows, asking), groups, layer.attention.heads, first_only=True
+        *layer.attention.project_some(rows, asking), sequences, layer.attention.heads, first_only=True
     )
     return _finish(layer, mixed, asking)
 

@@ -12,7 +12,16 @@ import torch
 from torch import Tensor, nn
 from transformers import AltCLIPVisionModel
 
-from worker.families.altclip.layers import Attention, Linear, Norm, activation, attend, linear, norm
+from worker.families.altclip.layers import (
+    Attention,
+    Linear,
+    Norm,
+    Sequences,
+    activation,
+    attend,
+    linear,
+    norm,
+)
 from worker.images import Preprocessing
 from worker.packing import Group
 
@@ -70,17 +79,17 @@ class VisionTower:
     def embed(self, pixels: Tensor) -> Tensor:
         """[images, dimension] from uint8 [images, S, S, 3]."""
         count, length = pixels.shape[0], self._positions.shape[0]
-        group = (Group(0, 0, count, length, length),)
+        images = Sequences((Group(0, 0, count, length, length),))
         rows = self._pre_norm(self._embed(pixels)).flatten(0, 1)
         for layer in self._layers[:-1]:
             normed = layer.attention_norm(rows)
             rows = _finish(
-                layer, attend(*layer.attention.project(normed), group, layer.attention.heads), rows
+                layer, attend(*layer.attention.project(normed), images, layer.attention.heads), rows
             )
         last = self._layers[-1]
         normed = last.attention_norm(rows)
         query, key, value = last.attention.project_some(normed, normed[::length])
-        mixed = attend(query, key, value, group, last.attention.heads, first_only=True)
+        mixed = attend(query, key, value, images, last.attention.heads, first_only=True)
         return self._projection(self._post_norm(_finish(last, mixed, rows[::length])))
 
     def _embed(self, pixels: Tensor) -> Tensor:

@@ -1,0 +1,268 @@
+"""The encoders at full size on this processor, against what the processor can do, and against transformers.
+
+Random weights of the real shapes, float32. The peak is this machine's own: the fastest of a few large matrix
+products, measured in the same run on the same threads. Useful work is counted in multiplications and
+additions of what the answer needs: no padding, and of the last layer only what the first token calls for.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AltCLIPModel
+
+from benchmarks.full_size import full_size_model, photographs, texts
+from benchmarks.report import Row, alternate
+from worker.cores import usable_cores
+from worker.families import Encoder, Ids, Pixels, family
+from worker.families.altclip.encoder import empty_model
+from worker.spec import ModelSpec
+
+__all__ = ["rows"]
+
+WIDTH, FEED_FORWARD, LAYERS, PATCHES, DIMENSION = 1024, 4096, 24, 256, 768
+TEXTS, BATCH, IMAGES = 64, 16, 4
+MEASURED_APART = """
+import json, resource, sys, time
+import torch, worker.families.altclip.encoder as encoder
+from worker.spec import ModelSpec
+def status(kind):
+    return 1024 * next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(kind))
+spec = ModelSpec.from_dict(json.loads(sys.argv[1]))
+before = status("VmRSS")
+started = time.perf_counter()
+model = encoder.load(spec, "cpu", "float32", 0)
+for tensor in model.weights():
+    tensor.view(-1)[::1024].sum()  # each page once
+seconds = time.perf_counter() - started
+model.warm_up()
+model.text([[0, 2]] * 4)()
+print(json.dumps({
+    "resident": status("VmRSS") - before, "private": status("RssAnon"), "peak": status("VmHWM") - before,
+    "weights": model.info.weights_bytes, "seconds": seconds,
+}))
+"""
+
+
+def rows(rounds: int = 5, parent: Path = Path("build")) -> list[Row]:
+    """Makes the model, measures, and removes it."""
+    torch.set_num_threads(usable_cores())
+    with full_size_model(parent) as spec:
+        memory = [_apart(spec) for _ in range(rounds)]
+        encoder = family("altclip").load(spec, "cpu", "float32", 0)
+        encoder.warm_up()
+        return [*_speed(encoder, _transformers(spec), rounds), *_memory(spec, memory)]
+
+
+def _speed(encoder: Encoder, reference: AltCLIPModel, rounds: int) -> list[Row]:
+    seeds = iter(range(10_000))
+    batch: list[Ids] = []
+    images: list[Pixels] = photographs(IMAGES, 0)
+
+    def packed() -> float:
+        batch[:] = texts(TEXTS, next(seeds))  # the same texts for the next three
+        half = TEXTS // 2
+        return _seconds(lambda: [encoder.text(part)() for part in (batch[:half], batch[half:])])
+
+    def arrival() -> float:
+        return _seconds(lambda: [_padded(reference, batch[i : i + BATCH]) for i in range(0, TEXTS, BATCH)])
+
+    def sorted_() -> float:
+        ordered = sorted(batch, key=len)
+        return _seconds(lambda: [_padded(reference, ordered[i : i + BATCH]) for i in range(0, TEXTS, BATCH)])
+
+    work: list[float] = []
+
+    def useful() -> float:
+        work.append(sum(text_work(len(ids)) for ids in batch))
+        return work[-1]
+
+    def image() -> float:
+        return _seconds(lambda: encoder.image(images)())
+
+    def image_reference() -> float:
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().div_(255)
+        return _seconds(lambda: reference.get_image_features(pixel_values=pixels))
+
+    def short() -> float:
+        return _seconds(lambda: encoder.text([np.array([0, 9, 8, 7, 6, 2], np.int32)])())
+
+    found = alternate(
+        peak, packed, useful, peak, arrival, sorted_, peak, image, peak, image_reference, short, rounds=rounds
+    )
+    first, ours, flops, second, late, by_length, third, pictures, fourth, theirs, alone = found
+    around_text = [max(pair) for pair in zip(first, second, strict=True)]
+    around_images = [max(pair) for pair in zip(third, fourth, strict=True)]
+    image_flops = image_work() * IMAGES
+    gigaflops = float(np.median(around_text)) / 1e9
+    return [
+        Row(
+            "engine, text, packed, mixed lengths, float32",
+            "matrix-multiply peak, useful tokens only",
+            [work / seconds / best for work, seconds, best in zip(flops, ours, around_text, strict=True)],
+            bar=0.88,
+            facts={
+                "texts/s": _rate(TEXTS, ours),
+                "peak GFLOP/s": gigaflops,
+                "threads": torch.get_num_threads(),
+            },
+        ),
+        Row(
+            "engine, text, packed",
+            "transformers, padded in order of arrival",
+            _ratios(late, ours),
+            bar=4.0,
+            facts={"texts/s": _rate(TEXTS, ours), "against texts/s": _rate(TEXTS, late), "batch": BATCH},
+        ),
+        Row(
+            "engine, text, packed",
+            "transformers, padded after sorting by length",
+            _ratios(by_length, ours),
+            bar=1.6,
+            facts={"texts/s": _rate(TEXTS, ours), "against texts/s": _rate(TEXTS, by_length), "batch": BATCH},
+        ),
+        Row(
+            "engine, image, float32",
+            "matrix-multiply peak",
+            [image_flops / seconds / best for seconds, best in zip(pictures, around_images, strict=True)],
+            bar=0.90,
+            facts={
+                "images/s": _rate(IMAGES, pictures),
+                "times transformers": float(np.median(_ratios(theirs, pictures))),
+            },
+        ),
+        Row(
+            "engine, one text of 6 tokens",
+            "reading its weights once at 10 GB/s",
+            [seconds / (LAYERS * 12 * WIDTH**2 * 4 / 10e9) for seconds in alone],
+            at_most=True,
+            facts={"milliseconds": float(np.median(alone)) * 1e3},
+        ),
+    ]
+
+
+def _memory(spec: ModelSpec, measured: Sequence[dict[str, float]]) -> list[Row]:
+    weights = measured[0]["weights"]
+    return [
+        Row(
+            "resident memory of a float32 worker beyond its imports",
+            "its weights",
+            [sample["resident"] / weights for sample in measured],
+            bar=1.15,
+            at_most=True,
+            facts={
+                "weights GB": weights / 1e9,
+                "peak": max(sample["peak"] for sample in measured) / weights,
+                "shareable": 1 - measured[0]["private"] / weights,
+            },
+        ),
+        Row(
+            "cold start: from opening the file to every weight resident",
+            "reading the file once",
+            [sample["seconds"] / sample["read"] for sample in measured],
+            bar=1.3,
+            at_most=True,
+            facts={
+                "seconds": float(np.median([sample["seconds"] for sample in measured])),
+                "reading": float(np.median([sample["read"] for sample in measured])),
+            },
+        ),
+    ]
+
+
+def _apart(spec: ModelSpec) -> dict[str, float]:
+    """One worker's load in a process of its own, and one reading of the file, both from the page cache."""
+    path = Path(spec.directory) / "model.safetensors"
+    buffer = bytearray(1 << 24)
+
+    def read() -> None:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+
+    read()  # the first one brings it into the cache
+    arguments = [sys.executable, "-c", MEASURED_APART, json.dumps(spec.to_dict())]
+    run = subprocess.run(arguments, check=True, capture_output=True, text=True)
+    return {**json.loads(run.stdout), "read": _seconds(read)}
+
+
+def peak() -> float:
+    """Floating-point operations a second of the best large float32 matrix product, on the engine's threads."""
+    best = 0.0
+    for rows_, width, columns in ((2048, 1024, 4096), (2048, 2048, 2048), (1024, 4096, 1024)):
+        a, b = torch.randn(rows_, width), torch.randn(width, columns)
+        seconds = min(_seconds(lambda: a @ b) for _ in range(4))  # noqa: B023 - called at once
+        best = max(best, 2 * rows_ * width * columns / seconds)
+    return best
+
+
+def text_work(tokens: int) -> float:
+    """Operations that one text's embedding needs."""
+    return _tower_work(tokens) + 2 * WIDTH * DIMENSION + 2 * DIMENSION**2
+
+
+def image_work() -> float:
+    """Operations that one image's embedding needs."""
+    return _tower_work(PATCHES + 1) + 2 * PATCHES * 14 * 14 * 3 * WIDTH + 2 * WIDTH * DIMENSION
+
+
+def _tower_work(tokens: int) -> float:
+    square, feed = 2 * WIDTH**2, 4 * WIDTH * FEED_FORWARD
+    full = tokens * (4 * square + feed) + 4 * tokens**2 * WIDTH
+    last = tokens * 2 * square + 2 * square + feed + 4 * tokens * WIDTH
+    return (LAYERS - 1) * full + last
+
+
+def _transformers(spec: ModelSpec) -> AltCLIPModel:
+    """The same mapped weights under transformers' own forward."""
+    from worker import checkpoint
+
+    model = empty_model(Path(spec.directory))
+    checkpoint.load(model, Path(spec.directory), "cpu", torch.float32)
+    for name, buffer in list(model.named_buffers()):  # what is computed is not in the file
+        owner, _, last = name.rpartition(".")
+        shape = buffer.shape
+        values = (
+            torch.zeros(shape, dtype=torch.long) if "type" in last else torch.arange(shape[-1]).expand(shape)
+        )
+        setattr(model.get_submodule(owner), last, values)
+    return model
+
+
+@torch.inference_mode()
+def _padded(model: AltCLIPModel, batch: Sequence[Ids]) -> None:
+    width = max(map(len, batch))
+    ids = torch.ones((len(batch), width), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for number, sequence in enumerate(batch):
+        ids[number, : len(sequence)] = torch.from_numpy(sequence)
+        mask[number, : len(sequence)] = 1
+    model.get_text_features(input_ids=ids, attention_mask=mask)
+
+
+@torch.inference_mode()
+def _seconds(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def _ratios(slower: Sequence[float], faster: Sequence[float]) -> list[float]:
+    return [a / b for a, b in zip(slower, faster, strict=True)]
+
+
+def _rate(items: int, seconds: Sequence[float]) -> float:
+    return items / float(np.median(seconds))
+
+
+if __name__ == "__main__":
+    from benchmarks.report import table
+
+    print(table(rows(int(sys.argv[1]) if len(sys.argv) > 1 else 5)))

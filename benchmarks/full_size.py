@@ -1,0 +1,75 @@
+"""AltCLIP's real size with random weights, laid out as `altclip-server convert` does it, and input for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+
+from worker.convert import save
+from worker.families import Ids, Pixels, family
+from worker.spec import ALL_LANGUAGES, ModelSpec
+
+__all__ = ["CONFIG", "full_size_model", "lengths", "photographs", "texts"]
+
+TOWER = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
+CONFIG = {
+    "model_type": "altclip",
+    "projection_dim": 768,
+    "text_config": {**TOWER, "project_dim": 768, "vocab_size": 250_002, "max_position_embeddings": 514},
+    "vision_config": {**TOWER, "image_size": 224, "patch_size": 14, "hidden_act": "quick_gelu"},
+}
+
+
+@contextmanager
+def full_size_model(parent: Path) -> Iterator[ModelSpec]:
+    """3.5 GB in a folder of its own under `parent`, gone afterwards. It has no tokenizer."""
+    parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="full-size-", dir=parent) as name:
+        directory = Path(name)
+        (directory / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+        (directory / "preprocessor_config.json").write_text(json.dumps({"size": 224, "crop_size": 224}))
+        generator = torch.Generator().manual_seed(0)
+        # Weights of unit gain, so that nothing underflows or explodes and denormals slow nothing down.
+        weights = {
+            key: torch.randn(shape, generator=generator).div_(max(1, int(np.prod(shape[1:]))) ** 0.5)
+            for key, shape in family("altclip").shapes(directory).items()
+        }
+        save(weights, directory / "model.safetensors", None)
+        yield ModelSpec(
+            name="full-size",
+            source=name,
+            directory=name,
+            revision="",
+            model_type="altclip",
+            languages=ALL_LANGUAGES,
+            dimension=768,
+            state_dimension=768,
+            max_tokens=77,
+            image_size=224,
+        )
+
+
+def lengths(count: int, seed: int) -> list[int]:
+    """Tokens per text as in mixed traffic: mean about 15, 95th percentile about 40, at most 77."""
+    drawn = np.random.default_rng(seed).lognormal(mean=np.log(10.6), sigma=0.8, size=count)
+    return [int(length) for length in np.clip(np.rint(drawn), 3, 77)]
+
+
+def texts(count: int, seed: int) -> list[Ids]:
+    """Token ids of that many texts (which ones is all the same to the arithmetic)."""
+    generator = np.random.default_rng(seed)
+    return [
+        np.array([0, *generator.integers(5, 250_000, length - 2), 2], np.int32)
+        for length in lengths(count, seed)
+    ]
+
+
+def photographs(count: int, seed: int) -> list[Pixels]:
+    """uint8 [224, 224, 3] each."""
+    return list(np.random.default_rng(seed).integers(0, 256, (count, 224, 224, 3), np.uint8))
