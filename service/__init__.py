@@ -1,1 +1,4 @@
-"""Frontends, supervisor and operations port of `altclip-server`. No torch; may import `altclip.v1` and the torch-free parts of `worker`."""
+"""Frontends, supervisor and operations port of `altclip-server`.
+
+No torch. May import `altclip.v1` and what of `worker` needs no torch.
+"""
