@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from worker.sources import resolve
-
 from service.pool import ModelPool
 from worker import memory
 from worker.control import Channel
 from worker.metrics import Layout, Metrics
+from worker.sources import resolve
 from worker.spec import ModelInfo, ModelSpec
 
 __all__ = ["Worker", "started"]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from worker.sources import resolve
 
 from worker.families.stub import FAMILY
 from worker.jobs import Modality
@@ -27,6 +26,7 @@ from worker.link import (
     unpack_requests,
     unpack_results,
 )
+from worker.sources import resolve
 
 
 def test_a_slot_holds_an_input_and_then_its_output() -> None:
