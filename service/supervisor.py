@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import Any
 
 from service.children import Child, Nursery, describe_status
+from service.given_files import GivenFiles
 from service.metrics import Pages
 from service.ops import Operations
 from service.restarts import RestartPolicy
@@ -35,6 +36,8 @@ _events = logs.get("supervisor")
 
 # Kept back from the grace period for the workers to leave, and for ourselves.
 _RESERVE = 2.0
+# A frontend loads a tokenizer at most.
+_FRONTEND_START_SECONDS = 60.0
 # A frontend without a heartbeat for so long stands still itself.
 _HEARTBEAT_SECONDS = 1.0
 # When the server gives up, calls to models that still work may end.
@@ -51,9 +54,11 @@ class Supervisor:
         workers: list[WorkerPlace],
         pages: Pages,
         reserved: socket.socket,
+        files: GivenFiles,
     ) -> None:
         """settings: with the concrete gRPC address. reserved: keeps its port ours while no frontend lives."""
         self._reserved = reserved
+        self._files = files
         self._settings = settings
         self._specs = list(specs)
         self._workers = workers
@@ -73,12 +78,19 @@ class Supervisor:
             loop.add_signal_handler(number, self._on_signal, number)
         nursery = Nursery()
         self._roster = Roster(
-            self._settings, self._specs, self._workers, self._pages, nursery, self._announce
+            self._settings,
+            self._specs,
+            self._workers,
+            self._pages,
+            nursery,
+            self._announce,
+            self._files.content,
         )
         self._operations = Operations(self._pages, self._readiness)
         self._operations_address = await self._operations.start(self._settings.ops_address)
         tasks = [asyncio.create_task(self._keep(place)) for place in self._roster.places]
         tasks.append(asyncio.create_task(self._watch()))
+        tasks.append(asyncio.create_task(self._files.watch(self._pages.own, self._roster.give)))
         for task in tasks:
             task.add_done_callback(self._on_task_end)
         try:
@@ -140,11 +152,15 @@ class Supervisor:
             latest = max(progress, place.ready_since, awake_since)
             if is_stuck(owes_since, latest, now, self._settings.hang_timeout):
                 place.killed_for = f"no progress for {now - latest:.1f} s"
-        elif now - max(place.started, awake_since) > self._settings.load_timeout:
+        elif now - max(place.started, awake_since) > self._start_timeout(place):
             place.killed_for = f"not ready after {now - place.started:.1f} s"
         if place.killed_for:
             _events.error("child_stuck", place.killed_for, title=place.title, pid=child.pid)
             child.kill()
+
+    def _start_timeout(self, place: Place) -> float:
+        longest = self._settings.load_timeout
+        return longest if isinstance(place, WorkerPlace) else min(longest, _FRONTEND_START_SECONDS)
 
     def _announce(self) -> None:
         if not self._announced and not self._stopping.is_set() and self._roster.complete():
