@@ -168,6 +168,8 @@ async def _as_async(items: Items) -> AsyncIterator[stream.StreamInput]:
         async for item in items:
             yield item
     else:
-        for item in items:
+        for number, item in enumerate(items, start=1):
             yield item
-            await asyncio.sleep(0)  # a list of millions must not keep the loop from everything else
+            # A list of millions must not keep the loop from everything else, nor make a message of each item.
+            if number % stream.MESSAGE_ITEMS == 0:
+                await asyncio.sleep(0)
