@@ -189,8 +189,7 @@ class AsyncClient:
         return await self._connection.get_model(name, timeout)
 
     async def health(self, model: str = "", *, timeout: float | None = None) -> str:
-        """SERVING, NOT_SERVING, or SERVICE_UNKNOWN for a model that the server does not have; empty means all
-        models."""
+        """SERVING, NOT_SERVING, or SERVICE_UNKNOWN for a model that is not there; empty means all models."""
         return await self._connection.health(model, timeout)
 
     async def wait_until_ready(self, model: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:

@@ -116,8 +116,7 @@ class Endpoint:
 
 
 def channel_credentials(tls: bool, root_certificates: bytes | Path | None) -> grpc.ChannelCredentials | None:
-    """Credentials for TLS, or None for a plain connection. `root_certificates` (PEM) replaces the system's
-    roots."""
+    """Credentials for TLS, or None for a plain connection. `root_certificates` (PEM) replace the system's."""
     if root_certificates is not None:
         pem = root_certificates.read_bytes() if isinstance(root_certificates, Path) else root_certificates
         return grpc.ssl_channel_credentials(root_certificates=pem)

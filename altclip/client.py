@@ -249,8 +249,7 @@ class Client:
         return self._connection.get_model(name, timeout)
 
     def health(self, model: str = "", *, timeout: float | None = None) -> str:
-        """SERVING, NOT_SERVING, or SERVICE_UNKNOWN for a model that the server does not have; empty means all
-        models."""
+        """SERVING, NOT_SERVING, or SERVICE_UNKNOWN for a model that is not there; empty means all models."""
         return self._connection.health(model, timeout)
 
     def wait_until_ready(self, model: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:

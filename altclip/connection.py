@@ -46,8 +46,7 @@ class Connection:
         self._channel.close()
 
     def run(self, plan: Plan[Result], timeout: float | None, request_id: str | None) -> Result:
-        """Makes a call, in one part or several at a time, within one deadline; the first failure ends all of
-        it."""
+        """Makes a call, in one part or several at a time, within one deadline. The first failure ends it."""
         request_id = request_id or new_request_id()
         deadline = time.monotonic() + self.endpoint.seconds(timeout)
         method = getattr(self._embedding, plan.method)

@@ -51,8 +51,7 @@ def slowest(all_timings: Sequence[Timings]) -> Timings:
 
 
 def embeddings(message: pb.Embeddings) -> Embeddings:
-    """A matrix from its message, copied into memory of its own. Raises Internal where its sizes do not fit
-    together."""
+    """A matrix from its message, in memory of its own. Raises Internal where sizes do not fit together."""
     if message.encoding not in DTYPES:
         raise Internal(f"the answer has an encoding that this client does not know: {message.encoding}")
     width = -(-message.dimension // 8) if message.encoding == pb.ENCODING_BINARY else message.dimension
@@ -94,8 +93,7 @@ def joined(matrices: Sequence[Embeddings]) -> Embeddings:
 
 
 def prompt(message: pb.EncodePromptResponse) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-    """States [n, tokens, state dimension] and mask [n, tokens] of an answer. Raises Internal where sizes do
-    not fit."""
+    """States [n, tokens, state dimension] and mask [n, tokens]. Raises Internal where sizes do not fit."""
     if message.encoding not in (pb.ENCODING_FLOAT32, pb.ENCODING_FLOAT16):
         raise Internal(f"the answer has states in an encoding that does not belong there: {message.encoding}")
     positions = (message.count, message.token_count)

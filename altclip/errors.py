@@ -110,13 +110,11 @@ class UriRejected(InvalidRequest):
 
 
 class UnreadableInput(InvalidRequest):
-    """This side could not read an item of a stream, such as a file that does not exist; the server never saw
-    it."""
+    """An item of a stream could not be read here, such as a missing file; the server never saw it."""
 
 
 class MessageTooLarge(InvalidRequest):
-    """The request or the answer is over the size limit of a message: send fewer items at once. Never
-    retried."""
+    """The request or the answer is over the size limit of a message: send less at once. Never retried."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -140,8 +138,7 @@ class PermissionDenied(AltClipError):
 
 
 class Overloaded(AltClipError):
-    """Too much work is waiting, or the caller's share is used up; the channel's retries did not help
-    either."""
+    """Too much work is waiting, or the caller's share is used up, and the channel's retries did not help."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -182,8 +179,7 @@ class Unimplemented(AltClipError):
 
 
 class RevisionChanged(AltClipError):
-    """The model's weights changed between the parts of one call; vectors of both must not be mixed. Ask
-    again."""
+    """The weights changed between the parts of a call, and vectors of both must not be mixed: ask again."""
 
     code = grpc.StatusCode.ABORTED
 

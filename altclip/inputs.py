@@ -62,8 +62,7 @@ class Uri:
 
 
 ImageSource: TypeAlias = "bytes | bytearray | memoryview | os.PathLike[str] | Uri | PilImage"
-"""A picture: the bytes of a file, a `pathlib.Path`, a `Uri`, or an image of Pillow (sent as PNG, so without
-loss)."""
+"""A picture: the bytes of a file, a `pathlib.Path`, a `Uri`, or a Pillow image (sent losslessly as PNG)."""
 
 ItemSource: TypeAlias = "str | ImageSource | npt.NDArray[np.floating[Any]]"
 """One side of a comparison: a text, a picture, or an embedding made earlier (one-dimensional)."""

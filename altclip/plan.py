@@ -81,8 +81,7 @@ class Plan(Generic[Result]):
 
 
 def split(sizes: Sequence[int], most: int, room: int) -> list[tuple[int, int]]:
-    """Cuts elements of these sizes into runs of at most `most` elements and `room` bytes; one that is larger
-    stands alone."""
+    """Cuts elements into runs of at most `most` elements and `room` bytes; a larger one stands alone."""
     cuts: list[tuple[int, int]] = []
     start, used = 0, 0
     for index, size in enumerate(sizes):

@@ -149,8 +149,7 @@ def config_message(
 
 
 def batch_message(first: pb.StreamItem, another: Callable[[], pb.StreamItem | None]) -> pb.EmbedStreamRequest:
-    """A message of `first` and what `another` has at hand, until it gives None or the message is large
-    enough."""
+    """A message of `first` and what `another` has at hand, until it gives None or the message is large."""
     request = pb.EmbedStreamRequest(batch=pb.StreamBatch(items=[first]))
     items, size = request.batch.items, first.ByteSize()
     while len(items) < MESSAGE_ITEMS and size < MESSAGE_BYTES and (item := another()) is not None:
