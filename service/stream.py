@@ -37,7 +37,7 @@ WEIGHT = {Modality.TEXT: 1, Modality.IMAGE: 4}
 MESSAGE_BYTES = 1 << 20
 """Embeddings in one answer, about: stock clients take no message over 4 MiB."""
 PATIENCE = 30.0
-"""Seconds that items whose worker died wait for another."""
+"""Seconds that a stream waits for its first worker, and items whose worker died for another."""
 
 _log = logs.get("stream")
 
@@ -48,11 +48,10 @@ class Session:
     def __init__(
         self, core: Core, call: Call, name: str, options: Options, *, patience: float = PATIENCE
     ) -> None:
-        """Raises ModelNotFound, or WorkerUnavailable while nobody could answer."""
+        """Raises ModelNotFound, …; patience: seconds to wait for a worker."""
         self.model: Model = core.model(name)
-        if not self.model.pool.ready:
-            raise WorkerUnavailable
         self._core = core
+        self._patience = patience
         self._chunk = Chunks(core, self.model, call, options, patience)
         self._window = core.settings.stream_window
         self._rows_at_once = max(1, MESSAGE_BYTES // (4 * self.model.pool.spec.dimension))
@@ -70,8 +69,11 @@ class Session:
         """Returns when the client has ended its side and taken all answers.
 
         Raises Draining when the server cannot wait for the client any longer because it shuts down: then
-        every message that was read has its answers, and no other was read.
+        every message that was read has its answers, and no other was read. Raises WorkerUnavailable when there
+        is no worker from the start, patience or not.
         """
+        if not await self._core.ready(self.model, self._patience):
+            raise WorkerUnavailable
         reader = asyncio.create_task(self._read(read))
         writer = asyncio.create_task(self._write(write))
         closing = asyncio.create_task(self._drained())
