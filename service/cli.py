@@ -1,4 +1,5 @@
-"""The command `altclip-server`: serves; with `convert SOURCE DIRECTORY` makes safetensors of a pickle once.
+"""The command `altclip-server`: serves; with `convert SOURCE DIRECTORY` makes safetensors of a pickle once,
+with `key NAME` an API key.
 
 Exit status: 0 after a drain; 1 where the server could not start or gave up; 2 for unusable options.
 """
@@ -15,6 +16,7 @@ from importlib import metadata
 from typing import NoReturn
 
 from service import settings as options
+from service.keys import KeyFileError, make_key
 from service.settings import Settings, SettingsError
 from worker import logs
 from worker.control import entitle
@@ -30,6 +32,8 @@ def main() -> int:
     try:
         if arguments[:1] == ["convert"]:
             return _convert(arguments[1:])
+        if arguments[:1] == ["key"]:
+            return _key(arguments[1:])
         if arguments[:1] == ["serve"]:
             del arguments[0]
         if {"-h", "--help", "--version"} & set(arguments):
@@ -91,6 +95,32 @@ def _convert(arguments: Sequence[str]) -> int:
     except ModelError as error:
         print(f"altclip-server: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _key(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="altclip-server key",
+        description="Make an API key. Its line for the file of --api-keys goes to standard output and holds "
+        "only a hash; the key itself is shown once, on standard error. "
+        "`altclip-server key search requests=20/s models=m9 >> keys.txt` appends it.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("name", metavar="NAME", help="who will call with it, as logs and metrics shall say")
+    parser.add_argument(
+        "limits",
+        metavar="LIMIT",
+        nargs="*",
+        help="requests=20/s, items=500/s (also /m, /h), concurrency=8, models=NAME,NAME; without: no limit",
+    )
+    given = parser.parse_args(arguments)
+    try:
+        key, line = make_key(given.name, tuple(given.limits))
+    except KeyFileError as error:
+        print(f"altclip-server: {error}", file=sys.stderr)
+        return 2
+    print(line, flush=True)
+    print(f"The key, which is not shown again: {key}", file=sys.stderr)
     return 0
 
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from service import similarity, validation
 from service.admission import Gate
+from service.auth import Callers
 from service.label_cache import LabelCache
 from service.messages import (
     Call,
@@ -52,10 +53,14 @@ HEAVY_SCORES = 1 << 20
 class Core:
     """All models of a frontend. Made on its event loop; reads the tokenizers, so it takes a moment."""
 
-    def __init__(self, settings: Settings, pools: Pools, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, pools: Pools, metrics: Metrics, callers: Callers | None = None
+    ) -> None:
+        """callers: who may call; without it everyone."""
         self.settings = settings
         self.metrics = metrics
         self.gate = Gate()
+        self.callers = callers or Callers()
         self.label_cache = LabelCache(settings.label_cache_bytes)
         self._threads = Threads(settings.preprocess_threads)
         self._pools = pools
@@ -69,6 +74,11 @@ class Core:
     def model(self, name: str) -> Model:
         """The model of that name, the first for "". Raises ModelNotFound."""
         return self._models[self._pools.get(name).spec.name]
+
+    def model_for(self, call: Call, name: str) -> Model:
+        """The same for this caller. Raises PermissionDenied, even where there is no such model."""
+        call.grant.check(name or next(iter(self._models)))
+        return self.model(name)
 
     def workers_changed(self) -> None:
         """A worker came or went: lets those look again who wait for one."""
@@ -92,11 +102,12 @@ class Core:
 
     async def embed_text(self, call: Call, name: str, texts: Sequence[str], options: Options) -> Embedded:
         """Row i belongs to texts[i]."""
-        model = self.model(name)
+        model = self.model_for(call, name)
         validation.count("texts", len(texts), model.limits.max_texts)
         on_time(call)
         entered = model.admission.enter(len(texts))
         try:
+            call.grant.spend(len(texts))
             validation.texts("texts", texts, model.limits.max_text_bytes)
             tokens = await model.tokens("texts", texts, call, options.reject)
             outcomes = await model.outcomes([WorkItem(Modality.TEXT, each.ids) for each in tokens], call)
@@ -113,11 +124,12 @@ class Core:
 
     async def embed_image(self, call: Call, name: str, images: Sequence[Image], options: Options) -> Embedded:
         """Row i belongs to images[i]."""
-        model = self.model(name)
+        model = self.model_for(call, name)
         validation.count("images", len(images), model.limits.max_images)
         on_time(call)
         entered = model.admission.enter(len(images))
         try:
+            call.grant.spend(len(images))
             validation.pictures("images", images, model.limits)
             paths = [f"images[{index}]" for index in range(len(images))]
             pixels = await model.preprocessor.all_pixels(paths, images, call.priority)
@@ -141,7 +153,7 @@ class Core:
         top_k: int,
     ) -> Scored:
         """Every query against every candidate."""
-        model = self.model(name)
+        model = self.model_for(call, name)
         validation.count("queries", len(queries), model.limits.max_items)
         validation.count("candidates", len(candidates), model.limits.max_items)
         on_time(call)
@@ -152,6 +164,7 @@ class Core:
         cost = sum(item.vector is None for item in items)
         entered = model.admission.enter(cost)
         try:
+            call.grant.spend(cost)
             for path, item in zip(paths, items, strict=True):
                 validation.item(path, item, model.limits)
             rows, took, truncated = await self._rows(model, call, paths, items)
@@ -177,11 +190,12 @@ class Core:
         self, call: Call, name: str, texts: Sequence[str], variant: Variant, reject: bool
     ) -> Prompts:
         """The states of every token position of each text, padding included."""
-        model = self.model(name)
+        model = self.model_for(call, name)
         validation.count("texts", len(texts), model.limits.max_prompts)
         on_time(call)
         entered = model.admission.enter(len(texts))
         try:
+            call.grant.spend(len(texts))
             validation.texts("texts", texts, model.limits.max_text_bytes)
             tokens = await model.tokens("texts", texts, call, reject)
             work = [WorkItem(Modality.PROMPT, each.ids, int(variant)) for each in tokens]

@@ -1,6 +1,6 @@
 """A frontend process: `python -m service.frontend DESCRIPTOR`, its end of the supervisor's control channel.
 
-    config ──▶ pools, gRPC server ──▶ listening ──▶ serve ──▶ drain ──▶ drained, exit 0
+    config, files, begin ──▶ pools, gRPC server ──▶ listening ──▶ serve ──▶ drain ──▶ drained, exit 0
 
 Everything runs on one event loop. gRPC is imported here, after the spawn, and nowhere in the supervisor.
 """
@@ -12,8 +12,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from service.given_files import from_descriptor
 from service.settings import Settings
 from worker import logs, memory
 from worker.control import Channel, Message, adopt, entitle, leave
@@ -41,10 +43,20 @@ def main() -> None:
     entitle(title)
     settings = Settings.from_dict(config.body["settings"])
     logs.configure(settings.log_level, title)
-    asyncio.run(_serve(channel, settings, config))
+    asyncio.run(_serve(channel, settings, config, _files(channel)))
 
 
-async def _serve(channel: Channel, settings: Settings, config: Message) -> None:
+def _files(channel: Channel) -> dict[str, bytes]:
+    """All that come before `begin`: nothing is served before it is known who may call."""
+    files: dict[str, bytes] = {}
+    while (message := channel.receive()) is not None and message.type == "file":
+        files[message.body["name"]] = from_descriptor(message.descriptors[0], message.body["size"])
+    if message is None:
+        leave()
+    return files
+
+
+async def _serve(channel: Channel, settings: Settings, config: Message, files: dict[str, bytes]) -> None:
     from service import server
     from service.pool import Pools
 
@@ -53,10 +65,11 @@ async def _serve(channel: Channel, settings: Settings, config: Message) -> None:
     os.close(page)
     pools = Pools([ModelSpec.from_dict(model) for model in config.body["models"]], metrics)
     drain: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-    control = _Control(channel, pools, drain)
+    control = _Control(channel, pools, drain, files)
     asyncio.get_running_loop().add_reader(channel.fileno(), control.readable)
     _beat(metrics)
-    running = await server.start(settings, pools, metrics)
+    running = await server.start(settings, pools, metrics, files)
+    control.changed = running.file_changed
     channel.send("listening", {"grpc": settings.grpc_address})
     await running.drain(await drain)
     channel.send("drained")
@@ -72,7 +85,12 @@ def _beat(metrics: Metrics) -> None:
 class _Control:
     """Does what the supervisor says."""
 
-    def __init__(self, channel: Channel, pools: Pools, drain: asyncio.Future[float]) -> None:
+    def __init__(
+        self, channel: Channel, pools: Pools, drain: asyncio.Future[float], files: dict[str, bytes]
+    ) -> None:
+        self.changed: Callable[[str], None] = lambda name: None
+        """Called with the name of a file that is new in `files`."""
+        self._files = files
         self._channel = channel
         self._pools = pools
         self._drain = drain
@@ -100,6 +118,10 @@ class _Control:
                 self._pools.remove_worker(body["id"])
             case "weights":
                 self._pools.get(body["model"]).weights_sha256 = body["sha256"]
+            case "file":
+                (memory,) = message.descriptors
+                self._files[body["name"]] = from_descriptor(memory, body["size"])
+                self.changed(body["name"])
             case "drain":
                 if not self._drain.done():
                     self._drain.set_result(body["grace"])

@@ -28,10 +28,11 @@ class ModelServicer:
         }
 
     async def list_models(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
-        return pb.ListModelsResponse(models=[describe(model) for model in self._core])
+        allowed = [model for model in self._core if call.grant.permits(model.name)]
+        return pb.ListModelsResponse(models=[describe(model) for model in allowed])
 
     async def get_model(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
-        return pb.GetModelResponse(model=describe(self._core.model(request.name)))
+        return pb.GetModelResponse(model=describe(self._core.model_for(call, request.name)))
 
 
 def describe(model: Model) -> pb.Model:

@@ -1,6 +1,6 @@
 """The one wrapper around every RPC: nothing reaches gRPC but an answer or a status of `service/errors.py`.
 
-    raw bytes ─▶ request id ─▶ gate ─▶ parse ─▶ servicer ─▶ serialise ─▶ raw bytes
+    raw bytes ─▶ request id ─▶ gate, key ─▶ parse ─▶ servicer ─▶ serialise ─▶ raw bytes
                      └── what is raised on the way: status + details + trailers, metrics, log ──┘
 
 Handlers take and give raw bytes, because gRPC answers UNKNOWN or INTERNAL itself when its own (de)serialiser
@@ -23,11 +23,14 @@ from google.protobuf.message import DecodeError, Message
 
 from service import wire
 from service.admission import Gate
-from service.errors import Internal, ServiceError, from_exception
+from service.auth import Callers
+from service.errors import Internal, ServiceError, Unauthenticated, from_exception
 from service.failures import failure
+from service.grpc_auth import Doorkeeper, Strangers, authorization
 from service.grpc_errors import DETAILS, retry_trailers, status
 from service.messages import Call
 from worker import logs
+from worker.labels import ANONYMOUS, OTHER
 from worker.metrics import Metrics
 
 __all__ = ["REQUEST_ID", "Handlers", "StreamMethod", "UnaryMethod", "parse"]
@@ -56,11 +59,14 @@ def parse(kind: type[Parsed], raw: bytes) -> Parsed:
 
 
 class Handlers:
-    """Wraps the methods of servicers; all share the gate and the metrics."""
+    """Wraps the methods of servicers; all share the gate, the callers and the metrics."""
 
-    def __init__(self, gate: Gate, metrics: Metrics) -> None:
+    def __init__(self, gate: Gate, metrics: Metrics, callers: Callers | None = None) -> None:
         self._gate = gate
         self._metrics = metrics
+        self._callers = callers or Callers()
+        self._labels = frozenset(metrics.layout.values("caller"))
+        self._strangers = Strangers()
 
     def service(
         self, service: ServiceDescriptor, methods: Mapping[str, UnaryMethod | StreamMethod]
@@ -74,52 +80,72 @@ class Handlers:
                 handlers[name] = grpc.unary_unary_rpc_method_handler(self._unary(name, *method))
             else:
                 handlers[name] = grpc.stream_stream_rpc_method_handler(self._stream(name, method))
-        return grpc.method_handlers_generic_handler(service.full_name, handlers)
+        return Doorkeeper(service.full_name, handlers, self._callers, self._refuse)
 
     def _unary(
         self, name: str, kind: type[Message], method: Callable[[Any, Call], Awaitable[Message]]
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        gate = self._gate
-
         async def handle(raw: bytes, context: Context) -> bytes:
             started = time.perf_counter()
             call = begin(context)
             try:
-                gate.enter()
+                self._enter(call, context)
                 try:
                     answer = (await method(parse(kind, raw), call)).SerializeToString()
                 finally:
-                    gate.leave()
+                    self._leave(call)
             except BaseException as error:
                 await self._failed(name, call, context, started, error)
-            self._count(name, "OK", started)
+            self._count(name, call, "OK", started)
             _log.debug("call_answered", method=name)
             return answer
 
         return handle
 
     def _stream(self, name: str, method: StreamMethod) -> Callable[[Any, Context], Awaitable[None]]:
-        gate = self._gate
-
         async def handle(_: Any, context: Context) -> None:
             async def read() -> bytes | None:
                 raw: Any = await context.read()
+                self._callers.recheck(call.grant)
                 return None if raw is grpc.aio.EOF else raw
 
             started = time.perf_counter()
             call = begin(context)
             try:
-                gate.enter()
+                self._enter(call, context)
                 try:
                     await method(read, context.write, call)
                 finally:
-                    gate.leave()
+                    self._leave(call)
             except BaseException as error:
                 await self._failed(name, call, context, started, error)
-            self._count(name, "OK", started)
+            self._count(name, call, "OK", started)
             _log.debug("call_answered", method=name)
 
         return handle
+
+    def _enter(self, call: Call, context: Context) -> None:
+        """Raises Draining, Unauthenticated or QuotaExceeded; otherwise `_leave` must follow."""
+        self._gate.enter()
+        try:
+            key = self._callers.known(authorization(context.invocation_metadata()))
+            call.caller = key.name if key is not None else ""
+            call.grant = self._callers.enter(key)
+        except BaseException:
+            self._gate.leave()
+            raise
+
+    def _leave(self, call: Call) -> None:
+        self._callers.leave(call.grant)
+        self._gate.leave()
+
+    def _refuse(self, name: str, error: ServiceError) -> grpc.RpcMethodHandler[Any, Any]:
+        """Answers a call with this error, whatever its kind, and reads nothing of it."""
+
+        async def handle(_: Any, context: Context) -> None:
+            await self._failed(name, begin(context), context, time.perf_counter(), error)
+
+        return grpc.stream_stream_rpc_method_handler(handle)
 
     async def _failed(
         self, name: str, call: Call, context: Context, started: float, error: BaseException
@@ -130,22 +156,29 @@ class Handlers:
             # The client has gone, its deadline has passed, or the server is being stopped: nobody listens any
             # more.
             late = call.deadline is not None and time.monotonic() >= call.deadline
-            self._count(name, "DEADLINE_EXCEEDED" if late else "CANCELLED", started)
+            self._count(name, call, "DEADLINE_EXCEEDED" if late else "CANCELLED", started)
             raise error
         if not isinstance(error, (Exception, asyncio.CancelledError)):
             raise error  # the process is being ended
         known = from_exception(error)
         entry = known.entry
-        self._count(name, entry.code.name, started)
+        self._count(name, call, entry.code.name, started)
         fields: dict[str, Any] = {"method": name, "code": entry.code.name, "reason": entry.reason}
+        if call.caller:
+            fields["caller"] = call.caller
         if isinstance(known, Internal):
             _log.error("call_failed", "a call failed inside", **failure(error), **fields)
+        elif isinstance(known, Unauthenticated):
+            if strangers := self._strangers.count(time.monotonic()):
+                _log.info("call_refused", **fields, peer=context.peer(), count=strangers)
         elif entry.reason not in _NOT_LOGGED:
             _log.info("call_refused", **fields, fields=[violation.path for violation in known.violations[:8]])
         await abort(context, call, known)
 
-    def _count(self, name: str, code: str, started: float) -> None:
+    def _count(self, name: str, call: Call, code: str, started: float) -> None:
         self._metrics.requests.inc(name, code)
+        label = call.caller or ANONYMOUS
+        self._metrics.caller_requests.inc(label if label in self._labels else OTHER, code)
         self._metrics.request_duration.observe(time.perf_counter() - started, name)
 
 

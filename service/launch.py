@@ -6,16 +6,20 @@ import dataclasses
 import functools
 
 from service import devices, ports
+from service.given_files import GivenFiles, wants_keys
 from service.metrics import Pages
 from service.roster import WorkerPlace
 from service.settings import Settings
 from service.supervisor import Supervisor
+from worker import logs
 from worker.cores import usable_cores
 from worker.metrics import Layout
 from worker.sources import resolve_all
 from worker.spec import ModelSpec
 
 __all__ = ["places", "prepare", "specs"]
+
+_events = logs.get("supervisor")
 
 
 def prepare(settings: Settings, version: str) -> Supervisor:
@@ -24,10 +28,18 @@ def prepare(settings: Settings, version: str) -> Supervisor:
     models = specs(settings)
     chosen = devices.expand(settings.device, functools.cache(devices.cuda_devices))
     workers = places(settings, models, chosen, usable_cores())
-    layout = Layout(tuple(spec.name for spec in models), chosen, len(workers), version)
+    files = GivenFiles(settings)
+    layout = Layout(tuple(spec.name for spec in models), chosen, len(workers), version, files.callers())
     pages = Pages(layout)
     pages.own.build_info.set(1, version)
-    return Supervisor(dataclasses.replace(settings, grpc_address=address), models, workers, pages, reserved)
+    if not wants_keys(settings) and not ports.is_loopback(address):
+        _events.warning(
+            "open_to_everyone",
+            "there are no API keys: whoever reaches the port may call (see --api-keys)",
+            grpc=address,
+        )
+    chosen_settings = dataclasses.replace(settings, grpc_address=address)
+    return Supervisor(chosen_settings, models, workers, pages, reserved, files)
 
 
 def specs(settings: Settings) -> list[ModelSpec]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from service.auth import OPEN, Grant
 from service.errors import ServiceError
 from worker.jobs import Priority
 
@@ -68,13 +69,15 @@ class Variant(IntEnum):
 class Call:
     """What is known of a call beside its request.
 
-    deadline: in time.monotonic() seconds, None for none. caller: who asks, "" where nobody has to say.
+    deadline: in time.monotonic() seconds, None for none. caller: who asks, "" where nobody has to say. grant:
+    what that caller may do.
     """
 
     request_id: str = ""
     deadline: float | None = None
     priority: Priority = Priority.INTERACTIVE
     caller: str = ""
+    grant: Grant = OPEN
 
 
 @dataclass(frozen=True, slots=True)

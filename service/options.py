@@ -1,4 +1,4 @@
-"""How one setting is declared, read from text, and shown. Imports the standard library only.
+"""How one setting is declared, read from text, and shown. Imports the standard library and `service.keys`.
 
 A reader turns text into a value or raises ValueError with what is accepted ("a whole number from 1"); the
 option's name and the text are added here, once.
@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from service import keys
+
 __all__ = [
     "OptionError",
     "Parser",
@@ -20,7 +22,9 @@ __all__ = [
     "devices",
     "flag",
     "integer",
+    "key_lines",
     "option",
+    "path",
     "read",
     "seconds",
     "show",
@@ -159,6 +163,22 @@ def split_address(text: str) -> tuple[str, int]:
     if match is None or int(match[3]) > 65_535:
         raise ValueError("HOST:PORT, such as 0.0.0.0:50051, localhost:0 or [::]:50051")
     return match[1] or match[2], int(match[3])
+
+
+def path(text: str) -> str:
+    """The name of a file."""
+    if not text:
+        raise ValueError("a file")
+    return text
+
+
+def key_lines(text: str) -> str:
+    """Lines of API keys as they would stand in a file."""
+    try:
+        keys.parse(text)
+    except keys.KeyFileError as error:
+        raise ValueError(f"lines as `altclip-server key NAME` prints them ({error})") from None
+    return text
 
 
 def words(text: str) -> tuple[str, ...]:

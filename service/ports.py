@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 from service.options import OptionError, split_address
 
-__all__ = ["join_address", "reserve"]
+__all__ = ["is_loopback", "join_address", "reserve"]
 
 
 def reserve(address: str, option: str) -> tuple[socket.socket, str]:
@@ -44,3 +45,8 @@ def reserve(address: str, option: str) -> tuple[socket.socket, str]:
 def join_address(host: str, port: int) -> str:
     """`host:port`, with brackets around IPv6."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address in numbers."""
+    return ipaddress.ip_address(split_address(address)[0].partition("%")[0]).is_loopback

@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from service.children import Child, Nursery
+from service.given_files import as_descriptor
 from service.metrics import Pages
 from service.settings import Settings
 from worker import logs
@@ -77,8 +78,9 @@ class Roster:
         pages: Pages,
         nursery: Nursery,
         changed: Callable[[], None],
+        files: Mapping[str, bytes] | None = None,
     ) -> None:
-        """settings: with the concrete gRPC address."""
+        """settings: with the concrete gRPC address. files: what frontends are given, as it is now."""
         self.workers = workers
         self.frontends = [
             FrontendPlace(title=f"altclip-frontend {index}", index=index)
@@ -91,6 +93,7 @@ class Roster:
         self._nursery = nursery
         self._changed = changed
         self._ids = itertools.count(1)
+        self._files = {} if files is None else files
         self._sha256: dict[str, str] = {}
 
     @property
@@ -112,6 +115,9 @@ class Roster:
             place.id, place.info = next(self._ids), {}
         elif isinstance(place, FrontendPlace):
             place.address = ""
+            for name, content in self._files.items():
+                give(child, name, content)
+            child.send("begin")
             for worker in self.workers:
                 if worker.ready:
                     self._link(place, worker)
@@ -219,6 +225,12 @@ class Roster:
                 [for_frontend.fileno()],
             )
 
+    def give(self, name: str, content: bytes) -> None:
+        """A file that frontends were given has changed."""
+        for frontend in self.frontends:
+            if frontend.child is not None:
+                give(frontend.child, name, content)
+
     def _tell_frontends(self, message: str, body: dict[str, Any]) -> None:
         for frontend in self.frontends:
             if frontend.child is not None:
@@ -228,6 +240,12 @@ class Roster:
         alike = [worker for worker in self._of(place.spec.name) if worker.device == place.device]
         ready = sum(worker.ready for worker in alike)
         self._pages.own.worker_up.set(ready, place.spec.name, place.device)
+
+
+def give(child: Child, name: str, content: bytes) -> None:
+    """Hands a file's content to a frontend: not in the message, which has a limit and is seen in traces."""
+    with as_descriptor(content) as descriptor:
+        child.send("file", {"name": name, "size": len(content)}, [descriptor])
 
 
 def _since(place: Place) -> float:

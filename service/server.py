@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from altclip.v1 import embedding_service_pb2, model_service_pb2
+from service import given_files
+from service.auth import Callers
 from service.core import Core
 from service.grpc_embedding import EmbeddingServicer
 from service.grpc_models import ModelServicer
@@ -40,11 +43,20 @@ _log = logs.get("server")
 class Server:
     """A server that listens. `port` is the one that it got."""
 
-    def __init__(self, server: grpc.aio.Server, port: int, core: Core, health: Health) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, port: int, core: Core, health: Health, files: Mapping[str, bytes]
+    ) -> None:
         self.port = port
         self.core = core
         self.health = health
         self._server = server
+        self._files = files
+
+    def file_changed(self, name: str) -> None:
+        """One of the operator's files is another now."""
+        keys = given_files.keyring(self.core.settings, self._files)
+        if name == given_files.API_KEYS and keys is not None:
+            self.core.callers.change(keys)
 
     async def drain(self, grace: float) -> None:
         """Ends once what was admitted has its answer, at the latest after `grace` seconds."""
@@ -66,9 +78,16 @@ class Server:
         self.core.close()
 
 
-async def start(settings: Settings, pools: Pools, metrics: Metrics) -> Server:
-    """Listens on `settings.grpc_address`. Raises OSError when the address cannot be had."""
-    core = Core(settings, pools, metrics)
+async def start(
+    settings: Settings, pools: Pools, metrics: Metrics, files: Mapping[str, bytes] | None = None
+) -> Server:
+    """Listens on `settings.grpc_address`. files: the operator's, by name; see `Server.file_changed`.
+
+    Raises OSError when the address cannot be had.
+    """
+    files = {} if files is None else files  # the same mapping: it changes
+    callers = Callers(given_files.keyring(settings, files))
+    core = Core(settings, pools, metrics, callers)
     health = Health(pools)
 
     def changed() -> None:
@@ -76,7 +95,7 @@ async def start(settings: Settings, pools: Pools, metrics: Metrics) -> Server:
         core.workers_changed()
 
     pools.changed = changed
-    handlers = Handlers(core.gate, metrics)
+    handlers = Handlers(core.gate, metrics, callers)
     server = grpc.aio.server(options=options(settings))
     embedding = embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
     models = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"]
@@ -94,7 +113,7 @@ async def start(settings: Settings, pools: Pools, metrics: Metrics) -> Server:
     except RuntimeError:
         raise OSError(f"cannot listen on {settings.grpc_address}") from None
     await server.start()
-    return Server(server, port, core, health)
+    return Server(server, port, core, health, files)
 
 
 def options(settings: Settings) -> list[tuple[str, int]]:

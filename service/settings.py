@@ -58,6 +58,21 @@ class Settings:
         "what the weights run in; auto is float32 on a CPU, bfloat16 on CUDA",
     )
 
+    # Who may call
+    api_keys: str = option(
+        "",
+        options.path,
+        "a file of API keys, one line each as `altclip-server key NAME` prints it, read again when it "
+        "changes; without keys everyone may call",
+        metavar="FILE",
+    )
+    api_key_lines: str = option(
+        "",
+        options.key_lines,
+        "such lines themselves, separated by semicolons or line ends, beside those of the file",
+        metavar="LINES",
+    )
+
     # Processes
     frontends: int = option(1, options.integer(1, 256), "frontend processes behind the gRPC port")
     replicas: int = option(1, options.integer(1, 256), "workers per model and device")
@@ -174,7 +189,8 @@ def parser(version: str = "") -> argparse.ArgumentParser:
     made = options.Parser(
         prog="altclip-server",
         description="Serve AltCLIP over gRPC. "
-        "`altclip-server convert SOURCE DIRECTORY` makes safetensors of a pickle checkpoint.",
+        "`altclip-server convert SOURCE DIRECTORY` makes safetensors of a pickle checkpoint, "
+        "`altclip-server key NAME` an API key.",
         epilog="Each option can also be given as ALTCLIP_… in the environment, e.g. ALTCLIP_MAX_TEXTS=64; "
         "the command line wins. Repeated ones are separated by spaces there.",
         allow_abbrev=False,

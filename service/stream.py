@@ -48,10 +48,11 @@ class Session:
     def __init__(
         self, core: Core, call: Call, name: str, options: Options, *, patience: float = PATIENCE
     ) -> None:
-        """Raises ModelNotFound, …; patience: seconds to wait for a worker."""
-        self.model: Model = core.model(name)
+        """Raises ModelNotFound, PermissionDenied, …; patience: seconds to wait for a worker."""
+        self.model: Model = core.model_for(call, name)
         self._core = core
         self._patience = patience
+        self._grant = call.grant
         self._chunk = Chunks(core, self.model, call, options, patience)
         self._window = core.settings.stream_window
         self._rows_at_once = max(1, MESSAGE_BYTES // (4 * self.model.pool.spec.dimension))
@@ -149,6 +150,7 @@ class Session:
         """Answers all these items, come what may."""
         admission = self.model.admission
         try:
+            await self._grant.spend_in_turn(len(items), self._core.gate.last_call)
             await admission.wait(len(items))
             try:
                 results = await self._chunk.embed(kind, items)

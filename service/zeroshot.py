@@ -41,7 +41,7 @@ async def classify(
     top_k: int = 0,
 ) -> Classified:
     """The labels of each picture by probability. templates: in place of the language's own."""
-    model = core.model(name)
+    model = core.model_for(call, name)
     validation.count("images", len(images), model.limits.max_images)
     validation.count("labels", len(labels), model.limits.max_labels)
     known = TEMPLATES[validation.language(language)]
@@ -58,6 +58,7 @@ async def classify(
     cost = len(images) + min(len(missing) * len(prompts), PROMPTS_AT_ONCE)
     entered = model.admission.enter(cost)
     try:
+        call.grant.spend(cost)
         validation.pictures("images", images, model.limits)
         check_labels(labels, prompts, model.limits.max_text_bytes)
         paths = [f"images[{index}]" for index in range(len(images))]

@@ -4,6 +4,8 @@
                             link {frontend} + socket, drain
     worker → supervisor     ready {info}, weights {sha256}, failed {reason}
     supervisor → frontend   config {index, settings, models, metrics} + page
+                            file {name, size} + memory (all there are before begin, later those that changed)
+                            begin
                             worker {id, slot, model, device, info} + socket, worker_gone {id},
                             weights {model, sha256}, drain {grace}
     frontend → supervisor   listening {grpc}, drained

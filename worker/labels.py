@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-__all__ = ["CODES", "METHODS", "MODALITIES", "Layout"]
+__all__ = ["ANONYMOUS", "CODES", "FILES", "METHODS", "MODALITIES", "OTHER", "Layout"]
 
 METHODS: Final = (
     "EmbedText",
@@ -37,16 +37,22 @@ CODES: Final = (
     "UNAUTHENTICATED",
 )
 MODALITIES: Final = ("text", "image", "prompt")
+FILES: Final = ("api_keys", "tls")
+ANONYMOUS: Final = "anonymous"
+OTHER: Final = "other"
+MOST_CALLERS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The label values of one server, the same in all its processes. workers: how many slots it has."""
+    """The label values of one server, the same in all its processes. workers: how many slots it has. callers:
+    the names of its API keys at the start."""
 
     models: tuple[str, ...]
     devices: tuple[str, ...]
     workers: int = 1
     version: str = ""
+    callers: tuple[str, ...] = ()
 
     def values(self, label: str) -> tuple[str, ...]:
         """All values of a label, in the order of the cells."""
@@ -59,6 +65,8 @@ class Layout:
                 return tuple(map(str, range(self.workers)))
             case "version":
                 return (self.version,)
+            case "caller":
+                return (ANONYMOUS, *self.callers[:MOST_CALLERS], *((OTHER,) if self.callers else ()))
         return {
             "method": METHODS,
             "code": CODES,
@@ -66,6 +74,7 @@ class Layout:
             "outcome": ("ok", "failed", "cancelled"),
             "priority": ("interactive", "bulk"),
             "result": ("hit", "miss"),
+            "file": FILES,
         }[label]
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,9 +84,16 @@ class Layout:
             "devices": list(self.devices),
             "workers": self.workers,
             "version": self.version,
+            "callers": list(self.callers),
         }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        return cls(tuple(values["models"]), tuple(values["devices"]), values["workers"], values["version"])
+        return cls(
+            tuple(values["models"]),
+            tuple(values["devices"]),
+            values["workers"],
+            values["version"],
+            tuple(values["callers"]),
+        )

@@ -161,6 +161,13 @@ class Metrics:
         buckets=_SECONDS,
         text="Time from a call's arrival to its end, by RPC.",
     )
+    caller_requests: Counter = _counter(
+        "caller_requests",
+        "caller",
+        "code",
+        text="Calls that ended, by the name of their API key (anonymous: without a valid one; other: a name "
+        "that was added after the start).",
+    )
     # frontend, core
     items: Counter = _counter(
         "items",
@@ -217,6 +224,13 @@ class Metrics:
         "worker_restarts", "model", "device", text="Workers that ended and were replaced."
     )
     build_info: Gauge = _gauge("build_info", "version", text="Always 1; the label tells the version.")
+    reloads: Counter = _counter("file_reloads", "file", text="Changed files that were read and are in use.")
+    reload_failures: Counter = _counter(
+        "file_reload_failures", "file", text="Changed files that could not be used."
+    )
+    reload_stale: Gauge = _gauge(
+        "file_stale", "file", text="1 while an older version is in use, because the file there is not usable."
+    )
     # the watchdog's, in monotonic seconds: a frontend says since when a worker owes it its oldest answer (0:
     # owes none) and that its own event loop turns, a worker says when it last made progress. `worker` is the
     # slot that the control channel names.

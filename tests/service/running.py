@@ -256,13 +256,19 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    *names: str, options: str = "", channel_options: Sequence[tuple[str, Any]] = (), **settings: Any
+    *names: str,
+    options: str = "",
+    channel_options: Sequence[tuple[str, Any]] = (),
+    files: dict[str, bytes] | None = None,
+    callers: Sequence[str] = (),
+    **settings: Any,
 ) -> AsyncIterator[Running]:
-    """A server with these models (default: one, "m"), ready at once. options: of the stub."""
+    """A server with these models (default: one, "m"), ready at once. options: of the stub. files, callers: as
+    the supervisor gives them."""
     chosen = dataclasses.replace(Settings(grpc_address="127.0.0.1:0", preprocess_threads=2), **settings)
     pools = FakePools([stub_spec(name, options) for name in names or ("m",)])
-    metrics = Metrics.local(Layout(models=tuple(pools.pools), devices=("cpu",)))
-    made = await server.start(chosen, cast(Pools, pools), metrics)
+    metrics = Metrics.local(Layout(models=tuple(pools.pools), devices=("cpu",), callers=tuple(callers)))
+    made = await server.start(chosen, cast(Pools, pools), metrics, files)
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{made.port}", options=channel_options) as channel:
             yield Running(made, pools, metrics, channel, chosen)

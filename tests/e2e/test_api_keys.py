@@ -1,0 +1,104 @@
+"""API keys through the running service: the command that makes them, the file, and its changes."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from altclip import Client
+from altclip.errors import Unauthenticated
+from tests.server import COMMAND, RunningServer, launch, start_server, until
+
+STUB = "m=stub:dimension=8,image_size=32"
+
+
+def make(name: str, *limits: str) -> tuple[str, str]:
+    """A key and its line."""
+    done = subprocess.run(
+        [COMMAND, "key", name, *limits], capture_output=True, text=True, timeout=60, check=True
+    )
+    key = done.stderr.split()[-1]
+    assert key not in done.stdout
+    return key, done.stdout
+
+
+def works(server: RunningServer, key: str | None) -> bool:
+    with Client(server.grpc, api_key=key, timeout=10) as client:
+        try:
+            return client.embed_text(["cat"]).vectors.shape == (1, 8)
+        except Unauthenticated:
+            return False
+
+
+def test_keys_are_made_by_a_command_and_read_again_when_their_file_changes(tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    old_key, old_line = make("search", "requests=1000/s")
+    new_key, new_line = make("search", "requests=1000/s")
+    file.write_text(old_line)
+    with start_server("--model", STUB, "--frontends=2", f"--api-keys={file}") as server:
+        assert works(server, old_key)
+        assert not works(server, new_key)
+        assert not works(server, None)
+
+        file.with_suffix(".new").write_text(old_line + new_line)
+        file.with_suffix(".new").rename(file)
+        until(lambda: works(server, new_key), seconds=10, what="the new key is valid")
+        assert works(server, old_key)
+
+        file.write_text("search sha256:oops\n")
+        failures = "altclip_file_reload_failures_total"
+        until(lambda: server.metric(failures, file="api_keys") == 1, seconds=10, what="the damage is noticed")
+        assert server.metric("altclip_file_stale", file="api_keys") == 1
+        assert works(server, new_key)
+
+        # What is started while the file is damaged has what was good.
+        for frontend in server.processes("altclip-frontend"):
+            frontend.kill()
+        until(
+            lambda: (
+                '"ready": 2' in server.get("/readyz")[1] and len(server.processes("altclip-frontend")) == 2
+            ),
+            seconds=30,
+            what="new frontends",
+        )
+        assert not works(server, None)
+        assert works(server, new_key)
+
+        file.write_text(new_line)
+        until(lambda: not works(server, old_key), seconds=10, what="the old key is taken back")
+        assert server.metric("altclip_file_stale", file="api_keys") == 0
+        assert server.metric("altclip_caller_requests_total", caller="search", code="OK") >= 4
+        assert server.metric("altclip_caller_requests_total", caller="anonymous", code="UNAUTHENTICATED") >= 3
+        written = "\n".join(server.logs.lines) + server.scrape()
+        assert not [secret for secret in (old_key, new_key) if secret in written]
+        assert "open_to_everyone" not in written
+
+
+def test_keys_may_come_from_the_environment_alone() -> None:
+    key, line = make("search")
+    with start_server("--model", STUB, environment={"ALTCLIP_API_KEY_LINES": line}) as server:
+        assert works(server, key)
+        assert not works(server, None)
+
+
+@pytest.mark.parametrize("content", [None, "", "search sha256:12\n"])
+def test_an_unusable_file_at_the_start_is_one_clear_line(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "keys.txt"
+    if content is not None:
+        file.write_text(content)
+    process, logs = launch("--model", STUB, f"--api-keys={file}")
+    try:
+        assert "--api-keys" in logs.wait_for("cannot_start", seconds=30)["message"]
+        assert process.wait(10) == 2
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_server_that_everyone_can_reach_without_a_key_says_so_loudly() -> None:
+    with start_server("--model", STUB, "--grpc-address=0.0.0.0:0") as server:
+        (warning,) = [record for record in server.logs.records if record["event"] == "open_to_everyone"]
+        assert warning["level"] == "warning"
+        assert "--api-keys" in warning["message"]
