@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from altclip.evaluate.data import PICTURE_SUFFIXES, DataError, Dataset, Picture, Request
-from altclip.evaluate.samples import Sample, make_dataset
-from altclip.evaluate.shards import find_shards, read_shards, split_name
+from altclip.evaluate.samples import LANGUAGE, Sample, make_dataset
+from altclip.evaluate.shards import find_shards, read_shards
 
 
 def read_folder(request: Request) -> Dataset:
@@ -40,7 +40,7 @@ def read_folder(request: Request) -> Dataset:
 def _loose(split: Path, files: list[Path]) -> Iterator[Sample]:
     samples: dict[str, Sample] = {}
     for path in files:
-        key, suffix = split_name(path.relative_to(split).as_posix())
+        key, suffix = _split(path.relative_to(split))
         kind = suffix.rpartition(".")[2]
         if kind not in PICTURE_SUFFIXES | {"txt", "cls", "npy"}:
             continue
@@ -53,6 +53,15 @@ def _loose(split: Path, files: list[Path]) -> Iterator[Sample]:
             except OSError as error:
                 raise DataError(f"{path}: {error.strerror}") from None
     yield from samples.values()
+
+
+def _split(path: Path) -> tuple[str, str]:
+    """Key and suffix of a loose file, whose key may hold dots: `a/x.1.zh.txt` is (`a/x.1`, `zh.txt`)."""
+    key, suffix = path.with_suffix(""), path.suffix.lower().lstrip(".")
+    language = key.suffix.lstrip(".")
+    if suffix == "txt" and LANGUAGE.fullmatch(language):
+        return key.with_suffix("").as_posix(), f"{language}.{suffix}"
+    return key.as_posix(), suffix
 
 
 def _by_folder(split: Path, files: list[Path], folders: list[str]) -> Iterator[Sample]:

@@ -25,6 +25,7 @@ from altclip.evaluate.data import (
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
 TYPE = "dataset_type.txt"
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)?")
 
 
 class Sample:
@@ -54,7 +55,10 @@ class Sample:
         if suffix.endswith("txt"):
             lines = decode(content, where).splitlines()
             texts = [Text(line, f"{where} line {n}") for n, line in enumerate(lines, 1) if line.strip()]
-            self.captions[suffix.removesuffix("txt").rstrip(".")] = texts
+            language = suffix.removesuffix("txt").rstrip(".")
+            if language and not LANGUAGE.fullmatch(language):
+                raise DataError(f"{where}: {language!r} is no language (KEY.txt or KEY.zh.txt)")
+            self.captions[language] = texts
         elif suffix == "cls":
             text = decode(content, where).strip()
             if not re.fullmatch(r"[0-9]{1,9}", text):

@@ -51,6 +51,17 @@ def test_the_same_unpacked(tmp_path: Path) -> None:
     assert pairs(read_folder(request(tmp_path))) == WANTED
 
 
+def test_names_of_loose_files_may_hold_dots(tmp_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    for name, content in (("x.1.jpg", picture("cat")), ("x.1.txt", b"a cat"), ("x.1.zh.txt", "猫".encode())):
+        (tmp_path / "test" / name).write_bytes(content)
+    (tmp_path / "test" / "x.2.JPG").write_bytes(picture("dog"))
+    (tmp_path / "test" / "x.2.txt").write_text("a dog")
+    dataset = read_folder(request(tmp_path))
+    assert pairs(dataset) == {(picture("cat"), "a cat"), (picture("dog"), "a dog")}
+    assert pairs(dataset, "zh") == {(picture("cat"), "猫")}
+
+
 def test_shards_without_a_split_or_a_count(tmp_path: Path) -> None:
     for shard in ("10.tar", "9.tar"):
         write_tar(tmp_path / shard, [(f"{shard}.jpg", picture(shard)), (f"{shard}.txt", b"a cat")])
@@ -129,6 +140,7 @@ def test_a_sample_that_lacks_something_is_left_out_and_told(tmp_path: Path) -> N
             [("a.jpg", b"x"), ("a.png", b"y")],
             "test/0.tar: a.png: its sample has a picture already, 0.tar/a.jpg",
         ),
+        ([("a.jpg", b"x"), ("a.v2.txt", b"y")], "test/0.tar: a.v2.txt: 'v2' is no language"),
         ([("a.jpg", b"x"), ("a.txt", b"ok\n\xff")], "test/0.tar: a.txt line 2: not UTF-8"),
     ],
 )
