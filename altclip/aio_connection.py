@@ -16,7 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from altclip import decoding, status
 from altclip.channel import Endpoint, grpc_timeout, health_service, new_request_id
-from altclip.errors import AltClipError, DeadlineExceeded, Unavailable
+from altclip.errors import AltClipError, Cancelled, DeadlineExceeded, Unavailable
 from altclip.plan import PARTS_IN_FLIGHT, Part, Plan
 from altclip.results import Limits, Model
 from altclip.v1 import embedding_service_pb2_grpc, model_service_pb2, model_service_pb2_grpc
@@ -140,6 +140,12 @@ class AioConnection:
             )
         except grpc.RpcError as error:
             raise self.error(error, request_id) from error
+        except asyncio.CancelledError as error:
+            # grpc.aio raises this also where the channel was closed; only a cancelled task stays so.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise Cancelled("the client was closed", request_id=request_id) from error
 
     def error(self, error: grpc.RpcError, request_id: str) -> AltClipError:
         """The typed error for a failed call."""

@@ -16,7 +16,7 @@ import grpc
 
 from altclip import stream
 from altclip.aio_connection import AioConnection
-from altclip.errors import AltClipError
+from altclip.errors import AltClipError, Cancelled
 from altclip.results import StreamResult
 from altclip.v1 import embedding_service_pb2 as pb
 
@@ -159,6 +159,9 @@ class StreamTasks:
         except grpc.RpcError as error:
             sent = await status.instead_of(error)
             self._events.put_nowait(self._connection.error(sent, self._request_id))
+        except asyncio.CancelledError:  # the stream is left, or the client was closed under it
+            self._events.put_nowait(Cancelled("the client was closed", request_id=self._request_id))
+            raise
         except Exception as error:  # whatever it is, the caller must not wait for ever
             self._events.put_nowait(error)
 

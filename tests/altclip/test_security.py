@@ -26,20 +26,8 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
     key, chain = tmp_path / "key.pem", tmp_path / "chain.pem"
     subject = ("-subj", "/CN=altclip", "-addext", "subjectAltName=IP:127.0.0.1")
     curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        *curve,
-        "-nodes",
-        "-keyout",
-        key,
-        "-out",
-        chain,
-        "-days",
-        "1",
-        *subject,
-    ]
+    files = ("-keyout", str(key), "-out", str(chain))
+    command = ["openssl", "req", "-x509", *curve, "-nodes", "-days", "1", *files, *subject]
     subprocess.run(command, check=True, capture_output=True)
     return chain, key
 
