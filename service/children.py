@@ -43,20 +43,24 @@ class Child:
     """One running process. `page` holds its metrics; it is the owner's to retire once `wait` has returned."""
 
     def __init__(self, module: str, title: str, page: Page, receive: Callable[[Message], None]) -> None:
-        """receive: called on the loop for each message; its descriptors are closed afterwards."""
+        """receive: called on the loop for each message; closes its descriptors afterwards. Raises OSError."""
         self.title = title
         self.page = page
         self._receive = receive
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[int] = self._loop.create_future()
         self._channel, theirs = Channel.pair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", module, str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                env={**_ENVIRONMENT, **os.environ},
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", module, str(theirs.fileno())],
+                    pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL,
+                    env={**_ENVIRONMENT, **os.environ},
+                )
+        except OSError:
+            self._channel.close()
+            raise
         self._loop.add_reader(self._channel.fileno(), self._readable)
 
     @property

@@ -104,6 +104,25 @@ def test_2_native_code_that_aborts_ends_its_worker_alone(slow: RunningServer) ->
     assert "stub.py" in ended["traceback"]
 
 
+def test_a_worker_that_cannot_be_started_for_a_while_is_started_later(slow: RunningServer) -> None:
+    start = len(slow.logs.records)
+    supervisor = psutil.Process(slow.pid)
+    before = supervisor.rlimit(psutil.RLIMIT_NOFILE)
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, (8, before[1]))
+    worker_of(slow).kill()
+    until(
+        lambda: _reasons(slow, start) >= {"SIGKILL", "cannot be started: Too many open files"},
+        seconds=5,
+        what="it",
+    )
+    supervisor.rlimit(psutil.RLIMIT_NOFILE, before)
+    until(lambda: health(slow) == "SERVING", seconds=10, what="a new worker")
+
+
+def _reasons(server: RunningServer, start: int) -> set[str]:
+    return {record["reason"] for record in server.logs.records[start:] if record["event"] == "child_ended"}
+
+
 def test_5_a_dead_frontend_is_replaced_and_no_counter_falls() -> None:
     with service("m=stub:dimension=8", "--frontends=2") as server:
         sent = 0
