@@ -22,10 +22,10 @@ $(STAMP): pyproject.toml requirements/dev.txt requirements/torch.txt
 	@touch $@
 
 lock: ## Resolve the newest versions anew into requirements/*.txt
-	requirements/lock.sh $(BIN)
+	scripts/lock.sh $(BIN)
 
 proto: setup ## Generate altclip/v1 anew from protos/
-	protos/generate.sh $(BIN)
+	scripts/generate-stubs.sh $(BIN)
 
 demo: setup ## Start the service, embed real pictures and words in nine languages, show what comes back
 	$(BIN)/python -m demo $(ARGS)
@@ -41,8 +41,8 @@ lint: setup ## Check style, types, protos, stubs, container and manifests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	protos/lint.sh $(BIN)
-	protos/generate.sh $(BIN) --check
+	scripts/lint-protos.sh $(BIN)
+	scripts/generate-stubs.sh $(BIN) --check
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/kubernetes-validate --strict --quiet -k 1.32 $(MANIFESTS)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Generates the Python stubs and their types from altclip/v1/*.proto.
-#   protos/generate.sh BIN            writes them into this repository
-#   protos/generate.sh BIN --check    fails where what is committed is not what the protos give
+#   scripts/generate-stubs.sh BIN            writes them into this repository
+#   scripts/generate-stubs.sh BIN --check    fails where what is committed is not what the protos give
 # BIN holds the python with grpc_tools and mypy-protobuf.
 set -euo pipefail
 cd "$(dirname "$0")/.."

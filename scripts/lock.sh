@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Writes the hashed locks from pyproject.toml: dev.txt (everything `make` needs) and server.txt (what the container holds,
-# a subset at the same versions). Usage: requirements/lock.sh BIN, where BIN holds pip-compile.
+# a subset at the same versions). Usage: scripts/lock.sh BIN, where BIN holds pip-compile.
 # torch is left out: see torch.txt. No index address is written, so that any mirror serves.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lints the protos with buf. They import google/rpc/status.proto, whose source pip installed, so buf is given a compiled
-# image that holds it, and looks at our package alone. Usage: protos/lint.sh BIN
+# image that holds it, and looks at our package alone. Usage: scripts/lint-protos.sh BIN
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=$(realpath "$1")
