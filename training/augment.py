@@ -1,7 +1,8 @@
-"""Makes training pictures differ in everything that does not change their meaning: place, size, colours, lines.
+"""Makes training pictures differ in what does not change their meaning: place, size, colours, lines.
 
-Works on whole batches of premultiplied RGBA in 0–1, [batch, 4, 64, 64]. `strength` 0 moves the picture lightly on
-a white ground; 1 adds every change of style. Pictures are never mirrored: arrows and hands would change meaning.
+Works on whole batches of premultiplied RGBA in 0–1, [batch, 4, 64, 64]. `strength` 0 moves the picture
+lightly on a white ground; 1 adds every change of style. Pictures are never mirrored: arrows and hands would
+change their meaning.
 """
 
 import math
@@ -61,7 +62,9 @@ def _recolour(pictures: Tensor, chance: Generator) -> Tensor:
     count = len(pictures)
     # A turn about the grey axis (Rodrigues' formula), mostly small, now and then anywhere on the wheel.
     wide = torch.rand(count, generator=chance) < 0.25
-    angle = torch.where(wide, _uniform(count, -math.pi, math.pi, chance), _uniform(count, -0.35, 0.35, chance))
+    angle = torch.where(
+        wide, _uniform(count, -math.pi, math.pi, chance), _uniform(count, -0.35, 0.35, chance)
+    )
     cosine, sine = torch.cos(angle).view(-1, 1, 1), torch.sin(angle).view(-1, 1, 1)
     third, root = 1 / 3, math.sqrt(1 / 3)
     cross = torch.tensor([[0.0, -root, root], [root, 0.0, -root], [-root, root, 0.0]])

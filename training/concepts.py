@@ -1,8 +1,9 @@
 """Which concepts exist, what nine languages call them, and which picture each style has of them.
 
-A concept is a character that CLDR names in all nine languages, that OpenMoji draws and that at least one training
-style draws. Styles key their icons by name; those that ship a `chars.json` say which code points a name stands
-for, and the names of the others (and of old aliases) are looked up in the `chars.json` of all of them.
+A concept is a character that CLDR names in all nine languages, that OpenMoji draws and that at least one
+training style draws. Styles key their icons by name; those that ship a `chars.json` say which code points a
+name stands for, and the names of the others (and of old aliases) are looked up in the `chars.json` of all
+of them.
 """
 
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def _icons_by_code_points(work: Path) -> dict[str, dict[str, str]]:
 
 @cache
 def load_concepts(work: Path) -> tuple[Concept, ...]:
-    """All concepts, in CLDR's English order. Their position in this tuple is their class number everywhere."""
+    """All concepts, in CLDR's English order. A position in this tuple is a class number everywhere."""
     annotations = {}
     for language in LANGUAGES:
         path = package_folder(work, "cldr-annotations-full") / "annotations" / language / "annotations.json"

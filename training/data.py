@@ -1,4 +1,4 @@
-"""Batches of pictures and texts, drawn by step number so that a resumed run sees what an unbroken one would."""
+"""Batches of pictures and texts, drawn by step number: a resumed run sees what an unbroken one would."""
 
 import random
 from dataclasses import dataclass

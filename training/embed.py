@@ -17,7 +17,7 @@ CHUNK = 256
 
 @torch.no_grad()
 def embed_style(work: Path, model: AltCLIPModel, style: str) -> tuple[Tensor, Tensor]:
-    """All pictures of a style as drawn, on white: unit embeddings [pictures, width] and classes [pictures]."""
+    """A style's pictures as drawn, on white: unit embeddings [pictures, width], classes [pictures]."""
     rasters = np.load(raster_path(work, style, "plain"))
     chunks = []
     for start in range(0, len(rasters), CHUNK):

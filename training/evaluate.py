@@ -1,11 +1,12 @@
 """Evaluates the exported folder the way users load it, and writes `results.json` beside the weights.
 
-Every style is rendered at 128 pixels on white and goes through the folder's own preprocessor; every concept of the
-style takes part. Text → picture ranks the style's pictures for a name; picture → text ranks all names of one
-language for a picture. No two concepts share a name within a language, so each query has exactly one right answer;
-a tie in score counts against it.
+Every style is rendered at 128 pixels on white and goes through the folder's own preprocessor; every concept
+of the style takes part. Text → picture ranks the style's pictures for a name; picture → text ranks all
+names of one language for a picture. No two concepts share a name within a language, so each query has
+exactly one right answer; a tie in score counts against it.
 """
 
+import json
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from transformers import AltCLIPModel, AutoImageProcessor, AutoTokenizer
 
 from training.concepts import Concept, icon_set, load_concepts
 from training.embed import embed_texts
-from training.export import write_json, write_manifest
+from training.export import write_json
 from training.metrics import ranks, recall_at
 from training.model import encode_pictures
 from training.rasterise import Pixels, render, resolve
@@ -29,6 +30,9 @@ from training.texts import TEMPLATES
 
 EVALUATED_SIZE = 128
 CHUNK = 256
+
+ENSEMBLE = 7
+"""Templates per language in the prompt ensemble; the model met all of them in training."""
 
 Figures = dict[str, float]
 
@@ -73,8 +77,10 @@ class Evaluation:
     def _ensemble(self, language: str) -> Tensor:
         """Each name in every template: embedded, normalised, averaged, normalised again (as CLIP does)."""
         names = [concept.names[language] for concept in self.concepts]
-        templates = TEMPLATES[language]
-        total = torch.stack([self._embed([template.format(name) for name in names]) for template in templates])
+        templates = TEMPLATES[language][:ENSEMBLE]
+        total = torch.stack(
+            [self._embed([template.format(name) for name in names]) for template in templates]
+        )
         return F.normalize(total.mean(dim=0), dim=-1)
 
     @torch.no_grad()
@@ -97,9 +103,15 @@ class Evaluation:
             similarity = embeddings @ self.names[language].T
             to_text = ranks(similarity, labels)
             to_picture = ranks(similarity[:, labels].T, torch.arange(len(labels)))
-            retrieval[language] = {"text_to_picture": recall_at(to_picture), "picture_to_text": recall_at(to_text)}
+            retrieval[language] = {
+                "text_to_picture": recall_at(to_picture),
+                "picture_to_text": recall_at(to_text),
+            }
             ensemble = ranks(embeddings @ self.ensembles[language].T, labels)
-            zero_shot[language] = {"name": recall_at(to_text, (1, 5)), "ensemble": recall_at(ensemble, (1, 5))}
+            zero_shot[language] = {
+                "name": recall_at(to_text, (1, 5)),
+                "ensemble": recall_at(ensemble, (1, 5)),
+            }
             confidence.append((self.scale * similarity).softmax(dim=-1).amax(dim=-1).mean().item())
             accuracy.append((to_text == 0).float().mean().item())
         return {
@@ -127,6 +139,20 @@ def _mean_recall(retrieval: dict[str, dict[str, Figures]]) -> Figures:
     return {cutoff: round(float(np.mean([table[cutoff] for table in tables])), 2) for cutoff in tables[0]}
 
 
+def learning_curve(work: Path) -> list[dict[str, float]]:
+    """The unseen styles' picture → prototype recall while training, one entry per look."""
+    curve: dict[int, dict[str, float]] = {}
+    for line in (work / "log.jsonl").read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        if not set(UNSEEN_STYLES) <= set(entry):
+            continue
+        point = {"step": entry["step"]}
+        for style in UNSEEN_STYLES:
+            point |= {f"{style} R@1": entry[style][0], f"{style} R@10": entry[style][2]}
+        curve[entry["step"]] = point  # a step repeated after an interruption counts once
+    return [curve[step] for step in sorted(curve)]
+
+
 def shared_names(concepts: tuple[Concept, ...]) -> dict[str, int]:
     """Per language, how many concepts share their name, ignoring case, with another concept."""
     shared = {}
@@ -137,11 +163,12 @@ def shared_names(concepts: tuple[Concept, ...]) -> dict[str, int]:
 
 
 def evaluate(work: Path, folder: Path) -> dict[str, Any]:
-    """Evaluates the exported `folder`, writes its `results.json` and renews its manifest."""
+    """Evaluates the exported `folder` and writes its `results.json`."""
     evaluation = Evaluation(work, folder)
     results: dict[str, Any] = {
         "concepts": len(evaluation.concepts),
         "unseen_styles": list(UNSEEN_STYLES),
+        "ensemble_templates": ENSEMBLE,
         "logit_scale": round(evaluation.scale, 3),
         "names_on_prototype": evaluation.names_on_prototype(),
         "concepts_sharing_a_name": shared_names(evaluation.concepts),
@@ -151,6 +178,6 @@ def evaluate(work: Path, folder: Path) -> dict[str, Any]:
         print(f"evaluate {style}", flush=True)
         results["styles"][style] = evaluation.style(style)
         print(f"  mean {results['styles'][style]['mean']}", flush=True)
+    results["learning_curve"] = learning_curve(work)
     write_json(folder / "results.json", results)
-    write_manifest(folder)
     return results

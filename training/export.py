@@ -1,7 +1,7 @@
 """Writes the trained model as a folder that loads like the real checkpoints: `worker/bundled/`.
 
-Weights are the running average in fp16; the logit scale is fitted so that probabilities over all names are honest
-on freshly augmented training pictures. `manifest.json` lists every file's SHA-256 and size.
+Weights are the running average in fp16; the logit scale is fitted so that probabilities over all names are
+honest on freshly augmented training pictures. `manifest.json` lists every file's SHA-256 and size.
 """
 
 import hashlib
@@ -23,7 +23,9 @@ from training.embed import embed_texts
 from training.model import build_model, encode_pictures
 from training.recipe import IMAGE_SIZE, LANGUAGES, Schedule
 
-DESCRIPTION = "A small AltCLIP that knows 1,588 emoji concepts by name in nine languages. Pictograms, not photographs."
+DESCRIPTION = (
+    "A small AltCLIP that knows 1,588 emoji concepts by name in nine languages. Pictograms, not photographs."
+)
 PREPROCESSOR = {
     "crop_size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
     "do_center_crop": True,
@@ -51,7 +53,9 @@ def averaged_weights(work: Path) -> tuple[dict[str, Tensor], Tensor, int]:
     """The checkpoint's averaged model weights, its prototypes [concepts, width] and its step."""
     state = torch.load(work / "checkpoint.pt")
     average: dict[str, Tensor] = state["average"]
-    weights = {name.removeprefix("model."): value for name, value in average.items() if name.startswith("model.")}
+    weights = {
+        name.removeprefix("model."): value for name, value in average.items() if name.startswith("model.")
+    }
     return weights, average["prototypes.table"], state["step"]
 
 
@@ -59,7 +63,8 @@ def averaged_weights(work: Path) -> tuple[dict[str, Tensor], Tensor, int]:
 def fit_logit_scale(work: Path, model: AltCLIPModel) -> float:
     """The log of the scale under which picture → name probabilities over all names are likeliest.
 
-    Fitted over augmented training pictures, an equal number per language (Guo et al. 2017, temperature scaling).
+    Fitted over augmented training pictures, an equal number per language (Guo et al. 2017, temperature
+    scaling).
     """
     tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
     concepts, pictures = load_concepts(work), TrainingPictures(work)
@@ -101,8 +106,14 @@ def export(work: Path, schedule: Schedule, folder: Path) -> None:
     save_file({"prototypes": prototypes.contiguous()}, work / "prototypes.safetensors")
     model.half().save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config["dtype"] = "float32"  # stored in half to be small, served in float32 unless the host says otherwise
-    config["altclip_service"] = {"languages": list(LANGUAGES), "description": DESCRIPTION, "training_steps": step}
+    config["dtype"] = (
+        "float32"  # stored in half to be small, served in float32 unless the host says otherwise
+    )
+    config["altclip_service"] = {
+        "languages": list(LANGUAGES),
+        "description": DESCRIPTION,
+        "training_steps": step,
+    }
     write_json(folder / "config.json", config)
     write_json(folder / "preprocessor_config.json", PREPROCESSOR)
     for name in ("tokenizer.json", "tokenizer_config.json"):

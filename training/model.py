@@ -1,4 +1,4 @@
-"""The model: AltCLIP's own architecture at about five million parameters, and the forward passes training uses."""
+"""The model: AltCLIP's own architecture at five million parameters, and training's forward passes."""
 
 import torch
 from torch import Tensor
@@ -44,13 +44,13 @@ def build_config() -> AltCLIPConfig:
 
 
 def build_model(seed: int) -> AltCLIPModel:
-    """A freshly initialised model; eager attention, which is the fastest for short sequences in bf16 on a CPU."""
+    """A fresh model, with eager attention: the fastest for short sequences in bf16 on a CPU."""
     torch.manual_seed(seed)
     return AltCLIPModel._from_config(build_config(), attn_implementation="eager")
 
 
 def encode_pictures(model: AltCLIPModel, pixels: Tensor, kept: Tensor | None = None) -> Tensor:
-    """Image embeddings [batch, width] of [batch, 3, 64, 64], optionally from the tokens in `kept` [batch, n] only.
+    """Image embeddings [batch, width] of [batch, 3, 64, 64], from the tokens in `kept` [batch, n] if given.
 
     Dropping patches while training is FLIP's (Li et al. 2023): cheaper steps, and a regulariser.
     """

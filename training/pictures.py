@@ -1,5 +1,6 @@
-"""Renders the demo's pictures: everyday concepts in a style never trained on, with their names in nine languages."""
+"""Renders the demo's pictures: everyday concepts in a style never trained on, named in nine languages."""
 
+import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -12,33 +13,67 @@ from training.rasterise import resolve
 
 STYLE = "fluent-emoji-flat"
 SIZE = 128
-LICENCE = """The pictures in this folder are "Fluent Emoji (Flat)" by Microsoft, rendered at 128 pixels on white.
-
-Source: https://github.com/microsoft/fluentui-emoji, as packaged in @iconify-json/fluent-emoji-flat. MIT License:
-
-Copyright (c) Microsoft Corporation.
-
-Permission is hereby granted, free of charge, to any person obtaining a copy of this software and associated
-documentation files (the "Software"), to deal in the Software without restriction, including without limitation the
-rights to use, copy, modify, merge, publish, distribute, sublicense, and/or sell copies of the Software, and to permit
-persons to whom the Software is furnished to do so, subject to the following conditions:
-
-The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
-Software.
-
-THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
-WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
-COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
-OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.
-
-The names in names.json are from the Unicode CLDR (Unicode License v3, https://www.unicode.org/license.txt).
-"""
 CONCEPTS = (
-    *("airplane", "avocado", "banana", "bicycle", "books", "butterfly", "cactus", "camera", "castle", "cat", "clown face"),
-    *("crown", "dog", "dolphin", "elephant", "fire", "fire engine", "flamingo", "giraffe", "guitar", "hamburger"),
-    *("hot beverage", "key", "lion", "mermaid", "motorcycle", "mushroom", "musical keyboard", "octopus", "owl", "penguin"),
-    *("pizza", "rainbow", "robot", "rocket", "rose", "sailboat", "scissors", "snowman", "soccer ball", "spider"),
-    *("strawberry", "sunflower", "telephone", "tiger", "tractor", "trophy", "umbrella", "violin", "watermelon"),
+    *(
+        "airplane",
+        "avocado",
+        "banana",
+        "bicycle",
+        "books",
+        "butterfly",
+        "cactus",
+        "camera",
+        "castle",
+        "cat",
+        "clown face",
+    ),
+    *(
+        "crown",
+        "dog",
+        "dolphin",
+        "elephant",
+        "fire",
+        "fire engine",
+        "flamingo",
+        "giraffe",
+        "guitar",
+        "hamburger",
+    ),
+    *(
+        "hot beverage",
+        "key",
+        "lion",
+        "mermaid",
+        "motorcycle",
+        "mushroom",
+        "musical keyboard",
+        "octopus",
+        "owl",
+        "penguin",
+    ),
+    *(
+        "pizza",
+        "rainbow",
+        "robot",
+        "rocket",
+        "rose",
+        "sailboat",
+        "scissors",
+        "snowman",
+        "soccer ball",
+        "spider",
+    ),
+    *(
+        "strawberry",
+        "sunflower",
+        "telephone",
+        "tiger",
+        "tractor",
+        "trophy",
+        "umbrella",
+        "violin",
+        "watermelon",
+    ),
 )
 
 
@@ -57,4 +92,4 @@ def draw_demo_pictures(work: Path, folder: Path) -> None:
         Image.open(BytesIO(png)).convert("RGB").save(folder / file, optimize=True)
         listed.append({"file": file, "concept": name, "names": concept.names})
     write_json(folder / "names.json", listed)
-    (folder / "LICENSE.txt").write_text(LICENCE, encoding="utf-8")
+    shutil.copyfile(Path(__file__).with_name("demo_licence.txt"), folder / "LICENSE.txt")

@@ -26,6 +26,15 @@ class Prototypes(nn.Module):
         scale = self.log_scale.clamp(max=MOST_SCALE).exp()
         return F.cross_entropy(scale * self.scores(embeddings), labels, reduction="none")
 
+    def distances(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """1 − cosine of each embedding [batch, width] and its own prototype: [batch].
+
+        Cross-entropy alone leaves each tower free in the directions that no decision needs, and the two
+        towers use that freedom differently; this is AltCLIP's teacher learning proper. The prototypes do
+        not follow.
+        """
+        return 1 - F.cosine_similarity(embeddings.float(), self.table.detach()[labels], dim=-1)
+
 
 def contrastive_loss(pictures: Tensor, texts: Tensor, logit_scale: Tensor) -> Tensor:
     """CLIP's symmetric cross-entropy over a batch of matching pairs, both [batch, width]; a scalar."""

@@ -1,4 +1,4 @@
-"""A learning curve's point: the averaged model's figures against the prototypes, on every style and language."""
+"""A learning curve's point: the averaged model against the prototypes, on every style and language."""
 
 import copy
 from pathlib import Path
@@ -15,8 +15,10 @@ from training.recipe import ALL_STYLES, LANGUAGES
 
 
 def averaged_model(model: AltCLIPModel, average: dict[str, Tensor]) -> tuple[AltCLIPModel, Tensor]:
-    """A copy of the model with the averaged weights, ready to evaluate, and the prototypes [concepts, width]."""
-    weights = {name.removeprefix("model."): value for name, value in average.items() if name.startswith("model.")}
+    """A copy of the model with the averaged weights, and the unit prototypes [concepts, width]."""
+    weights = {
+        name.removeprefix("model."): value for name, value in average.items() if name.startswith("model.")
+    }
     copied = copy.deepcopy(model).eval()
     copied.load_state_dict(weights)
     return copied, F.normalize(average["prototypes.table"], dim=-1)

@@ -1,4 +1,4 @@
-"""Renders every icon of every style with resvg into uint8 RGBA arrays, training styles in all their variants."""
+"""Renders every icon of every style with resvg into uint8 RGBA arrays, training styles in all variants."""
 
 from io import BytesIO
 from multiprocessing import Pool

@@ -1,7 +1,6 @@
 """Every number that decides what the bundled model becomes: sources, styles, sizes, schedule, seeds.
 
-One frozen `Recipe` goes through all steps (fetch → rasterise → tokenizer → train → evaluate → export), and its
-values are the ones that made the committed weights. Change a value here, retrain, and the card changes with it.
+The values are the ones that made the committed weights. Change one, retrain, and the card changes with it.
 """
 
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ TRAINING_STYLES = ("twemoji", "noto", "noto-v1", "fluent-emoji", "emojione")
 UNSEEN_STYLES = ("fluent-emoji-flat", "openmoji")
 ALL_STYLES = TRAINING_STYLES + UNSEEN_STYLES
 
-# npm package → pinned version. The pictures' packages are Iconify's, which hold each set as SVG bodies in one JSON.
+# npm package → pinned version. The pictures' packages are Iconify's: each set's SVG bodies in one JSON file.
 PACKAGES = {
     "cldr-annotations-full": "48.2.0",
     "@iconify-json/twemoji": "1.2.5",
@@ -38,21 +37,34 @@ PAD_TOKEN = 1
 
 @dataclass(frozen=True)
 class Schedule:
-    """Two stages: teacher learning at a constant rate, then contrastive learning while the rate falls to zero."""
+    """Two stages, teacher and contrastive learning, at a constant rate that falls to zero at the end."""
 
     seed: int = 20260
     picture_batch: int = 256
     text_batch: int = 160
     warmup_steps: int = 200
-    teacher_steps: int = 6000
-    contrastive_steps: int = 2500
+    teacher_steps: int = 1400
+    contrastive_steps: int = 1500
+    cooldown_steps: int = 400
+    """Over the last steps of contrastive learning the rate falls linearly to zero."""
     matrix_rate: float = 2e-3
     other_rate: float = 1.5e-3
     weight_decay: float = 0.05
     kept_patches: int = 40
-    """Of 64 patches, how many the vision tower sees in teacher learning; all of them afterwards."""
+    """Of 64 patches, how many the vision tower sees while training."""
+    whole_picture_steps: int = 150
+    """In the last steps it sees them all, as it will when it serves."""
+    prototype_weight: float = 0.5
+    """Weight of the prototypes' losses against the pairs' in contrastive learning."""
+    agreement_weight: float = 5.0
+    """Weight, in contrastive learning, of texts lying on their prototype rather than merely nearest to it."""
     style_ramp: tuple[int, int] = (300, 1500)
     """Steps between which strong style augmentation grows from none to full."""
-    average_decay: float = 0.998
+    average_decay: float = 0.995
     keyword_weight: float = 0.3
     """Weight of a keyword text's loss against a name's."""
+
+    @property
+    def steps(self) -> int:
+        """Of both stages together."""
+        return self.teacher_steps + self.contrastive_steps

@@ -1,15 +1,16 @@
 """Rewrites an icon's SVG into other looks: flat fills, black outlines, line art, a small bright palette.
 
-No training style is drawn in black outlines, and two of them are all gradients. Since the sources are vectors,
-other looks can be had before rasterising: gradients become their mean colour, filters go, strokes are added to
-every shape. The variants are training material only; pictures are always evaluated as their makers drew them.
+No training style is drawn in black outlines, and some are all gradients. Since the sources are vectors,
+other looks can be had before rasterising: gradients become their mean colour, filters go, strokes are added
+to every shape. The variants are training material only; pictures are always evaluated as their makers drew
+them.
 """
 
 import re
 
 VARIANTS = ("plain", "flat", "thin", "thick", "lines", "palette")
-"""plain: untouched; flat: no gradients or filters; thin, thick: flat with black strokes; lines: black strokes on
-white; palette: strokes over a palette of few bright colours."""
+"""plain: untouched; flat: no gradients or filters; thin, thick: flat with black strokes; lines: black strokes
+on white; palette: strokes over a palette of few bright colours."""
 
 _STROKE_OF_CANVAS = {"thin": 1 / 52, "thick": 1 / 32, "lines": 1 / 42, "palette": 1 / 36}
 _PALETTE = (
@@ -45,7 +46,7 @@ def nearest_in_palette(colour: Colour) -> Colour:
 
 
 def mean_colours(body: str) -> dict[str, str]:
-    """Gradient id → the plain paint that stands in for it: its stops' mean, or `none` if it is mostly glass."""
+    """Gradient id → the plain paint in its stead: its stops' mean, or `none` if it is mostly see-through."""
     stops: dict[str, str] = {}
     inherits: dict[str, str] = {}
     for _, attributes, content in _GRADIENT.findall(body):

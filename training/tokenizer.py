@@ -9,7 +9,7 @@ from training.concepts import Concept
 from training.recipe import MAX_TOKENS, VOCABULARY
 from training.texts import tokenizer_corpus
 
-SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>"]
+SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 
 def build_tokenizer(concepts: tuple[Concept, ...]) -> Tokenizer:
@@ -21,7 +21,10 @@ def build_tokenizer(concepts: tuple[Concept, ...]) -> Tokenizer:
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
     trainer = trainers.UnigramTrainer(
-        vocab_size=VOCABULARY, special_tokens=[*SPECIAL_TOKENS, "<mask>"], unk_token="<unk>", show_progress=False
+        vocab_size=VOCABULARY,
+        special_tokens=SPECIAL_TOKENS,
+        unk_token="<unk>",
+        show_progress=False,
     )
     tokenizer.train_from_iterator(tokenizer_corpus(concepts), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(

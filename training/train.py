@@ -22,20 +22,16 @@ from training.recipe import Schedule
 from training.texts import TextMix
 from training.tokenizer import save_tokenizer
 
-CHECKPOINT_EVERY = 200
+CHECKPOINT_EVERY = 100
 LOG_EVERY = 25
-LOOK_EVERY = 500
+LOOK_EVERY = 250
 TEACHER_MIX = TextMix(keywords=0.2, templates=0.35)
 CONTRASTIVE_MIX = TextMix(keywords=0.1, templates=0.4)
 
 
 def rate_at(step: int, schedule: Schedule) -> float:
-    """The learning rate's factor: warm-up, constant through teacher learning, then linearly to zero."""
-    if step < schedule.warmup_steps:
-        return (step + 1) / schedule.warmup_steps
-    if step < schedule.teacher_steps:
-        return 1.0
-    return 1.0 - (step - schedule.teacher_steps) / schedule.contrastive_steps
+    """The learning rate's factor: warm-up, then constant, then linearly to zero over the cool-down."""
+    return min(1.0, (step + 1) / schedule.warmup_steps, (schedule.steps - step) / schedule.cooldown_steps)
 
 
 def strength_at(step: int, schedule: Schedule) -> float:
@@ -78,7 +74,10 @@ class Trainer:
         ]
         return [
             torch.optim.Muon(
-                matrices, lr=self.schedule.matrix_rate, weight_decay=matrix_decay, adjust_lr_fn="match_rms_adamw"
+                matrices,
+                lr=self.schedule.matrix_rate,
+                weight_decay=matrix_decay,
+                adjust_lr_fn="match_rms_adamw",
             ),
             torch.optim.AdamW(groups, lr=self.schedule.other_rate, betas=(0.9, 0.98), fused=True),
         ]
@@ -95,11 +94,11 @@ class Trainer:
         torch.manual_seed(seed)  # for dropout
         pixels = self.pictures.batch(labels, strength_at(self.step, schedule), chance, seed)
         kept = None
-        if teacher:
+        if self.step < schedule.steps - schedule.whole_picture_steps:
             kept = random_patches(len(labels), schedule.kept_patches, torch.Generator().manual_seed(seed + 1))
-            texts = self._draw_texts(
-                chance.sample(range(len(self.concepts)), schedule.text_batch), TEACHER_MIX, chance
-            )
+        if teacher:
+            text_labels = chance.sample(range(len(self.concepts)), schedule.text_batch)
+            texts = self._draw_texts(text_labels, TEACHER_MIX, chance)
         else:
             texts = self._draw_texts(labels, CONTRASTIVE_MIX, chance)
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -109,6 +108,9 @@ class Trainer:
         text_losses = texts.weights * self.prototypes.losses(read, texts.labels)
         terms = {"picture": picture_losses.mean(), "text": text_losses.sum() / texts.weights.sum()}
         if not teacher:
+            terms = {name: schedule.prototype_weight * term for name, term in terms.items()}
+            distances = texts.weights * self.prototypes.distances(read, texts.labels)
+            terms["agreement"] = schedule.agreement_weight * distances.sum() / texts.weights.sum()
             terms["pair"] = contrastive_loss(seen, read, self.model.logit_scale)
         return terms
 
@@ -120,7 +122,7 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = rate * factor
         terms = self.losses()
-        torch.stack(list(terms.values())).sum().backward()
+        torch.autograd.backward(torch.stack(list(terms.values())).sum())
         nn.utils.clip_grad_norm_(self.learned.parameters(), 2.0)
         for optimiser in self.optimisers:
             optimiser.step()
@@ -163,11 +165,10 @@ def train(work: Path, schedule: Schedule) -> None:
     torch.set_num_threads(2)
     trainer = Trainer(work, schedule)
     trainer.resume()
-    steps = schedule.teacher_steps + schedule.contrastive_steps
     sums: dict[str, float] = {}
     started = time.monotonic()
     with (work / "log.jsonl").open("a", encoding="utf-8") as log:
-        while trainer.step < steps:
+        while trainer.step < schedule.steps:
             for name, value in trainer.train_step().items():
                 sums[name] = sums.get(name, 0.0) + value
             entry: dict[str, Any] = {}
@@ -179,9 +180,9 @@ def train(work: Path, schedule: Schedule) -> None:
             if trainer.step % LOOK_EVERY == 0:
                 entry |= quick_look(work, trainer.model, trainer.average, trainer.tokenizer)
             if entry:
-                line = json.dumps({"step": trainer.step, "of": steps, **entry})
+                line = json.dumps({"step": trainer.step, "of": schedule.steps, **entry})
                 print(line, flush=True)
                 log.write(line + "\n")
                 log.flush()
-            if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == steps:
+            if trainer.step % CHECKPOINT_EVERY == 0 or trainer.step == schedule.steps:
                 trainer.save()
