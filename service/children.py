@@ -126,6 +126,10 @@ class Child:
             return False
         try:
             self._receive(message)
+        except (
+            Exception
+        ) as error:  # one message that is not understood must not keep a child from being reaped
+            _events.error("message_failed", title=self.title, type=message.type, error=error)
         finally:
             for descriptor in message.descriptors:
                 os.close(descriptor)

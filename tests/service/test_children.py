@@ -67,6 +67,14 @@ async def test_what_a_child_said_before_it_ended_is_heard(start: Start, heard: H
     assert not child.alive
 
 
+async def test_a_message_that_nobody_understands_keeps_no_child_from_being_reaped(
+    start: Start, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heard, "put_nowait", lambda message: 1 / 0)
+    child = start("last words")
+    assert await asyncio.wait_for(child.wait(), 10) == 3
+
+
 async def test_messages_and_descriptors_go_both_ways(start: Start, heard: Heard) -> None:
     child = start("echo")
     child.send("config", {"index": 1}, [0, 1])
