@@ -102,12 +102,16 @@ class Roster:
         return [*self.workers, *self.frontends]
 
     def start(self, place: Place) -> Child:
-        """A fresh process in this place, told all it needs to know."""
+        """A fresh process in this place, told all it needs to know. Raises OSError when there can be none."""
         place.started, place.ready_since = time.monotonic(), 0.0
         place.failure = place.killed_for = place.crash = ""
         page = self._pages.add(place.title)
         module = "worker" if isinstance(place, WorkerPlace) else "service.frontend"
-        child = self._nursery.start(module, place.title, page, lambda message: self._hear(place, message))
+        try:
+            child = self._nursery.start(module, place.title, page, lambda message: self._hear(place, message))
+        except OSError:
+            self._pages.retire(page)
+            raise
         place.child = child
         child.send("config", self._config(place), [page.descriptor])
         page.close_descriptor()

@@ -109,13 +109,13 @@ class Supervisor:
         """Fill a place again and again, until the server stops."""
         failures = 0
         while not self._stopping.is_set():
-            status = await self._roster.start(place).wait()
+            status = await self._fill(place)
             served = time.monotonic() - place.ready_since if place.ready else 0.0
             self._roster.ended(place)
             if self._stopping.is_set():
                 return
             failures = self._policy.failures_after(failures, served)
-            reason = place.failure or place.killed_for or describe_status(status)
+            reason = place.failure or place.killed_for or status
             ended: dict[str, Any] = {"traceback": place.crash} if place.crash else {}
             ended |= {"title": place.title, "reason": reason, "served": round(served, 3)}
             _events.warning("child_ended", failures=failures, **ended)
@@ -127,6 +127,17 @@ class Supervisor:
                 if isinstance(place, WorkerPlace):
                     self._pages.own.worker_restarts.inc(place.spec.name, place.device)
                 await _within(self._stopping.wait(), self._policy.wait(failures, _chance()))
+
+    async def _fill(self, place: Place) -> str:
+        """One process in a place from its start to its end, which the result describes."""
+        try:
+            child = self._roster.start(place)
+        except OSError as error:  # there is no process, descriptor or memory to be had, for the moment
+            if place.child is not None:  # it runs, but could not be told what it needs
+                place.child.kill()
+                await place.child.wait()
+            return f"cannot be started: {error.strerror}"
+        return describe_status(await child.wait())
 
     async def _watch(self) -> None:
         """Look at every process's progress until cancelled."""
