@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -35,6 +36,13 @@ environment:
   ALTCLIP_ADDRESS   where the service is, unless --address says (default: localhost:50051)
   ALTCLIP_API_KEY   sent as `authorization: Bearer`
 """
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help with room for the names, so that each option stays on its line."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=min(110, shutil.get_terminal_size().columns))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,14 +73,17 @@ def parser() -> argparse.ArgumentParser:
         prog="altclip",
         description="Embeds, compares and classifies texts and pictures with an AltCLIP service.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     root.add_argument("--version", action="version", version=f"altclip {_version()}")
     added = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     common = _common_arguments()
 
     def command(name: str, run: Command, summary: str) -> argparse.ArgumentParser:
-        one = added.add_parser(name, parents=[common], help=summary, description=f"{summary}.")
+        description = f"{summary[0].upper()}{summary[1:]}."
+        one = added.add_parser(
+            name, parents=[common], help=summary, description=description, formatter_class=Help
+        )
         one.set_defaults(run=run)
         return one
 

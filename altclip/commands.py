@@ -54,6 +54,8 @@ def similarity(client: Client, arguments: Namespace) -> int:
     """Scores queries against candidates."""
     queries: list[ItemSource] = arguments.queries or []
     candidates: list[ItemSource] = arguments.candidates or []
+    if not queries or not candidates:
+        raise ValueError("a comparison needs a --query or --query-image, and a --text or --image")
     result = client.similarity(
         queries, candidates, score=arguments.score, top_k=arguments.top_k, **_common(arguments)
     )

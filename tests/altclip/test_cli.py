@@ -136,6 +136,10 @@ class TestFailures:
         status, _, complaint = run("embed-image", "/nowhere/cat.png")
         assert (status, "/nowhere/cat.png" in complaint) == (2, True)
 
+    def test_a_comparison_needs_both_sides(self, run: Run) -> None:
+        status, _, complaint = run("similarity", "--query", "a")
+        assert (status, "--text or --image" in complaint) == (2, True)
+
     def test_wrong_usage_is_explained(self, run: Run) -> None:
         with pytest.raises(SystemExit) as left:
             run("classify", "x.png")
