@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -87,6 +88,12 @@ def values(outcomes: Sequence[Outcome]) -> Matrix:
 def matrix(outcomes: Sequence[Outcome], normalize: bool) -> Matrix:
     """Embeddings as rows. Numbers that are not finite are a fault of the model and go to nobody."""
     rows = values(outcomes)
+    if len(rows) == 1:  # the commonest call; the same numbers in half the time
+        wide = rows[0].astype(np.float64)
+        length = math.sqrt(wide @ wide)
+        if not math.isfinite(length):
+            raise Internal
+        return (wide / length).astype(np.float32)[np.newaxis] if normalize and length > 0.0 else rows
     size = lengths(rows)
     if not np.isfinite(size).all():
         raise Internal
