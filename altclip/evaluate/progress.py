@@ -53,10 +53,11 @@ class Progress:
         return text
 
     def end(self, done: int) -> None:
-        """Shows how far it came, and ends the line."""
-        self._write(self.line(done))
-        if self._terminal and self._stream is not None:
-            self._stream.write("\n")
+        """Shows how far it came, unless there was nothing to do, and ends the line."""
+        if done != self._first or self._shown > self._start:
+            self._write(self.line(done))
+            if self._terminal and self._stream is not None:
+                self._stream.write("\n")
 
     def _write(self, line: str) -> None:
         if self._stream is not None:

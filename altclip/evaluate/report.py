@@ -62,17 +62,18 @@ def _classification(results: Sequence[Classification]) -> tuple[list[str], list[
     bare = {each.language: each.top1 for each in results if each.prompts == "bare"}
     rows = []
     for each in results:
-        prompts = each.prompts if each.templates is None else f"{each.prompts} ({each.templates})"
-        gain = ""
-        if each.prompts != "bare" and each.top1 is not None and bare.get(each.language) is not None:
-            gain = f"{100 * (each.top1 - (bare[each.language] or 0)):+.1f}"
+        prompts = f"{each.prompts} ({each.templates})" if each.prompts == "own" else each.prompts
+        gain = _gain(each.top1, bare.get(each.language)) if each.prompts != "bare" else ""
         figures = map(_percent, (each.top1, each.top5, each.mean_per_class_recall))
         rows.append([each.language, prompts, *figures, gain, f"{each.images:,}", f"{each.classes:,}"])
-    kinds = list(dict.fromkeys(each.prompts for each in results))
-    for kind in kinds if len({each.language for each in results}) > 1 else []:
-        chosen = [each for each in results if each.prompts == kind]
-        columns = zip(*[(r.top1, r.top5, r.mean_per_class_recall) for r in chosen], strict=True)
-        rows.append(["mean", kind, *[_percent(_mean(column)) for column in columns], "", "", ""])
+    means = {}
+    if len({each.language for each in results}) > 1:
+        for kind in dict.fromkeys(each.prompts for each in results):
+            chosen = [(r.top1, r.top5, r.mean_per_class_recall) for r in results if r.prompts == kind]
+            means[kind] = [_mean(column) for column in zip(*chosen, strict=True)]
+    for kind, columns in means.items():
+        gain = _gain(columns[0], means["bare"][0]) if kind != "bare" and "bare" in means else ""
+        rows.append(["mean", kind, *map(_percent, columns), gain, "", ""])
     return ["language", "prompts", "top-1", "top-5", "per class", "over bare", "images", "classes"], rows
 
 
@@ -102,6 +103,11 @@ def _notes(report: Report) -> list[str]:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}"
+
+
+def _gain(share: float | None, bare: float | None) -> str:
+    """What prompts gain over the bare name, in points."""
+    return "" if share is None or bare is None else f"{100 * (share - bare):+.1f}"
 
 
 def _mean(shares: Sequence[float | None]) -> float | None:

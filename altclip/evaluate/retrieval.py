@@ -36,7 +36,7 @@ def measure_language(evaluation: Evaluation, language: str) -> Retrieval:
     to_image, to_text = metrics.retrieval_ranks(
         Selected(images.values, used), Selected(texts.values, rows), owners, progress
     )
-    progress.end(len(rows))
+    progress.end(len(rows))  # quick but for large sets: then nothing was shown
     directions = [
         Direction(
             {k: ranks.recall_at(k) for k in metrics.RECALL_AT},

@@ -135,9 +135,7 @@ def laion(name: str) -> Any:
     try:
         return importlib.import_module(f"clip_benchmark.metrics.{name}")
     except ImportError as error:
-        pytest.skip(
-            f"needs clip-benchmark with torch, tqdm and scikit-learn (pip install clip-benchmark): {error}"
-        )
+        pytest.skip(f"needs clip-benchmark, tqdm and scikit-learn (see docs/evaluation.md): {error}")
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,22 @@ def test_progress_counts_the_speed_of_this_run_only() -> None:
     assert progress.line(500) == "pictures: 500 of 1,000 (50%), 10 a second, 50 s left"
     now[0] = 20.0
     assert progress.line(1000) == "pictures: 1,000 of 1,000 (100%), 30 a second"
+
+
+def test_progress_writes_over_its_line_on_a_terminal_and_is_silent_where_nothing_was_to_be_done() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    now, terminal = [0.0], Terminal()
+    progress = Progress(terminal, "pictures", 4, clock=lambda: now[0])
+    for done in range(5):
+        progress(done)
+        now[0] += 0.15
+    progress.end(4)
+    assert terminal.getvalue().count("\r") == 3  # every fifth of a second, and the end
+    assert terminal.getvalue().endswith("pictures: 4 of 4 (100%), 5.33 a second\n")
+    quiet = Progress(terminal, "captions", 4, clock=lambda: now[0])
+    quiet(4)
+    quiet.end(4)
+    assert "captions" not in terminal.getvalue()
