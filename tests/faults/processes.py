@@ -23,9 +23,12 @@ QUICK = ("--restart-backoff=100ms", "--grace=10", "--batch-tokens=4096", "--batc
 
 @contextmanager
 def service(source: str = "m=stub:dimension=8,image_size=32", *arguments: str) -> Iterator[RunningServer]:
-    """A running stub service."""
+    """A running stub service; its log is shown with a test that fails."""
     with start_server("--model", source, *QUICK, *arguments) as running:
-        yield running
+        try:
+            yield running
+        finally:
+            print(running.logs.tail())
 
 
 @contextmanager
