@@ -5,7 +5,7 @@ All functions take and give rows: float [tokens, width], sequences one after ano
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from worker.packing import Group
 
-__all__ = ["Attention", "Linear", "Norm", "Sequences", "activation", "attend", "linear", "norm"]
+__all__ = ["Attention", "FeedForward", "Linear", "Norm", "Sequences", "attend", "linear", "norm"]
 
 
 class Linear(NamedTuple):
@@ -25,6 +25,12 @@ class Linear(NamedTuple):
 
     def __call__(self, rows: Tensor) -> Tensor:
         return functional.linear(rows, self.weight, self.bias)
+
+    def onto(self, rows: Tensor, residual: Tensor, scale: float = 1.0) -> Tensor:
+        """residual + bias + scale × rows · weight, in the residual's memory."""
+        if self.bias is not None:
+            residual.add_(self.bias)
+        return residual.addmm_(rows, self.weight.t(), alpha=scale)
 
     def part(self, start: int, end: int | None = None) -> Linear:
         """The map onto outputs `start` to `end`, without a copy."""
@@ -109,7 +115,7 @@ def attend(
     groups, starts = sequences
     if starts is not None:
         return _attend_varlen(query, key, value, groups, starts, heads, first_only)
-    out = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+    parts = []
     for start, first, count, rows, keys in ((g.start, g.first, g.count, g.rows, g.keys) for g in groups):
         asked = slice(start, start + count * rows)
         asking, each = (slice(first, first + count), 1) if first_only else (asked, rows)
@@ -120,8 +126,8 @@ def attend(
         result = functional.scaled_dot_product_attention(
             split(query[asking], each, each), split(key[asked], rows, keys), split(value[asked], rows, keys)
         )
-        out[asking].view(count, each, heads, head).copy_(result.transpose(1, 2))
-    return out
+        parts.append(result.transpose(1, 2).reshape(count * each, width))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _attend_varlen(
@@ -155,14 +161,24 @@ def norm(module: nn.LayerNorm) -> Norm:
     return Norm(module.weight, module.bias, module.eps)
 
 
-def activation(name: str, module: nn.Module) -> Callable[[Tensor], Tensor]:
-    """The named function; it may overwrite its argument."""
-    known: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "quick_gelu": _quick_gelu}
-    return known.get(name, module)
+class FeedForward:
+    """Two linear maps with an activation between, added to the residual."""
 
+    def __init__(self, up: nn.Linear, down: nn.Linear, name: str, act: nn.Module) -> None:
+        self._up, self._down, self._act = linear(up), linear(down), act
+        # quick_gelu(x) = x · sigmoid(1.702 x) = silu(1.702 x) / 1.702, and the products scale for nothing.
+        self._scale = 1.702 if name == "quick_gelu" else 1.0
+        self._gelu = name == "gelu"
+        self._bias = up.bias * self._scale
 
-def _quick_gelu(rows: Tensor) -> Tensor:
-    return rows.mul_(torch.sigmoid_(rows * 1.702))
+    def onto(self, rows: Tensor, residual: Tensor) -> Tensor:
+        """residual + down(act(up(rows))), in the residual's memory."""
+        wide = torch.addmm(self._bias, rows, self._up.weight.t(), alpha=self._scale)
+        if self._scale != 1.0:
+            wide = functional.silu(wide, inplace=True)
+        else:
+            wide = torch.ops.aten.gelu_(wide) if self._gelu else self._act(wide)
+        return self._down.onto(wide, residual, 1 / self._scale)
 
 
 def _joined(weights: Sequence[Tensor]) -> Tensor | None:

@@ -6,7 +6,6 @@ and only the first token of each text goes through the end of the last layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -15,10 +14,10 @@ from transformers import AltCLIPTextModel
 
 from worker.families.altclip.layers import (
     Attention,
+    FeedForward,
     Linear,
     Norm,
     Sequences,
-    activation,
     attend,
     linear,
     norm,
@@ -33,9 +32,7 @@ class Layer(NamedTuple):
     attention: Attention
     out: Linear
     attention_norm: Norm
-    up: Linear
-    act: Callable[[Tensor], Tensor]
-    down: Linear
+    feed: FeedForward
     output_norm: Norm
 
 
@@ -56,9 +53,12 @@ class TextTower:
                 ),
                 linear(layer.attention.output.dense),
                 norm(layer.attention.output.LayerNorm),
-                linear(layer.intermediate.dense),
-                activation(model.config.hidden_act, layer.intermediate.intermediate_act_fn),
-                linear(layer.output.dense),
+                FeedForward(
+                    layer.intermediate.dense,
+                    layer.output.dense,
+                    model.config.hidden_act,
+                    layer.intermediate.intermediate_act_fn,
+                ),
                 norm(layer.output.LayerNorm),
             )
             for layer in roberta.encoder.layers
@@ -118,5 +118,5 @@ def _encode_firsts(layer: Layer, rows: Tensor, firsts: Tensor, sequences: Sequen
 
 
 def _finish(layer: Layer, mixed: Tensor, rows: Tensor) -> Tensor:
-    rows = layer.attention_norm(layer.out(mixed).add_(rows))
-    return layer.output_norm(layer.down(layer.act(layer.up(rows))).add_(rows))
+    rows = layer.attention_norm(layer.out.onto(mixed, rows))
+    return layer.output_norm(layer.feed.onto(rows, rows))

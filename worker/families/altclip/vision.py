@@ -5,7 +5,6 @@ Weights are those of transformers' `AltCLIPVisionModel`; pixels are scaled and s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,10 +13,10 @@ from transformers import AltCLIPVisionModel
 
 from worker.families.altclip.layers import (
     Attention,
+    FeedForward,
     Linear,
     Norm,
     Sequences,
-    activation,
     attend,
     linear,
     norm,
@@ -35,9 +34,7 @@ class Layer(NamedTuple):
     attention: Attention
     out: Linear
     feed_norm: Norm
-    up: Linear
-    act: Callable[[Tensor], Tensor]
-    down: Linear
+    feed: FeedForward
 
 
 class VisionTower:
@@ -62,9 +59,7 @@ class VisionTower:
                 Attention(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj, heads),
                 linear(layer.self_attn.out_proj),
                 norm(layer.layer_norm2),
-                linear(layer.mlp.fc1),
-                activation(model.config.hidden_act, layer.mlp.activation_fn),
-                linear(layer.mlp.fc2),
+                FeedForward(layer.mlp.fc1, layer.mlp.fc2, model.config.hidden_act, layer.mlp.activation_fn),
             )
             for layer in model.encoder.layers
         ]
@@ -90,7 +85,7 @@ class VisionTower:
         normed = last.attention_norm(rows)
         query, key, value = last.attention.project_some(normed, normed[::length])
         mixed = attend(query, key, value, images, last.attention.heads, first_only=True)
-        return self._projection(self._post_norm(_finish(last, mixed, rows[::length])))
+        return self._projection(self._post_norm(_finish(last, mixed, rows[::length].contiguous())))
 
     def _embed(self, pixels: Tensor) -> Tensor:
         """[images, 1 + patches, width]."""
@@ -109,5 +104,5 @@ class VisionTower:
 
 
 def _finish(layer: Layer, mixed: Tensor, rows: Tensor) -> Tensor:
-    rows = layer.out(mixed).add_(rows)
-    return layer.down(layer.act(layer.up(layer.feed_norm(rows)))).add_(rows)
+    rows = layer.out.onto(mixed, rows)
+    return layer.feed.onto(layer.feed_norm(rows), rows)
