@@ -4,8 +4,8 @@
     images  ─ data: URI → bytes → decode, resize, crop: each in a thread ─▶ uint8 [S, S, 3]
 
 A failure names its field. The threads are few (`Settings.preprocess_threads`), so that a heap of pictures
-waits in line with its small encoded bytes, not with its pixels. Bulk work takes only a part of them: an
-interactive picture waits for no more than the pictures that are being decoded.
+waits in line with its small encoded bytes, not with its pixels. Bulk work never takes
+the last of them: an interactive picture waits for no other stream's.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import base64
 import binascii
 import ipaddress
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -32,6 +33,9 @@ __all__ = ["INLINE_CHARACTERS", "Preprocessor", "Threads", "usable_cpus"]
 
 INLINE_CHARACTERS = 512
 """Texts of so many characters together are tokenised at once: measured, a thread's round trip costs more."""
+
+PART_CHARACTERS = 1 << 18
+"""Characters that a thread tokenises at a time, or one text: a tenth of a second."""
 
 Result = TypeVar("Result")
 
@@ -49,13 +53,13 @@ def usable_cpus() -> int:
 
 
 class Threads:
-    """The threads of one frontend that prepare input, with fewer of them for bulk work."""
+    """The threads of one frontend that prepare input, and one more that bulk work never takes."""
 
     def __init__(self, count: int = 0) -> None:
         """count: 0 means as many as CPUs may be used."""
         self.count = count or usable_cpus()
-        self._executor = ThreadPoolExecutor(self.count, thread_name_prefix="prepare")
-        self._bulk = asyncio.Semaphore(max(1, self.count - 1))
+        self._executor = ThreadPoolExecutor(self.count + 1, thread_name_prefix="prepare")
+        self._bulk = asyncio.Semaphore(self.count)
 
     async def run(self, function: Callable[[], Result], priority: Priority = Priority.INTERACTIVE) -> Result:
         """The function's result; not started if the caller is cancelled before its turn."""
@@ -87,7 +91,10 @@ class Preprocessor:
         """The token ids of each text."""
         if sum(map(len, texts)) <= INLINE_CHARACTERS:
             return self._tokenizer.encode(texts)
-        return await self._threads.run(lambda: self._tokenizer.encode(texts), priority)
+        tokens: list[Tokens] = []
+        for part in parts(texts, PART_CHARACTERS):  # between which a caller that has gone is noticed
+            tokens += await self._threads.run(partial(self._tokenizer.encode, part), priority)
+        return tokens
 
     async def pixels(self, path: str, image: Image, priority: Priority = Priority.INTERACTIVE) -> Pixels:
         """One picture; raises a ServiceError that names the field below `path`."""
@@ -116,6 +123,17 @@ class Preprocessor:
         except Exception as error:
             known = from_exception(error, path)
             raise (known if known.violations else error) from None
+
+
+def parts(texts: Sequence[str], characters: int) -> Iterator[Sequence[str]]:
+    """The texts in their order, in lists of about so many characters."""
+    start, size = 0, 0
+    for index, text in enumerate(texts):
+        if size + len(text) > characters and index > start:
+            yield texts[start:index]
+            start, size = index, 0
+        size += len(text)
+    yield texts[start:]
 
 
 async def in_order(pending: Sequence[asyncio.Future[Result]]) -> Sequence[Result]:
