@@ -70,8 +70,8 @@ class Session:
         """Returns when the client has ended its side and taken all answers.
 
         Raises Draining when the server cannot wait for the client any longer because it shuts down: then
-        every message that was read has its answers, and no other was read. Raises WorkerUnavailable when there
-        is no worker from the start, patience or not.
+        every message that was read has its answers, and no other was read. Raises WorkerUnavailable when no
+        worker was there from the start, patience or not.
         """
         if not await self._core.ready(self.model, self._patience):
             raise WorkerUnavailable
