@@ -34,16 +34,12 @@ def measure(evaluation: Evaluation, kinds: Sequence[str], notes: list[str]) -> I
     for language, names in evaluation.dataset.classes.items():
         for kind in kinds or KINDS:
             lacking = _lacking(evaluation, kind, language, len(names))
-            if lacking and (kinds or kind == "own"):
-                if kinds:
-                    raise DataError(lacking)
-            elif lacking:
-                notes.append(lacking)
+            if not lacking:
+                yield _measured(evaluation, kind, language, names)
+            elif kinds:
+                raise DataError(lacking)
             elif kind == "server":
-                yield _with_server_prompts(evaluation, language, names)
-            else:
-                templates = prompts.BARE if kind == "bare" else evaluation.dataset.templates[language]
-                yield _with_templates(evaluation, kind, language, names, templates)
+                notes.append(lacking)
 
 
 def _lacking(evaluation: Evaluation, kind: str, language: str, classes: int) -> str:
@@ -60,6 +56,13 @@ def _lacking(evaluation: Evaluation, kind: str, language: str, classes: int) -> 
                 f"and there are {classes} classes (altclip-server --max-labels)"
             )
     return ""
+
+
+def _measured(evaluation: Evaluation, kind: str, language: str, names: Sequence[str]) -> Classification:
+    if kind == "server":
+        return _with_server_prompts(evaluation, language, names)
+    templates = prompts.BARE if kind == "bare" else evaluation.dataset.templates[language]
+    return _with_templates(evaluation, kind, language, names, templates)
 
 
 def _with_templates(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -112,10 +113,7 @@ class Store:
         if values is not None and marks is not None:
             return values, marks
         marks_file.unlink(missing_ok=True)  # first, so that no mark outlives its row
-        return (
-            np.lib.format.open_memmap(values_file, "w+", kind, shape),
-            np.lib.format.open_memmap(marks_file, "w+", MARK, shape[:1]),
-        )
+        return _made(values_file, shape, kind), _made(marks_file, shape[:1], MARK)
 
 
 class Selected:
@@ -137,7 +135,7 @@ def _locked(folder: Path) -> TextIO:
     file = (folder / "lock").open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         file.close()
         raise DataError(f"{folder}: in use by another evaluation") from None
     return file
@@ -152,6 +150,15 @@ def _load(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array | No
     if not isinstance(found, np.memmap):
         return None
     return found if found.shape == shape and found.dtype == kind else None
+
+
+def _made(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
+    """A new array of zeros in this file. Raises OSError where the disk has no room for it."""
+    array = np.lib.format.open_memmap(path, "w+", kind, shape)
+    with path.open("r+b") as file:
+        # A page of a mapped file that finds no room when it is written ends the process.
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def _check_about(path: Path, about: Mapping[str, str]) -> None:
