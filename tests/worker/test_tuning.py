@@ -1,0 +1,63 @@
+"""How large batches are made, with devices that take a known time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import cycle
+
+import pytest
+
+from worker.families import family
+from worker.jobs import Modality
+from worker.sources import resolve
+from worker.tuning import budgets, smallest_fast_enough
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Device:
+    """Time passes only while it runs."""
+
+    def __init__(self, seconds: Callable[[int], float]) -> None:
+        self.now = 0.0
+        self.ran: list[int] = []
+        self._seconds = seconds
+
+    def run(self, size: int) -> None:
+        self.ran.append(size)
+        self.now += self._seconds(size)
+
+    def chosen(self) -> int:
+        return smallest_fast_enough(SIZES, self.run, lambda: self.now)
+
+
+def test_a_device_that_gains_nothing_from_company_runs_items_alone() -> None:
+    assert Device(lambda size: 0.01 * size).chosen() == 1
+
+
+def test_a_device_that_is_fast_from_a_size_on_gets_batches_of_that_size() -> None:
+    assert Device(lambda size: 0.001 * max(size, 16)).chosen() == 16
+
+
+def test_a_constant_cost_a_batch_asks_for_the_largest() -> None:
+    assert Device(lambda size: 0.001).chosen() == 64
+
+
+def test_a_slow_device_is_not_measured_for_long() -> None:
+    device = Device(lambda size: 0.4 * size)
+    assert device.chosen() == 1
+    assert set(device.ran) == {1}
+
+
+def test_a_machine_that_stutters_does_not_change_the_choice() -> None:
+    stutter = cycle([3.0, 1.0, 2.0])
+    assert Device(lambda size: 0.001 * max(size, 16) * next(stutter)).chosen() == 16
+
+
+@pytest.mark.parametrize(("tokens", "images"), [(500, 3), (1, 1)])
+def test_what_the_operator_set_is_kept_but_two_longest_texts_always_fit(tokens: int, images: int) -> None:
+    spec = resolve("m=stub:dimension=8,max_tokens=77")
+    encoder = family("stub").load(spec, "cpu", "auto", 1)
+    found = budgets(encoder, spec, tokens=tokens, images=images)
+    assert found[Modality.TEXT].cost == max(tokens, 154)
+    assert found[Modality.IMAGE].items == images
