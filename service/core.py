@@ -42,6 +42,7 @@ from worker.jobs import Modality
 from worker.metrics import Metrics
 
 if TYPE_CHECKING:
+    from service.fetching import Fetcher
     from service.settings import Settings
 
 __all__ = ["Core"]
@@ -64,7 +65,12 @@ class Core:
         self.label_cache = LabelCache(settings.label_cache_bytes)
         self._threads = Threads(settings.preprocess_threads)
         self._pools = pools
-        self._models = {pool.spec.name: Model(pool, settings, self._threads) for pool in pools}
+        self._fetcher: Fetcher | None = None
+        if settings.image_urls:
+            from service.fetching import Fetcher  # aiohttp is loaded only where it is used
+
+            self._fetcher = Fetcher.of(settings, metrics)
+        self._models = {pool.spec.name: Model(pool, settings, self._threads, self._fetcher) for pool in pools}
         self._changed = asyncio.Event()
 
     def __iter__(self) -> Iterator[Model]:
@@ -96,9 +102,11 @@ class Core:
                 break
         return model.pool.ready
 
-    def close(self) -> None:
-        """Ends the threads."""
+    async def close(self) -> None:
+        """Ends the threads, and the connections to where images come from."""
         self._threads.close()
+        if self._fetcher is not None:
+            await self._fetcher.close()
 
     async def embed_text(self, call: Call, name: str, texts: Sequence[str], options: Options) -> Embedded:
         """Row i belongs to texts[i]."""

@@ -21,6 +21,7 @@ from worker.families import Tokens, family
 from worker.spec import ModelInfo
 
 if TYPE_CHECKING:
+    from service.fetching import Fetcher
     from service.settings import Settings
 
 __all__ = ["Model", "matrix", "on_time", "timings", "values"]
@@ -29,7 +30,9 @@ __all__ = ["Model", "matrix", "on_time", "timings", "values"]
 class Model:
     """One model with all that a frontend keeps for it."""
 
-    def __init__(self, pool: ModelPool, settings: Settings, threads: Threads) -> None:
+    def __init__(
+        self, pool: ModelPool, settings: Settings, threads: Threads, fetcher: Fetcher | None = None
+    ) -> None:
         spec = pool.spec
         kind = family(spec.model_type)
         self.pool = pool
@@ -37,7 +40,7 @@ class Model:
         self.admission = Admission(settings.max_queue_items)
         self.threads = threads
         self.preprocessor = Preprocessor(
-            kind.tokenizer(spec), kind.image_processor(spec), threads, self.limits
+            kind.tokenizer(spec), kind.image_processor(spec), threads, self.limits, fetcher
         )
 
     @property

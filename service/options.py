@@ -1,4 +1,4 @@
-"""How one setting is declared, read from text, and shown. Imports the standard library and `service.keys`.
+"""How one setting is declared, read from text, and shown. Imports what is pure.
 
 A reader turns text into a value or raises ValueError with what is accepted ("a whole number from 1"); the
 option's name and the text are added here, once.
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from service import keys
+from service.addresses import PORTS
 
 __all__ = [
     "OptionError",
@@ -21,9 +22,11 @@ __all__ = [
     "choice",
     "devices",
     "flag",
+    "hosts",
     "integer",
     "key_lines",
     "option",
+    "origins",
     "path",
     "read",
     "seconds",
@@ -172,6 +175,23 @@ def path(text: str) -> str:
     return text
 
 
+def origins(text: str) -> tuple[str, ...]:
+    """`https`, `http` or with another port `https:8443`, separated by white space or commas."""
+    accepted = "https, http, or one of them with a port, such as https:8443"
+    found = [re.fullmatch(r"(https?)(?::([1-9][0-9]{0,4}))?", word.lower()) for word in _words(text)]
+    if not found or not all(match is not None and int(match[2] or 1) <= 65_535 for match in found):
+        raise ValueError(accepted)
+    return tuple(f"{match[1]}:{match[2] or PORTS[match[1]]}" for match in found if match is not None)
+
+
+def hosts(text: str) -> tuple[str, ...]:
+    """Full domain names, or *.name for all below it, separated by white space or commas."""
+    found = [word.lower() for word in _words(text)]
+    if not found or not all(re.fullmatch(r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)+", word) for word in found):
+        raise ValueError("domain names such as images.example.com or *.example.com")
+    return tuple(found)
+
+
 def key_lines(text: str) -> str:
     """Lines of API keys as they would stand in a file."""
     try:
@@ -190,10 +210,14 @@ def words(text: str) -> tuple[str, ...]:
 
 def devices(text: str) -> tuple[str, ...]:
     """One or several, separated by white space or commas; `cuda` is `cuda:0`."""
-    given = [word.lower() for word in re.split(r"[\s,]+", text) if word]
+    given = [word.lower() for word in _words(text)]
     if not given or not all(re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", word) for word in given):
         raise ValueError("auto, cpu, cuda or cuda:N")
     return tuple("cuda:0" if word == "cuda" else word for word in given)
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in re.split(r"[\s,]+", text) if word]
 
 
 def _metavar(reader: Reader) -> str:

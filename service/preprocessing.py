@@ -1,7 +1,8 @@
 """From a caller's texts and pictures to what an encoder takes: token ids and pixels. Imports no transport.
 
     texts   ─ a few short ones on the event loop, others in a thread ─▶ Tokens
-    images  ─ data: URI → bytes → decode, resize, crop: each in a thread ─▶ uint8 [S, S, 3]
+    images  ─ address → bytes, if allowed ─▶ data: URI → bytes → decode, resize, crop: each in a thread
+            ─▶ uint8 [S, S, 3]
 
 A failure names its field. The threads are few (`Settings.preprocess_threads`), so that a heap of pictures
 waits in line with its small encoded bytes, not with its pixels. Bulk work never takes
@@ -19,15 +20,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from service import validation
+from service.addresses import is_web
 from service.errors import InvalidRequest, UriNotAllowed, from_exception
 from service.messages import Image
 from service.validation import Limits
 from worker.families import ImageProcessor, Pixels, Tokenizer, Tokens
 from worker.jobs import Priority
+
+if TYPE_CHECKING:
+    from service.fetching import Fetcher
 
 __all__ = ["INLINE_CHARACTERS", "Preprocessor", "Threads", "usable_cpus"]
 
@@ -78,8 +83,15 @@ class Preprocessor:
     """The tokenizer and the image processor of one model."""
 
     def __init__(
-        self, tokenizer: Tokenizer, images: ImageProcessor, threads: Threads, limits: Limits
+        self,
+        tokenizer: Tokenizer,
+        images: ImageProcessor,
+        threads: Threads,
+        limits: Limits,
+        fetcher: Fetcher | None = None,
     ) -> None:
+        """fetcher: of pictures behind http(s) addresses; None refuses them."""
+        self.fetcher = fetcher
         self._tokenizer = tokenizer
         self._images = images
         self._threads = threads
@@ -98,6 +110,10 @@ class Preprocessor:
 
     async def pixels(self, path: str, image: Image, priority: Priority = Priority.INTERACTIVE) -> Pixels:
         """One picture; raises a ServiceError that names the field below `path`."""
+        if self.fetcher is not None and image.uri is not None and is_web(image.uri):
+            path = f"{path}.uri"
+            async with self.fetcher.content(path, image.uri) as content:
+                return await self._threads.run(lambda: self._decode(path, content), priority)
         return await self._threads.run(lambda: self._prepare(path, image), priority)
 
     async def all_pixels(
@@ -118,6 +134,9 @@ class Preprocessor:
         else:
             path = f"{path}.uri"
             content = read_data_uri(path, image.uri, self._limits.max_image_bytes)
+        return self._decode(path, content)
+
+    def _decode(self, path: str, content: bytes) -> Pixels:
         try:
             return self._images.prepare(content)
         except Exception as error:

@@ -75,7 +75,7 @@ class Server:
         await asyncio.wait({stopping}, timeout=min(LAST_WORDS, max(0.1, until - time.monotonic())))
         await self._server.stop(0)
         await stopping
-        self.core.close()
+        await self.core.close()
 
 
 async def start(

@@ -106,6 +106,34 @@ class Settings:
         "a gRPC message, received or sent; keep it above max-image-bytes",
     )
 
+    # Pictures behind addresses
+    image_urls: tuple[str, ...] = option(
+        (),
+        options.origins,
+        "fetch images from the internet: https, http, or with another port https:8443; without it no address "
+        "is fetched. Only public addresses are ever dialled",
+        metavar="SCHEME[:PORT]",
+        repeat=True,
+    )
+    image_url_hosts: tuple[str, ...] = option(
+        (),
+        options.hosts,
+        "fetch from these hosts only, such as images.example.com or *.example.com",
+        metavar="HOST",
+        repeat=True,
+    )
+    image_url_timeout: float = option(
+        10.0, options.seconds(0.1, 300), "an image, from the first connection to its last byte"
+    )
+    image_url_concurrency: int = option(
+        16, options.integer(1, 1024), "images that each frontend fetches at a time"
+    )
+    image_url_cache_bytes: int = option(
+        32 << 20,
+        options.size(0),
+        "cache of fetched images per frontend, kept for a minute; 0 turns it off",
+    )
+
     # Queues, batches and caches
     max_queue_items: int = option(
         4096, options.integer(1), "items that wait per model and frontend before calls are refused"

@@ -75,6 +75,7 @@ class Layout:
             "priority": ("interactive", "bulk"),
             "result": ("hit", "miss"),
             "file": FILES,
+            "fetch": ("ok", "cached", "refused", "failed"),
         }[label]
 
     def to_dict(self) -> dict[str, Any]:

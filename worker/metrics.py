@@ -179,6 +179,9 @@ class Metrics:
     cache_lookups: Counter = _counter(
         "cache_lookups", "result", text="Lookups in the embedding caches: hit or miss."
     )
+    image_fetches: Counter = _counter(
+        "image_fetches", "fetch", text="Images behind addresses: ok, cached, refused or failed."
+    )
     # worker
     queue_depth: Gauge = _gauge(
         "queue_depth", "model", "modality", text="Items that wait in the workers' queues."

@@ -141,3 +141,23 @@ def test_the_help_and_the_table_list_every_option() -> None:
 def test_settings_cross_a_process_border_as_json() -> None:
     settings = Settings.load(["--model", "a", "--model", "b=c", "--grace", "1ms"], {})
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_origins_have_a_port_and_hosts_may_begin_with_a_star() -> None:
+    settings = Settings.load(["--image-urls", "https,http:8080", "--image-urls", "HTTP"], {})
+    assert settings.image_urls == ("https:443", "http:8080", "http:80")
+    settings = Settings.load([], {"ALTCLIP_IMAGE_URL_HOSTS": "*.Example.com images.example.org"})
+    assert settings.image_url_hosts == ("*.example.com", "images.example.org")
+    for wrong in ("ftp", "https:0", "https:99999", "on", "https://x"):
+        with pytest.raises(SettingsError, match="--image-urls"):
+            Settings.load(["--image-urls", wrong], {})
+    for wrong in ("*", "localhost", "a.example/x", "https://a.example", "*.com.*"):
+        with pytest.raises(SettingsError, match="--image-url-hosts"):
+            Settings.load(["--image-url-hosts", wrong], {})
+
+
+def test_key_lines_are_read_at_once() -> None:
+    line = f"search sha256:{'0' * 64} requests=1/s"
+    assert Settings.load([], {"ALTCLIP_API_KEY_LINES": line}).api_key_lines == line
+    with pytest.raises(SettingsError, match="altclip-server key"):
+        Settings.load(["--api-key-lines", "search secret"], {})
