@@ -208,7 +208,7 @@ class Supervisor:
         """Frontends first, so that the workers still answer what was admitted."""
         reserve = min(_RESERVE, grace / 4)
         ends = time.monotonic() + grace
-        for place in self._workers:
+        for place in self._roster.places:
             if place.child is not None and not place.ready:  # it owes nobody an answer
                 place.child.kill()
         frontends = _children(self._roster.frontends)
