@@ -194,7 +194,7 @@ def _apart(spec: ModelSpec) -> dict[str, float]:
 
 
 def peak() -> float:
-    """Floating-point operations a second of the best large float32 matrix product, on the engine's threads."""
+    """Floating-point operations a second of the best large float32 matrix product, on as many threads."""
     best = 0.0
     for height, width, columns in ((2048, 1024, 4096), (2048, 2048, 2048), (1024, 4096, 1024)):
         a, b = torch.randn(height, width), torch.randn(width, columns)
