@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 from altclip.v1 import model_service_pb2 as pb
 from service.core import Core
 from service.handlers import UnaryMethod
 from service.messages import Call
 from service.model import Model
+from worker.sources import BUNDLED
+from worker.spec import ModelSpec
 
 __all__ = ["ModelServicer"]
 
@@ -42,7 +45,7 @@ def describe(model: Model) -> pb.Model:
     info = pool.info
     return pb.Model(
         name=spec.name,
-        source=spec.source,
+        source=source(spec),
         revision=pool.revision,
         languages=spec.languages,
         dimension=spec.dimension,
@@ -56,3 +59,13 @@ def describe(model: Model) -> pb.Model:
         state_dimension=spec.state_dimension,
         limits=pb.ModelLimits(**asdict(model.limits)),
     )
+
+
+def source(spec: ModelSpec) -> str:
+    """Where the model came from; of a directory only its name: the server's paths are its own business."""
+    if not spec.directory or spec.source == BUNDLED:
+        return spec.source
+    if spec.directory == str(Path(spec.source).expanduser().resolve()):
+        return Path(spec.directory).name
+    name = spec.source.partition("@")[0]
+    return f"{name}@{spec.revision}" if spec.revision else name

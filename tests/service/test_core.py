@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -14,8 +15,9 @@ from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
 from service.core import Core
 from service.errors import DeadlineTooShort
+from service.grpc_models import source
 from service.messages import Call, Matrix, Options
-from tests.service.running import DIMENSION, SHA256, Running, pictures, running
+from tests.service.running import DIMENSION, SHA256, Running, pictures, running, stub_spec
 from worker.jobs import Modality, Priority
 
 FILES = pictures(3)
@@ -232,3 +234,20 @@ async def test_every_call_leaves_the_queue_as_it_found_it(service: Running) -> N
     )
     assert all(model.admission.in_flight == 0 for model in service.server.core)
     assert {item.modality for item in service.pool.computed} == {Modality.TEXT}
+
+
+@pytest.mark.parametrize(
+    ("given", "directory", "revision", "shown"),
+    [
+        ("bundled", "/opt/site-packages/worker/bundled", "", "bundled"),
+        ("/srv/secret/place/m9", "/srv/secret/place/m9", "abc", "m9"),
+        ("BAAI/AltCLIP-m9", "/cache/snapshots/0123", "0123", "BAAI/AltCLIP-m9@0123"),
+        ("BAAI/AltCLIP@main", "/cache/snapshots/4567", "4567", "BAAI/AltCLIP@4567"),
+        ("stub:dimension=8", "", "", "stub:dimension=8"),
+    ],
+)
+def test_where_a_model_came_from_is_told_without_paths(
+    given: str, directory: str, revision: str, shown: str
+) -> None:
+    spec = dataclasses.replace(stub_spec(), source=given, directory=directory, revision=revision)
+    assert source(spec) == shown
