@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from worker.sources import resolve
 
 from service.errors import DeadlineTooShort, Internal, ModelNotFound, WorkerUnavailable
 from service.pool import ModelPool, Outcome, Pools, WorkItem
@@ -20,6 +19,7 @@ from worker.families import Floats, Ids, family
 from worker.jobs import Modality, Priority
 from worker.link import SlabLayout
 from worker.metrics import Layout, Metrics
+from worker.sources import resolve
 from worker.spec import ModelSpec
 
 
