@@ -15,15 +15,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from service import keys
+from service.certificates import Certificate
 from service.options import OptionError
 from service.reloading import Reloading
 from service.settings import Settings
 from worker import memory
 from worker.metrics import Metrics
 
-__all__ = ["API_KEYS", "GivenFiles", "as_descriptor", "from_descriptor", "keyring", "wants_keys"]
+__all__ = [
+    "API_KEYS",
+    "TLS",
+    "GivenFiles",
+    "as_descriptor",
+    "certificate",
+    "from_descriptor",
+    "keyring",
+    "wants_keys",
+]
 
 API_KEYS = "api_keys"
+TLS = "tls"
 
 
 class GivenFiles:
@@ -38,6 +49,12 @@ class GivenFiles:
             self._watch(API_KEYS, "--api-keys", paths, lambda parts: checked_keys(parts[0], lines))
         elif lines:
             self.content[API_KEYS] = checked_keys(b"", lines)
+        certificate = [settings.tls_certificate, settings.tls_key]
+        if all(certificate):
+            paths = [*certificate, *([settings.tls_client_ca] if settings.tls_client_ca else [])]
+            self._watch(TLS, "--tls-certificate", paths, lambda parts: Certificate.read(parts).to_bytes())
+        elif any(certificate) or settings.tls_client_ca:
+            raise OptionError("--tls-certificate and --tls-key are needed together, also for --tls-client-ca")
 
     def _watch(
         self, name: str, option: str, paths: Sequence[str], load: Callable[[Sequence[bytes]], bytes]
@@ -86,6 +103,11 @@ def keyring(settings: Settings, content: Mapping[str, bytes]) -> keys.Keyring | 
     if not wants_keys(settings):
         return None
     return keys.Keyring(keys.parse(content[API_KEYS].decode()))
+
+
+def certificate(settings: Settings, content: Mapping[str, bytes]) -> Certificate | None:
+    """None where nothing is encrypted. Raises KeyError where the certificate never came."""
+    return Certificate.from_bytes(content[TLS]) if settings.tls_certificate else None
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from worker.metrics import Layout
 from worker.sources import resolve_all
 from worker.spec import ModelSpec
 
-__all__ = ["places", "prepare", "specs"]
+__all__ = ["exposure", "places", "prepare", "specs"]
 
 _events = logs.get("supervisor")
 
@@ -25,21 +25,32 @@ _events = logs.get("supervisor")
 def prepare(settings: Settings, version: str) -> Supervisor:
     """Raises OptionError or ModelError with what the operator should change. It may have to download."""
     reserved, address = ports.reserve(settings.grpc_address, "--grpc-address (ALTCLIP_GRPC_ADDRESS)")
+    files = GivenFiles(settings)  # before a model may have to be downloaded
     models = specs(settings)
     chosen = devices.expand(settings.device, functools.cache(devices.cuda_devices))
     workers = places(settings, models, chosen, usable_cores())
-    files = GivenFiles(settings)
     layout = Layout(tuple(spec.name for spec in models), chosen, len(workers), version, files.callers())
     pages = Pages(layout)
     pages.own.build_info.set(1, version)
-    if not wants_keys(settings) and not ports.is_loopback(address):
-        _events.warning(
-            "open_to_everyone",
-            "there are no API keys: whoever reaches the port may call (see --api-keys)",
-            grpc=address,
-        )
+    if not ports.is_loopback(address):
+        for event, message in exposure(settings):
+            _events.warning(event, message, grpc=address)
     chosen_settings = dataclasses.replace(settings, grpc_address=address)
     return Supervisor(chosen_settings, models, workers, pages, reserved, files)
+
+
+def exposure(settings: Settings) -> list[tuple[str, str]]:
+    """What an operator should know who offers the port to other machines: events and their messages."""
+    warnings = []
+    if not wants_keys(settings) and not settings.tls_client_ca:
+        message = "there are no API keys: whoever reaches the port may call (see --api-keys)"
+        warnings.append(("open_to_everyone", message))
+    if wants_keys(settings) and not settings.tls_certificate:
+        message = (
+            "API keys travel unencrypted, unless something before the port encrypts (see --tls-certificate)"
+        )
+        warnings.append(("keys_in_the_clear", message))
+    return warnings
 
 
 def specs(settings: Settings) -> list[ModelSpec]:

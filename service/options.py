@@ -86,7 +86,8 @@ def read(field: Field, given: str | Sequence[str], source: str) -> Any:
             names = (
                 f"{flag(field)} ({variable(field)})" if source == flag(field) else f"{source} ({flag(field)})"
             )
-            raise OptionError(f"{names}: {text!r} is not accepted; give {error}") from None
+            shown = "what was given" if reader in _SECRET else repr(text)
+            raise OptionError(f"{names}: {shown} is not accepted; give {error}") from None
     if not field.metadata["repeat"]:
         return values[-1]
     return tuple(word for value in values for word in value)
@@ -199,6 +200,10 @@ def key_lines(text: str) -> str:
     except keys.KeyFileError as error:
         raise ValueError(f"lines as `altclip-server key NAME` prints them ({error})") from None
     return text
+
+
+# A key may stand where its hash should: it must not get into a log.
+_SECRET = frozenset({key_lines})
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from service.auth import Callers
 from service.core import Core
 from service.grpc_embedding import EmbeddingServicer
 from service.grpc_models import ModelServicer
+from service.grpc_tls import Credentials
 from service.handlers import Handlers
 from service.health import SERVICES, Health
 from service.pool import Pools
@@ -44,19 +45,29 @@ class Server:
     """A server that listens. `port` is the one that it got."""
 
     def __init__(
-        self, server: grpc.aio.Server, port: int, core: Core, health: Health, files: Mapping[str, bytes]
+        self,
+        server: grpc.aio.Server,
+        port: int,
+        core: Core,
+        health: Health,
+        files: Mapping[str, bytes],
+        tls: Credentials | None,
     ) -> None:
         self.port = port
         self.core = core
         self.health = health
         self._server = server
         self._files = files
+        self._tls = tls
 
     def file_changed(self, name: str) -> None:
         """One of the operator's files is another now."""
-        keys = given_files.keyring(self.core.settings, self._files)
-        if name == given_files.API_KEYS and keys is not None:
+        settings = self.core.settings
+        if name == given_files.API_KEYS and (keys := given_files.keyring(settings, self._files)):
             self.core.callers.change(keys)
+        found = given_files.certificate(settings, self._files)
+        if name == given_files.TLS and found is not None and self._tls is not None:
+            self._tls.change(found)
 
     async def drain(self, grace: float) -> None:
         """Ends once what was admitted has its answer, at the latest after `grace` seconds."""
@@ -108,12 +119,17 @@ async def start(
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     standard = (health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
     reflection.enable_server_reflection((*SERVICES, *standard), server)
+    certificate = given_files.certificate(settings, files)
+    tls = Credentials(certificate) if certificate is not None else None
     try:
-        port = server.add_insecure_port(settings.grpc_address)
+        if tls is None:
+            port = server.add_insecure_port(settings.grpc_address)
+        else:
+            port = server.add_secure_port(settings.grpc_address, tls.server)
     except RuntimeError:
         raise OSError(f"cannot listen on {settings.grpc_address}") from None
     await server.start()
-    return Server(server, port, core, health, files)
+    return Server(server, port, core, health, files, tls)
 
 
 def options(settings: Settings) -> list[tuple[str, int]]:

@@ -73,6 +73,22 @@ class Settings:
         metavar="LINES",
     )
 
+    # Encryption
+    tls_certificate: str = option(
+        "",
+        options.path,
+        "a PEM file with the server's certificate and those that lead to its authority; read again when it "
+        "changes. Without it gRPC is not encrypted",
+        metavar="FILE",
+    )
+    tls_key: str = option("", options.path, "a PEM file with the certificate's key", metavar="FILE")
+    tls_client_ca: str = option(
+        "",
+        options.path,
+        "a PEM file with authorities: only clients with a certificate of theirs may connect (mutual TLS)",
+        metavar="FILE",
+    )
+
     # Processes
     frontends: int = option(1, options.integer(1, 256), "frontend processes behind the gRPC port")
     replicas: int = option(1, options.integer(1, 256), "workers per model and device")

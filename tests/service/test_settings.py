@@ -159,5 +159,6 @@ def test_origins_have_a_port_and_hosts_may_begin_with_a_star() -> None:
 def test_key_lines_are_read_at_once() -> None:
     line = f"search sha256:{'0' * 64} requests=1/s"
     assert Settings.load([], {"ALTCLIP_API_KEY_LINES": line}).api_key_lines == line
-    with pytest.raises(SettingsError, match="altclip-server key"):
-        Settings.load(["--api-key-lines", "search secret"], {})
+    with pytest.raises(SettingsError, match="altclip-server key") as refused:
+        Settings.load(["--api-key-lines", "search a-key-and-no-hash"], {})
+    assert "a-key-and-no-hash" not in str(refused.value)
