@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections import Counter
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import grpc
@@ -15,7 +15,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from altclip.channel import CHANNEL_OPTIONS
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.faults.processes import embed, open_stub, service, worker_of
-from tests.server import RunningServer, launch, until
+from tests.server import Logs, RunningServer, launch, until
+
+
+def seconds_to_stop(logs: Logs) -> float:
+    """From the last signal to the end by the server's own log, whenever a busy machine let it begin."""
+    logs.wait_for("stopped", seconds=5)
+    moments = {record["event"]: datetime.fromisoformat(record["ts"]) for record in logs.records}
+    return (moments["stopped"] - moments["signal"]).total_seconds()
 
 
 def load(server: RunningServer, stop: threading.Event, ended: Counter[str]) -> list[threading.Thread]:
@@ -43,9 +50,8 @@ def test_20_a_drain_under_load_ends_well_and_refuses_politely() -> None:
         ended: Counter[str] = Counter()
         threads = load(server, stop, ended)
         until(lambda: ended["OK"] >= 16, seconds=10, what="load")
-        started = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - started < 10.0
+        assert seconds_to_stop(server.logs) < 10.0
         stop.set()
         for thread in threads:
             thread.join(10)
@@ -89,9 +95,8 @@ def test_20_a_health_watcher_that_reads_nothing_does_not_hold_the_server() -> No
         channel = grpc.insecure_channel(server.grpc)
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its types miss the methods
         next(stub.Watch(health_pb2.HealthCheckRequest()))
-        started = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - started < 10.0
+        assert seconds_to_stop(server.logs) < 10.0
         channel.close()
 
 
@@ -127,9 +132,8 @@ def test_20_a_call_longer_than_the_grace_is_cut_off() -> None:
             seconds=5,
             what="the call is under way",
         )
-        started = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - started < 2.5
+        assert seconds_to_stop(server.logs) < 2.5
         caller.join(5)
         assert len(ended) == 1
 
@@ -172,10 +176,9 @@ def test_a_second_signal_ends_it_at_once() -> None:
         )
         server.process.send_signal(signal.SIGTERM)
         server.logs.wait_for("signal", seconds=2)
-        started = time.monotonic()
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(5) == 1
-        assert time.monotonic() - started < 1.5
+        assert seconds_to_stop(server.logs) < 1.0
         caller.join(5)
 
 
@@ -188,10 +191,9 @@ def test_a_signal_while_models_load_ends_it_quickly() -> None:
     process, logs = launch("--model=m=stub:load_time=60")
     try:
         logs.wait_for("child_started", seconds=20)
-        started = time.monotonic()
         process.terminate()
         assert process.wait(10) == 0
-        assert time.monotonic() - started < 2.0
+        assert seconds_to_stop(logs) < 1.0
     finally:
         process.kill()
         process.wait()
