@@ -2,115 +2,156 @@
 
 Two processes, Python at both ends, 32 messages of 150,528 bytes (224 × 224 × 3 uint8) in flight; each is
 answered with 3,072 bytes (an embedding of 768 float32). Ours is the real thing: pool, slab, queue, batch
-decision and a stub encoder that takes no time. The others only carry the bytes.
+decision and a encoder that answers zeros at once. The others only carry the bytes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import multiprocessing
+import socket
+import statistics
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from multiprocessing.synchronize import Event
+from types import ModuleType
 
 import grpc
 import numpy as np
 
 from benchmarks.report import Row, alternate
 from service.pool import ModelPool, WorkItem
-from tests.workers import started
+from worker.batcher import Budget, Policy
+from worker.control import Channel
+from worker.engine import Engine
+from worker.families import Ids, Pending, Pixels
+from worker.intake import Intake
 from worker.jobs import Modality, Priority
 from worker.metrics import Metrics
+from worker.queue import JobQueue
+from worker.sources import resolve
+from worker.spec import ModelInfo
 
 __all__ = ["rows"]
 
+DIMENSION = 768
 IMAGE = np.zeros((224, 224, 3), np.uint8)
-ANSWER = bytes(4 * 768)
+ANSWER = bytes(4 * DIMENSION)
+SPEC = resolve(f"m=stub:dimension={DIMENSION}")
 IN_FLIGHT = 32
 _METHOD = "/benchmark/Image"
 
 
-def rows(messages: int = 3000, rounds: int = 5) -> tuple[list[Row], dict[str, str]]:
+class NothingEncoder:
+    """Answers zeros at once, so that only the link is measured."""
+
+    info = ModelInfo(device="cpu", dtype="float32", logit_scale=1.0)
+
+    def text(self, sequences: Sequence[Ids]) -> Pending:
+        return lambda: np.zeros((len(sequences), DIMENSION), np.float32)
+
+    def image(self, images: Sequence[Pixels]) -> Pending:
+        return lambda: np.zeros((len(images), DIMENSION), np.float32)
+
+    def prompt(self, sequences: Sequence[Ids], variants: Sequence[int]) -> Pending:
+        raise NotImplementedError
+
+    def warm_up(self) -> None:
+        return
+
+
+def rows(messages: int = 8000, rounds: int = 5) -> tuple[list[Row], dict[str, str]]:
     """The rows, and what could not be measured."""
-    spawn = multiprocessing.get_context("spawn")
-    ready = spawn.Event()
     skipped: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as folder, started("m=stub:per_item=0", images=64) as worker:
-        target = f"unix:{folder}/grpc"
-        server = spawn.Process(target=_serve_grpc, args=(target, ready), daemon=True)
-        server.start()
+    measures: list[Callable[[], float]] = []
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        channel, theirs = Channel.pair()
+        stack.enter_context(_process(_serve_link, theirs))
+        theirs.close()
+        measures.append(lambda: asyncio.run(_link_rate(channel, messages)))
+
+        ready = multiprocessing.get_context("spawn").Event()
+        stack.enter_context(_process(_serve_grpc, f"unix:{folder}/grpc", ready))
         ready.wait(30)
-
-        def ours() -> float:
-            async def run() -> float:
-                pool = ModelPool(worker.spec, Metrics.local())
-                worker.join(pool)
-                item = WorkItem(Modality.IMAGE, IMAGE)
-
-                async def one() -> None:
-                    (outcome,) = await pool.compute([item], priority=Priority.INTERACTIVE, deadline=None)
-                    assert outcome.value is not None
-
-                rate = await _closed_loop(one, messages)
-                pool.remove_worker(0)
-                return rate
-
-            return asyncio.run(run())
-
-        def by_grpc() -> float:
-            async def run() -> float:
-                async with grpc.aio.insecure_channel(target) as channel:
-                    call = channel.unary_unary(_METHOD)
-                    payload = IMAGE.tobytes()
-
-                    async def one() -> None:
-                        assert len(await call(payload)) == len(ANSWER)
-
-                    return await _closed_loop(one, messages // 4)
-
-            return asyncio.run(run())
-
-        measures = [ours, by_grpc]
+        measures.append(lambda: asyncio.run(_grpc_rate(f"unix:{folder}/grpc", messages // 4)))
         try:
             import zmq
 
-            zmq_process = spawn.Process(target=_serve_zmq, args=(f"ipc://{folder}/zmq",), daemon=True)
-            zmq_process.start()
+            stack.enter_context(_process(_serve_zmq, f"ipc://{folder}/zmq"))
             measures.append(lambda: _zmq_rate(zmq, f"ipc://{folder}/zmq", messages))
         except ImportError:
             skipped["link against ZeroMQ"] = "pyzmq is not installed"
-        samples = alternate(*measures, rounds=rounds)
-        server.terminate()
-        server.join()
-        if len(measures) == 3:
-            zmq_process.terminate()
-            zmq_process.join()
-    facts: dict[str, float | str] = {"ours, images/s": float(np.median(samples[0]))}
+        ours, *others = alternate(*measures, rounds=rounds)
+    names = (("gRPC over a Unix socket", 10.0), ("ZeroMQ ipc", 3.0))
     found = [
         Row(
             "link, images/s",
-            "gRPC over a Unix socket",
-            [mine / other for mine, other in zip(samples[0], samples[1], strict=True)],
-            bar=10,
-            facts={**facts, "gRPC, images/s": float(np.median(samples[1]))},
+            name,
+            [mine / other for mine, other in zip(ours, theirs_, strict=True)],
+            bar=bar,
+            facts={
+                "ours, images/s": statistics.median(ours),
+                f"{name}, images/s": statistics.median(theirs_),
+            },
         )
+        for (name, bar), theirs_ in zip(names, others, strict=False)
     ]
-    if len(samples) == 3:
-        found.append(
-            Row(
-                "link, images/s",
-                "ZeroMQ ipc",
-                [mine / other for mine, other in zip(samples[0], samples[2], strict=True)],
-                bar=3,
-                facts={"ZeroMQ, images/s": float(np.median(samples[2]))},
-            )
-        )
     return found, skipped
 
 
-async def _closed_loop(one: object, messages: int) -> float:
+@contextlib.contextmanager
+def _process(target: Callable[..., None], *arguments: object) -> Iterator[None]:
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+async def _link_rate(channel: Channel, messages: int) -> float:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        channel.send("link", {}, [theirs.fileno()])
+    pool = ModelPool(SPEC, Metrics.local())
+    pool.add_worker(1, "0", "cpu", NothingEncoder.info, ours.detach())
+    item = WorkItem(Modality.IMAGE, IMAGE)
+
+    async def one() -> None:
+        (outcome,) = await pool.compute([item], priority=Priority.INTERACTIVE, deadline=None)
+        assert outcome.value is not None
+
+    rate = await _closed_loop(one, messages)
+    pool.remove_worker(1)
+    return rate
+
+
+def _serve_link(end: socket.socket) -> None:
+    """The worker's side: its own intake, queue, batch decision and engine."""
+    metrics = Metrics.local()
+    budgets = dict.fromkeys(Modality, Budget(IN_FLIGHT, IN_FLIGHT))
+    queue = JobQueue(Policy(budgets), lambda modality, depth: None)
+    Intake(Channel(end), queue).start()
+    Engine(NothingEncoder(), queue, metrics, model="m", device="cpu", slot="0").run()
+
+
+async def _grpc_rate(target: str, messages: int) -> float:
+    async with grpc.aio.insecure_channel(target) as channel:
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(_METHOD)
+        payload = IMAGE.tobytes()
+
+        async def one() -> None:
+            assert len(await call(payload)) == len(ANSWER)
+
+        return await _closed_loop(one, messages)
+
+
+async def _closed_loop(one: Callable[[], Awaitable[None]], messages: int) -> float:
     """Messages a second with IN_FLIGHT callers, each sending its next message when it has its answer."""
-    assert callable(one)
     for _ in range(IN_FLIGHT):
         await one()
 
@@ -129,10 +170,10 @@ def _serve_grpc(target: str, ready: Event) -> None:
             return ANSWER
 
         server = grpc.aio.server()
-        handler = grpc.method_handlers_generic_handler(
-            "benchmark", {"Image": grpc.unary_unary_rpc_method_handler(answer)}
-        )
-        server.add_generic_rpc_handlers((handler,))
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "Image": grpc.unary_unary_rpc_method_handler(answer)
+        }
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("benchmark", handlers),))
         server.add_insecure_port(target)
         await server.start()
         ready.set()
@@ -151,9 +192,9 @@ def _serve_zmq(address: str) -> None:
         socket.send_multipart([sender, ANSWER], copy=False)
 
 
-def _zmq_rate(zmq: object, address: str, messages: int) -> float:
-    context = zmq.Context()  # type: ignore[attr-defined]
-    socket = context.socket(zmq.DEALER)  # type: ignore[attr-defined]
+def _zmq_rate(zmq: ModuleType, address: str, messages: int) -> float:
+    context = zmq.Context()
+    socket = context.socket(zmq.DEALER)
     socket.connect(address)
     payload = IMAGE.tobytes()
     for _ in range(IN_FLIGHT):

@@ -9,6 +9,7 @@ queues nothing, counts nothing.
 from __future__ import annotations
 
 import asyncio
+import functools
 import multiprocessing
 import time
 from collections.abc import Sequence
@@ -35,15 +36,18 @@ def rows(calls: int = 3000, in_flight: Sequence[int] = (1, 32, 128), rounds: int
     found = []
     with start_server("--model", "m=stub:dimension=768") as server:
         with grpc.insecure_channel(server.grpc) as channel:
-            answer = channel.unary_unary(METHOD)(requests[0])
+            once: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
+            answer = once(requests[0])
         port = spawn.Value("i", 0)
         echo = spawn.Process(target=_echo, args=(answer, port, ready), daemon=True)
         echo.start()
         ready.wait(30)
         for callers in in_flight:
             ours, bare = alternate(
-                lambda n=callers: asyncio.run(_rate(server.grpc, requests, calls, n)),
-                lambda n=callers: asyncio.run(_rate(f"127.0.0.1:{port.value}", requests, calls, n)),
+                *(
+                    functools.partial(_measure, address, requests, calls, callers)
+                    for address in (server.grpc, f"127.0.0.1:{port.value}")
+                ),
                 rounds=rounds,
             )
             found.append(
@@ -60,9 +64,13 @@ def rows(calls: int = 3000, in_flight: Sequence[int] = (1, 32, 128), rounds: int
     return found
 
 
+def _measure(address: str, requests: Sequence[bytes], calls: int, in_flight: int) -> float:
+    return asyncio.run(_rate(address, requests, calls, in_flight))
+
+
 async def _rate(address: str, requests: Sequence[bytes], calls: int, in_flight: int) -> float:
     async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.unary_unary(METHOD)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         for request in requests:
             await call(request)
 
@@ -81,7 +89,9 @@ def _echo(answer: bytes, port: object, ready: Event) -> None:
             return answer
 
         server = grpc.aio.server()
-        handlers = {"EmbedText": grpc.unary_unary_rpc_method_handler(handle)}
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "EmbedText": grpc.unary_unary_rpc_method_handler(handle)
+        }
         server.add_generic_rpc_handlers(
             (grpc.method_handlers_generic_handler("altclip.v1.EmbeddingService", handlers),)
         )
