@@ -34,7 +34,7 @@ def main() -> int:
     if arguments.quick:
         skipped["engine, full size"] = "left out by --quick"
     else:
-        from benchmarks import engine  # imports torch
+        import benchmarks.engine as engine  # imports torch
 
         rows += engine.rows()
     rows += unary.rows(rounds=rounds)
