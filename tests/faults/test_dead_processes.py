@@ -76,7 +76,7 @@ def test_1_health_is_down_until_the_model_is_loaded_again() -> None:
     with service("m=stub:dimension=8,load_time=1.5") as server:
         assert health(server, "altclip.v1.EmbeddingService/m") == "SERVING"
         worker_of(server).kill()
-        until(lambda: health(server) == "NOT_SERVING", seconds=1, what="health goes down")
+        until(lambda: health(server) == "NOT_SERVING", seconds=5, what="health goes down")
         assert health(server, "altclip.v1.EmbeddingService") == "NOT_SERVING"
         assert health(server, "altclip.v1.EmbeddingService/m") == "NOT_SERVING"
         status, body = server.get("/readyz")
@@ -163,7 +163,7 @@ def test_5_what_a_dead_frontend_had_queued_is_never_computed(tmp_path: Path) -> 
         until(lambda: server.metric("altclip_queue_depth") > 4, seconds=10, what="a queue")
         (frontend,) = server.processes("altclip-frontend")
         frontend.kill()
-        until(lambda: server.metric("altclip_queue_depth") == 0, seconds=2, what="an empty queue")
+        until(lambda: server.metric("altclip_queue_depth") == 0, seconds=5, what="an empty queue")
         begun = len(calls.read_text().splitlines())
         caller.join(10)
         until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="a new frontend")

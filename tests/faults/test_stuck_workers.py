@@ -52,8 +52,8 @@ def test_3_a_stopped_worker_is_replaced_within_a_bounded_time(
         with pytest.raises(grpc.RpcError) as failed:
             embed(stub)
         assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert time.monotonic() - started < 3.5
-        worker.wait(1)
+        assert time.monotonic() - started < 5.0
+        worker.wait(5)
         until(lambda: health(server) == "SERVING", seconds=10, what="health comes back")
         assert embed(stub).embeddings.count == 1
     assert restarts() == 1
@@ -109,10 +109,10 @@ def test_a_stopped_frontend_is_replaced_and_its_worker_is_not_blamed(
     (frontend,) = server.processes("altclip-frontend 0")
     with open_stub(server) as stub:
         texts = [f"{letter} " * 70 for letter in "abcd"]
-        call = stub.EmbedText.future(EmbedTextRequest(texts=texts), timeout=10)
+        call = stub.EmbedText.future(EmbedTextRequest(texts=texts), timeout=20)
         time.sleep(0.5)  # long enough for the frontend to tell that it waits
         frontend.suspend()
-        frontend.wait(6)
+        frontend.wait(10)
         assert call.exception() is not None
     until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="a new frontend")
     with open_stub(server) as stub:
