@@ -138,10 +138,10 @@ def check_names(
 def weights_sha256(spec: ModelSpec) -> str:
     """SHA-256 (hex) of the weights: as the conversion's manifest says, or else of the file, read now.
 
-    Of several files it is the digest of their digests. Empty for a model without files.
+    Of several files it is the digest of their digests. A model without files is told by its source.
     """
     if not spec.directory:
-        return ""
+        return hashlib.sha256(spec.source.encode()).hexdigest()
     directory = Path(spec.directory)
     files = weight_files(directory)
     try:
