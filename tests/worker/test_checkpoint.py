@@ -196,8 +196,14 @@ def test_the_digest_is_that_of_the_file(checkpoints: Checkpoints) -> None:
     directory = checkpoints(size="tiny")
     digest = hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
     assert checkpoint.weights_sha256(resolve(f"m={directory}")) == digest
-    assert len(checkpoint.weights_sha256(resolve("a=stub:dimension=8"))) == 64
-    assert checkpoint.weights_sha256(resolve("a=stub:dimension=8")) != checkpoint.weights_sha256(resolve("stub"))
+
+
+def test_the_digest_of_a_model_without_files_is_that_of_its_source() -> None:
+    small, same, large = (
+        checkpoint.weights_sha256(resolve(f"{name}=stub:dimension={width}"))
+        for name, width in (("a", 8), ("b", 8), ("c", 16))
+    )
+    assert small == same != large
 
 
 def test_of_shards_the_digest_depends_on_each(checkpoints: Checkpoints, tmp_path: Path) -> None:
