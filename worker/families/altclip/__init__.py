@@ -63,9 +63,10 @@ class AltClipFamily:
 
     def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> Encoder:
         """Weights mapped or copied to the device; raises `ModelError`."""
-        # Read when torch's thread pool is first loaded. By default a thread that waits for the others spins, and
-        # where frontends or neighbours want the same cores, it burns the very time the others wait for: measured
-        # on two busy cores, a text of the bundled model took 248 ms, and 7 ms with threads that sleep.
+        # Read when torch's thread pool is first loaded. By default a thread that waits for the others spins,
+        # and where frontends or neighbours want the same cores, it burns the very time the others wait for:
+        # measured on two busy cores, a text of the bundled model took 248 ms, and 7 ms with threads that
+        # sleep.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from worker.families.altclip.encoder import load
 
