@@ -4,10 +4,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+AUDIT := $(VENV)/audit
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock proto readme demo serve test lint format bench train tools clean
+.PHONY: help setup lock proto readme demo serve test lint format bench train audit sbom tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +60,21 @@ bench: setup ## Measure, and print what was measured beside what
 
 train: setup ## Make the bundled model anew (takes hours, goes on where it was interrupted)
 	$(BIN)/python -m training $(ARGS)
+
+# Tools that look at the locks have an environment of their own: what they need is nothing of ours.
+$(AUDIT)/.stamp: requirements/audit.txt | $(STAMP)
+	test -x $(AUDIT)/bin/python || $(BIN)/python -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/audit.txt
+	@touch $@
+
+audit: $(AUDIT)/.stamp ## Ask the advisory database of PyPI about every locked package (fails, too, if it cannot)
+	$(AUDIT)/bin/pip-audit --strict --progress-spinner off --disable-pip --no-deps \
+	    -r requirements/dev.txt -r requirements/torch.txt
+
+sbom: $(AUDIT)/.stamp ## Write build/sbom.cdx.json: all that a host that serves installs, with hashes (CycloneDX)
+	@mkdir -p build
+	cat requirements/server.txt requirements/torch.txt | $(AUDIT)/bin/cyclonedx-py requirements - \
+	    --pyproject pyproject.toml --output-reproducible --output-file build/sbom.cdx.json
 
 # RUNLEVEL=1 keeps Debian from starting the daemons that come with these packages.
 tools: ## Install what only some tests want, as root on Debian: promtool, h2load, the Node client's packages

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Writes the hashed locks from pyproject.toml: dev.txt (everything `make` needs) and server.txt (what the container holds,
-# a subset at the same versions). Usage: scripts/lock.sh BIN, where BIN holds pip-compile.
+# Writes the hashed locks from pyproject.toml: dev.txt (everything `make` needs), server.txt (what the container holds, a
+# subset at the same versions) and audit.txt (tools that look at locks).
+# Usage: scripts/lock.sh BIN, where BIN holds pip-compile.
 # torch is left out: see torch.txt. No index address is written, so that any mirror serves.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,3 +23,4 @@ compile requirements/dev.txt "Everything to serve, evaluate, train, test and lin
 sed 's/ \\$//; /--hash/d' requirements/dev.txt >requirements/.versions
 trap 'rm -f requirements/.versions' EXIT
 compile requirements/server.txt "What a host that serves needs." --extra server --constraint requirements/.versions
+compile requirements/audit.txt "What make audit and make sbom need." --extra audit --constraint requirements/.versions

@@ -32,7 +32,12 @@ def asked(*extras: str) -> list[Requirement]:
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"), [("dev.txt", ("server", "evaluate", "train", "dev")), ("server.txt", ("server",))]
+    ("lock", "extras"),
+    [
+        ("dev.txt", ("server", "evaluate", "train", "dev")),
+        ("server.txt", ("server",)),
+        ("audit.txt", ("audit",)),
+    ],
 )
 def test_a_lock_satisfies_pyproject(lock: str, extras: tuple[str, ...]) -> None:
     versions = locked(lock) | locked("torch.txt")
@@ -48,7 +53,7 @@ def test_the_container_gets_the_versions_that_were_tested() -> None:
     assert locked("server.txt").items() <= locked("dev.txt").items()
 
 
-@pytest.mark.parametrize("lock", ["dev.txt", "server.txt"])
+@pytest.mark.parametrize("lock", ["dev.txt", "server.txt", "audit.txt"])
 def test_every_locked_package_has_hashes_and_no_address(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     packages = re.split(r"^(?=\S+==)", text, flags=re.MULTILINE)[1:]
