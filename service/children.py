@@ -34,8 +34,8 @@ _ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
-    # torch's threads wait for each other many times a batch. By default they spin, and where another process wants
-    # the core that spins (two busy neighbours on two cores are enough), a batch takes a hundred times as long.
+    # torch's threads wait for each other many times a batch. By default they spin, and where others want the
+    # cores that spin (two busy neighbours on two cores are enough), a batch takes a hundred times as long.
     "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
