@@ -195,7 +195,21 @@ async def test_empty_batches_and_an_empty_stream_are_fine(service: Running) -> N
     assert len((await run(service, CONFIG, batch(), texts([1]), batch())).rows) == 1
 
 
-async def test_a_stream_without_a_worker_is_refused_at_once(service: Running) -> None:
+async def test_a_stream_waits_for_the_first_worker(service: Running) -> None:
+    service.pool.ready = False
+    call = service.stream()
+    await call.write(CONFIG)
+    await call.write(texts([1]))
+    await call.done_writing()
+    await asyncio.sleep(0.1)
+    service.pool.ready = True
+    assert len(Answers([message async for message in call]).rows) == 1
+
+
+async def test_a_stream_that_no_worker_comes_for_is_unavailable(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module.Session.__init__, "__kwdefaults__", {"patience": 0.1})
     service.pool.ready = False
     with pytest.raises(Refused) as refused:
         await run(service, CONFIG, half_close=False)
