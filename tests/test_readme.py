@@ -38,6 +38,11 @@ def test_the_first_example_runs_as_it_stands(server: RunningServer, tmp_path: Pa
 
 
 def test_every_folder_and_page_it_points_to_is_there() -> None:
-    for page in (README, README.with_name("CONTRIBUTING.md"), README.with_name("MODEL_LICENSE.md")):
+    for page in (
+        README,
+        README.with_name("CONTRIBUTING.md"),
+        README.with_name("MODEL_LICENSE.md"),
+        README.with_name("SECURITY.md"),
+    ):
         for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} points to {target}"

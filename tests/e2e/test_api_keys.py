@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 
 from altclip import Client
@@ -74,6 +78,33 @@ def test_keys_are_made_by_a_command_and_read_again_when_their_file_changes(tmp_p
         written = "\n".join(server.logs.lines) + server.scrape()
         assert not [secret for secret in (old_key, new_key) if secret in written]
         assert "open_to_everyone" not in written
+
+
+def test_strangers_make_the_server_hold_none_of_their_messages() -> None:
+    _, line = make("search")
+    message = b"\xff" * (24 << 20)
+    with start_server("--model", STUB, environment={"ALTCLIP_API_KEY_LINES": line}) as server:
+        (frontend,) = server.processes("altclip-frontend")
+        before = most = frontend.memory_info().rss
+        codes: list[grpc.StatusCode] = []
+
+        def call() -> None:
+            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+            with grpc.insecure_channel(server.grpc, options) as channel:
+                method: Any = channel.unary_unary("/altclip.v1.EmbeddingService/EmbedText")
+                try:
+                    method(message, timeout=60)
+                except grpc.RpcError as error:
+                    codes.append(error.code())
+
+        threads = [threading.Thread(target=call) for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            most = max(most, frontend.memory_info().rss)
+            time.sleep(0.005)
+        assert codes == [grpc.StatusCode.UNAUTHENTICATED] * len(threads)
+        assert most - before < 2 * len(message), "of ten messages of this size"
 
 
 def test_keys_may_come_from_the_environment_alone() -> None:
