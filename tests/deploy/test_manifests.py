@@ -54,19 +54,37 @@ def server_arguments(deployment: dict[str, Any]) -> list[str]:
     return list(deployment["spec"]["template"]["spec"]["containers"][0]["args"])
 
 
+def server_environment(deployment: dict[str, Any]) -> dict[str, str]:
+    variables = deployment["spec"]["template"]["spec"]["containers"][0].get("env", [])
+    return {variable["name"]: variable["value"] for variable in variables if "value" in variable}
+
+
 @pytest.mark.parametrize("path", BASE, ids=lambda path: path.stem)
 def test_a_manifest_holds_to_the_schema_of_kubernetes(path: Path) -> None:
     for document in documents(path.read_text()):
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
-@pytest.mark.parametrize("overlay", ["base", "altclip-m9"])
+@pytest.mark.parametrize("overlay", ["base", "altclip-m9", "secured"])
 def test_a_rendered_overlay_holds_to_the_schema_and_its_arguments_are_the_servers(overlay: str) -> None:
     objects = rendered(overlay)
     for document in objects:
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
     (deployment,) = [document for document in objects if document["kind"] == "Deployment"]
-    Settings.load(server_arguments(deployment), {})
+    Settings.load(server_arguments(deployment), server_environment(deployment))
+
+
+def test_the_secured_service_gets_the_files_that_are_mounted_and_is_asked_where_no_tls_is() -> None:
+    (deployment,) = [document for document in rendered("secured") if document["kind"] == "Deployment"]
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    settings = Settings.load(server_arguments(deployment), server_environment(deployment))
+    mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+    for path in (settings.api_keys, settings.tls_certificate, settings.tls_key):
+        assert str(Path(path).parent) in mounted
+    assert [name for name in container if name.endswith("Probe") and "grpc" in container[name]] == []
+    volumes = {volume["name"]: volume.get("secret", {}).get("defaultMode") for volume in pod["volumes"]}
+    assert volumes["keys"] == volumes["tls"] == 0o440, "the service's group, and nobody else"
 
 
 def test_the_pod_may_take_as_long_to_end_as_the_service_asks_for() -> None:
