@@ -7,11 +7,13 @@ their own. Every connection that Python begins in this process is recorded (`con
 from __future__ import annotations
 
 import asyncio
+import ssl
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from altclip.v1 import embedding_service_pb2 as pb
 from service.addresses import Address, NotAllowed, Rules, is_public
 from service.dialling import Guard
 from service.fetching import Fetcher
+from tests.certificates import make_pair
 from tests.faults.processes import open_stub, service
 from tests.service.running import Refused, Running, pictures, running
 
@@ -136,17 +139,22 @@ class Internet:
 
 @asynccontextmanager
 async def internet(
-    names: Names | None = None, *, hosts: Sequence[str] = (), concurrency: int = 8, **limits: Any
+    names: Names | None = None,
+    *,
+    hosts: Sequence[str] = (),
+    concurrency: int = 8,
+    context: ssl.SSLContext | None = None,
+    **limits: Any,
 ) -> AsyncIterator[Internet]:
     origin = Origin()
-    server = await asyncio.start_server(origin.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(origin.serve, "127.0.0.1", 0, ssl=context)
     origin.port = server.sockets[0].getsockname()[1]
     origin.page("/cat.png", PICTURE)
     names = names or Names(pictures_example=["127.0.0.1"])
     limits = {"most_bytes": MEBIBYTE, "seconds": 5.0, "cache_bytes": 0, **limits}
     async with running() as served:
         fetcher = Fetcher(
-            Rules(frozenset({("http", origin.port), ("https", 443)}), tuple(hosts)),
+            Rules(frozenset({("https" if context else "http", origin.port), ("https", 443)}), tuple(hosts)),
             served.metrics,
             concurrency=concurrency,
             resolve=names,
@@ -380,6 +388,19 @@ async def test_23_a_host_that_does_not_answer_is_an_error_without_its_address() 
         refused = await web.refusal(web.uri("/garbage"))
         assert refused.reason == "URI_FETCH_FAILED"
         assert "127.0.0.1" not in refused.message
+
+
+async def test_23_a_host_must_prove_its_name(tmp_path: Path, connects: list[str]) -> None:
+    """Its certificate is checked against the authorities of the machine, and its name."""
+    make_pair(tmp_path, "nobody")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "nobody-chain.pem", tmp_path / "nobody-key.pem")
+    async with internet(context=context) as web:
+        refused = await web.refusal(web.uri().replace("http", "https", 1))
+        assert refused.reason == "URI_FETCH_FAILED"
+        assert "certificate is not valid" in refused.message
+        assert web.origin.asked == []
+    assert connects == ["127.0.0.1"]
 
 
 async def test_23_the_content_decides_and_not_its_header() -> None:

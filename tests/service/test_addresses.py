@@ -5,6 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from yarl import URL
 
 from service.addresses import NotAllowed, Rules, Target, is_public, is_web, matches
 
@@ -132,3 +135,46 @@ def test_a_redirect_is_read_as_strictly() -> None:
     for location in ("http://0x7f000001/", "file:///etc/passwd", "http://[::1", "//user@b.example/"):
         with pytest.raises(NotAllowed):
             start.redirected(location)
+
+
+PIECES = st.sampled_from(
+    (
+        *"/\\@:#?%[].。１& \t\r\n\x00é",
+        "http://",
+        "https://",
+        "HTTP:",
+        "//",
+        "..",
+        ":80",
+        "%2e",
+        "%00",
+        "user",
+        "127.0.0.1",
+        "2130706433",
+        "0x7f",
+        "0177",
+        "::1",
+        "::ffff:1.2.3.4",
+        "a.example",
+        "xn--p1ai",
+        "localhost",
+    )
+)
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.lists(PIECES | st.text(max_size=3), max_size=12).map("".join))
+def test_whatever_is_read_is_dialled_where_it_was_checked(tail: str) -> None:
+    """The client's own parser must find the same host and port in what we hand to it, and nothing else."""
+    for uri in (tail, f"http://{tail}", f"http://a.example{tail}"):
+        try:
+            target = Target.read(uri)
+        except NotAllowed:
+            continue
+        url = URL(target.uri, encoded=True)
+        assert (url.scheme, url.host, url.port) == (target.scheme, target.host, target.port)
+        assert (url.user, url.password, url.fragment) == (None, None, "")
+        assert url.raw_path_qs.isascii()
+        assert url.raw_path_qs.isprintable()
+        assert " " not in url.raw_path_qs
+        assert Target.read(target.uri) == target, "read again it is the same"
