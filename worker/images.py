@@ -22,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from worker.errors import ImageError, ImageTooLarge, ModelError, UndecodableImage, UnsupportedImage
+from worker.errors import ImageError, ImageTooLarge, ModelError, UndecodableImage
+from worker.formats import silence_libtiff, sniff, webp_size
 
-__all__ = ["ImagePreparer", "Preprocessing", "sniff"]
+__all__ = ["ImagePreparer", "Preprocessing"]
 
 # Our own cap, checked between the header and the decoder, stands in place of Pillow's process-wide one.
 Image.MAX_IMAGE_PIXELS = None
@@ -32,66 +33,11 @@ Image.MAX_IMAGE_PIXELS = None
 # file.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
+silence_libtiff()
 
-ALLOWED = (
-    ("JPEG", b"\xff\xd8\xff"),
-    ("PNG", b"\x89PNG\r\n\x1a\n"),
-    ("GIF", b"GIF87a"),
-    ("GIF", b"GIF89a"),
-    ("BMP", b"BM"),
-    ("TIFF", b"II*\0"),
-    ("TIFF", b"MM\0*"),
-    ("TIFF", b"II+\0"),
-    ("TIFF", b"MM\0+"),
-)
-REFUSED = (
-    ("FITS", b"SIMPLE  ="),
-    ("EPS", b"%!PS"),
-    ("EPS", b"\xc5\xd0\xd3\xc6"),
-    ("PDF", b"%PDF"),
-    ("PSD", b"8BPS"),
-    ("ICO", b"\0\0\1\0"),
-    ("CUR", b"\0\0\2\0"),
-    ("ICNS", b"icns"),
-    ("JPEG 2000", b"\0\0\0\x0cjP  "),
-    ("JPEG 2000", b"\xff\x4f\xff\x51"),
-    ("JPEG XL", b"\xff\x0a"),
-    ("JPEG XL", b"\0\0\0\x0cJXL "),
-    ("MNG", b"\x8aMNG"),
-    ("JNG", b"\x8bJNG"),
-    ("DDS", b"DDS "),
-    ("OpenEXR", b"v/1\1"),
-    ("Radiance HDR", b"#?RADIANCE"),
-    ("QOI", b"qoif"),
-    ("XCF", b"gimp xcf"),
-    ("FLIF", b"FLIF"),
-    ("BPG", b"BPG\xfb"),
-    ("DjVu", b"AT&TFORM"),
-    ("WMF", b"\xd7\xcd\xc6\x9a"),
-    ("Sun raster", b"\x59\xa6\x6a\x95"),
-    ("XPM", b"/* XPM */"),
-    *((f"PNM (P{kind})", b"P%d%c" % (kind, space)) for kind in range(1, 8) for space in b"\n\r\t "),
-)
 # A resized row longer than this (aspect ratios of hundreds to one) would cost more memory than the picture is
 # worth: there only the part that is kept is computed, which can differ from the full resize in the last bit.
 MAX_RESIZED_PIXELS = 1 << 24
-
-
-def sniff(content: bytes) -> str:
-    """Pillow's name of an allowed format; raises `UnsupportedImage` or `UndecodableImage`."""
-    for name, signature in ALLOWED:
-        if content.startswith(signature):
-            return name
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "WEBP"
-    for name, signature in REFUSED:
-        if content.startswith(signature):
-            raise UnsupportedImage(f"{name} images are not supported")
-    if content[4:8] == b"ftyp":
-        raise UnsupportedImage("AVIF, HEIF and video files are not supported")
-    if b"<svg" in content[:1024].lower():
-        raise UnsupportedImage("SVG images are not supported")
-    raise UndecodableImage("not an image of a known format" if content else "the image is empty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,16 +108,11 @@ class ImagePreparer:
     def prepare(self, content: bytes) -> npt.NDArray[np.uint8]:
         """The first frame of the file as uint8 [S, S, 3]; raises an `ImageError`."""
         kind = sniff(content)
+        if kind == "WEBP":
+            self._check(*webp_size(content))  # its decoder makes room for the canvas as soon as it is opened
         try:
             with Image.open(io.BytesIO(content), formats=[kind]) as image:
-                width, height = image.size
-                if width * height > self._max_pixels:
-                    limit = self._max_pixels
-                    raise ImageTooLarge(
-                        f"the image is {width} x {height} pixels, more than the {limit} allowed"
-                    )
-                if min(width, height) < 1:
-                    raise UndecodableImage("the image has no pixels")
+                self._check(*image.size)
                 image.info.pop("transparency", None)  # dropped by the conversion anyway, after a warning
                 picture = image.convert("RGB")
         except ImageError:
@@ -181,6 +122,13 @@ class ImagePreparer:
         except Exception:  # Pillow's decoders raise nearly everything; none of it may quote the bytes
             raise UndecodableImage(f"the {kind} image is damaged or truncated") from None
         return np.asarray(self._fit(picture))
+
+    def _check(self, width: int, height: int) -> None:
+        if width * height > self._max_pixels:
+            limit = self._max_pixels
+            raise ImageTooLarge(f"the image is {width} x {height} pixels, more than the {limit} allowed")
+        if min(width, height) < 1:
+            raise UndecodableImage("the image has no pixels")
 
     def _fit(self, picture: Image.Image) -> Image.Image:
         """Resize and centre crop, with the roundings of transformers' PIL processor."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import threading
@@ -207,6 +208,30 @@ def test_a_bomb_is_refused_by_its_header_without_a_warning(width: int, height: i
     if width < 2**31 - 1:
         assert isinstance(caught.value, ImageTooLarge)
         assert f"{width} x {height}" in str(caught.value)
+
+
+def test_a_canvas_of_a_webp_is_refused_before_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    animated = bytearray(frames("WEBP"))
+    animated[24:27] = b"\xff\xff\xff"
+    lossy, lossless = (saved(picture(width=1001, height=1000), "WEBP", lossless=how) for how in (False, True))
+    opened: list[object] = []
+    monkeypatch.setattr(Image, "open", lambda *arguments, **options: opened.append(arguments))
+    for content, size in (
+        (bytes(animated), "16777216 x 45"),
+        (lossy, "1001 x 1000"),
+        (lossless, "1001 x 1000"),
+    ):
+        with pytest.raises(ImageTooLarge, match=size):
+            PREPARER.prepare(content)
+    assert opened == []
+
+
+def test_damaged_files_leave_no_word_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    whole = saved(picture(), "TIFF", compression="tiff_lzw")
+    for at in range(8, len(whole), 97):
+        with contextlib.suppress(UndecodableImage, ImageTooLarge):
+            PREPARER.prepare(whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :])
+    assert capfd.readouterr().err == ""
 
 
 def test_the_cap_is_on_pixels_and_inclusive() -> None:

@@ -1,0 +1,94 @@
+"""Which image formats exist for us: the allowed, the refused, and what a header must tell first. No Pillow.
+
+A file is what its first bytes say; names and media types are the caller's opinion.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from pathlib import Path
+
+from worker.errors import UndecodableImage, UnsupportedImage
+
+__all__ = ["silence_libtiff", "sniff", "webp_size"]
+
+ALLOWED = (
+    ("JPEG", b"\xff\xd8\xff"),
+    ("PNG", b"\x89PNG\r\n\x1a\n"),
+    ("GIF", b"GIF87a"),
+    ("GIF", b"GIF89a"),
+    ("BMP", b"BM"),
+    ("TIFF", b"II*\0"),
+    ("TIFF", b"MM\0*"),
+    ("TIFF", b"II+\0"),
+    ("TIFF", b"MM\0+"),
+)
+REFUSED = (
+    ("FITS", b"SIMPLE  ="),
+    ("EPS", b"%!PS"),
+    ("EPS", b"\xc5\xd0\xd3\xc6"),
+    ("PDF", b"%PDF"),
+    ("PSD", b"8BPS"),
+    ("ICO", b"\0\0\1\0"),
+    ("CUR", b"\0\0\2\0"),
+    ("ICNS", b"icns"),
+    ("JPEG 2000", b"\0\0\0\x0cjP  "),
+    ("JPEG 2000", b"\xff\x4f\xff\x51"),
+    ("JPEG XL", b"\xff\x0a"),
+    ("JPEG XL", b"\0\0\0\x0cJXL "),
+    ("MNG", b"\x8aMNG"),
+    ("JNG", b"\x8bJNG"),
+    ("DDS", b"DDS "),
+    ("OpenEXR", b"v/1\1"),
+    ("Radiance HDR", b"#?RADIANCE"),
+    ("QOI", b"qoif"),
+    ("XCF", b"gimp xcf"),
+    ("FLIF", b"FLIF"),
+    ("BPG", b"BPG\xfb"),
+    ("DjVu", b"AT&TFORM"),
+    ("WMF", b"\xd7\xcd\xc6\x9a"),
+    ("Sun raster", b"\x59\xa6\x6a\x95"),
+    ("XPM", b"/* XPM */"),
+    *((f"PNM (P{kind})", b"P%d%c" % (kind, space)) for kind in range(1, 8) for space in b"\n\r\t "),
+)
+
+
+def sniff(content: bytes) -> str:
+    """Pillow's name of an allowed format; raises `UnsupportedImage` or `UndecodableImage`."""
+    for name, signature in ALLOWED:
+        if content.startswith(signature):
+            return name
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "WEBP"
+    for name, signature in REFUSED:
+        if content.startswith(signature):
+            raise UnsupportedImage(f"{name} images are not supported")
+    if content[4:8] == b"ftyp":
+        raise UnsupportedImage("AVIF, HEIF and video files are not supported")
+    if b"<svg" in content[:1024].lower():
+        raise UnsupportedImage("SVG images are not supported")
+    raise UndecodableImage("not an image of a known format" if content else "the image is empty")
+
+
+def webp_size(content: bytes) -> tuple[int, int]:
+    """Width and height of a WebP's canvas, from its first chunk; raises `UndecodableImage`."""
+    kind, body = content[12:16], content[20:30]
+    if len(body) == 10 and kind == b"VP8X":  # flags, then each side less one in 24 bits
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if len(body) == 10 and kind == b"VP8L":  # a signature byte, then each side less one in 14 bits
+        bits = int.from_bytes(body[1:5], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if len(body) == 10 and kind == b"VP8 ":  # frame tag and start code, then each side in 14 bits
+        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+    raise UndecodableImage("the WEBP image is damaged or truncated")
+
+
+def silence_libtiff() -> None:
+    """Call once Pillow is there: libtiff writes its opinion of a file to standard error, past every log."""
+    with contextlib.suppress(OSError):  # Pillow without it, or with it inside: nothing to tell
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+        for path in {line.split(maxsplit=5)[-1] for line in maps.splitlines() if "/libtiff" in line}:
+            library = ctypes.CDLL(path)
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetWarningHandler(None)
