@@ -11,13 +11,16 @@ import json
 import os
 import ssl
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from typing import Self
 
 from worker import memory
 
 __all__ = ["Certificate"]
+
+# OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which the standard library has no name.
+_NO_CHECK_TIME = 0x200000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,30 @@ class Certificate:
                 context.load_verify_locations(cadata=self.clients)
             except ssl.SSLError:
                 raise ValueError("the clients' authorities are not PEM certificates") from None
+
+    def expires(self) -> float:
+        """Unix time after which clients refuse it; 0.0 where it cannot be told.
+
+        The standard library shows a certificate's dates only to who has checked it in a handshake, so it has
+        one with itself, in memory.
+        """
+        server, client = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client.check_hostname = False
+        client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
+        to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+        try:
+            with _Named(self.chain) as chain, _Named(self.key) as key:
+                server.load_cert_chain(chain, key, password=_no_password)
+            client.load_verify_locations(cadata=self.chain)
+            ours = server.wrap_bio(to_server, to_client, server_side=True)
+            theirs = client.wrap_bio(to_client, to_server)
+            for end in (theirs, ours, theirs):
+                with suppress(ssl.SSLWantReadError):
+                    end.do_handshake()
+            found = theirs.getpeercert() or {}
+        except (ssl.SSLError, ValueError):
+            return 0.0
+        return float(ssl.cert_time_to_seconds(str(found["notAfter"]))) if "notAfter" in found else 0.0
 
     def to_bytes(self) -> bytes:
         """For the way to a frontend."""

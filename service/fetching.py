@@ -15,7 +15,7 @@ import ssl
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -25,6 +25,7 @@ from service.addresses import NotAllowed, Rules, Target, is_public
 from service.dialling import Guard, Permits, Resolve, system_resolve
 from service.errors import ServiceError, UriFetchFailed, UriNotAllowed
 from worker import logs
+from worker.jobs import Priority
 from worker.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Fetcher:
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._slots = asyncio.Semaphore(concurrency)
+        self._bulk = asyncio.Semaphore(max(1, concurrency * 3 // 4))
         self._cache = Cache(cache_bytes)
         self._guard = Guard(resolve or system_resolve, permits)
         self._session: aiohttp.ClientSession | None = None
@@ -83,12 +85,18 @@ class Fetcher:
         )
 
     @asynccontextmanager
-    async def content(self, path: str, uri: str) -> AsyncIterator[bytes]:
+    async def content(
+        self, path: str, uri: str, priority: Priority = Priority.INTERACTIVE
+    ) -> AsyncIterator[bytes]:
         """The bytes behind this address; raises UriNotAllowed or UriFetchFailed of the field `path`.
 
-        The block keeps its place among those who fetch, so that only so many contents are in memory.
+        The block keeps its place among those who fetch, so that only so many contents are in memory. Bulk
+        work leaves some places free.
         """
-        async with self._slots:
+        async with AsyncExitStack() as places:
+            if priority is Priority.BULK:
+                await places.enter_async_context(self._bulk)
+            await places.enter_async_context(self._slots)
             yield await self._content(path, uri)
 
     async def close(self) -> None:

@@ -76,13 +76,19 @@ class GivenFiles:
     async def watch(self, metrics: Metrics, tell: Callable[[str, bytes], None]) -> None:
         """Until cancelled. tell: called with the name and the content of each file that changed."""
 
+        def tell_expiry() -> None:
+            if TLS in self.content:
+                metrics.certificate_expiry.set(Certificate.from_bytes(self.content[TLS]).expires())
+
         async def one(name: str, file: Reloading[bytes]) -> None:
             def changed(content: bytes) -> None:
                 self.content[name] = content
+                tell_expiry()
                 tell(name, content)
 
             await file.watch(metrics, changed)
 
+        tell_expiry()
         await asyncio.gather(*(one(name, file) for name, file in self._watched.items()))
 
 

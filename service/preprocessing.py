@@ -112,7 +112,7 @@ class Preprocessor:
         """One picture; raises a ServiceError that names the field below `path`."""
         if self.fetcher is not None and image.uri is not None and is_web(image.uri):
             path = f"{path}.uri"
-            async with self.fetcher.content(path, image.uri) as content:
+            async with self.fetcher.content(path, image.uri, priority) as content:
                 return await self._threads.run(lambda: self._decode(path, content), priority)
         return await self._threads.run(lambda: self._prepare(path, image), priority)
 

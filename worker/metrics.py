@@ -234,6 +234,10 @@ class Metrics:
     reload_stale: Gauge = _gauge(
         "file_stale", "file", text="1 while an older version is in use, because the file there is not usable."
     )
+    certificate_expiry: Gauge = _gauge(
+        "tls_certificate_expiry_timestamp_seconds",
+        text="Unix time when the certificate in use expires; 0 without TLS.",
+    )
     # the watchdog's, in monotonic seconds: a frontend says since when a worker owes it its oldest answer (0:
     # owes none) and that its own event loop turns, a worker says when it last made progress. `worker` is the
     # slot that the control channel names.

@@ -428,6 +428,26 @@ async def test_23_only_so_many_are_fetched_at_a_time() -> None:
         assert web.origin.most_open <= 2
 
 
+async def test_23_bulk_work_leaves_places_for_interactive_calls() -> None:
+    async with internet(concurrency=4, seconds=60.0) as web:
+        release = asyncio.Event()
+
+        async def held(writer: asyncio.StreamWriter) -> None:
+            await release.wait()
+            await web.origin.pages["/cat.png"](writer)
+
+        web.origin.pages["/held"] = held
+        images = [pb.Image(uri=web.uri("/held"))] * 8
+        request = pb.EmbedImageRequest(images=images, priority=pb.PRIORITY_BULK)
+        bulk = asyncio.create_task(web.service.call("EmbedImage", request))
+        async with asyncio.timeout(10):
+            while web.origin.open < 3:  # noqa: ASYNC110 - nothing tells
+                await asyncio.sleep(0.01)
+            await web.embed(web.uri())
+        release.set()
+        assert (await bulk).embeddings.count == 8
+
+
 async def test_23_a_cache_asks_once_and_obeys_no_store() -> None:
     async with internet(cache_bytes=MEBIBYTE) as web:
         web.origin.page("/private.png", PICTURE, "Cache-Control: max-age=1, No-Store")

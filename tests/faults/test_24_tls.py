@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +94,7 @@ def test_24_new_connections_use_a_rotated_certificate_and_live_streams_survive(
         stream.embed("after")
         stream.end()
         assert server.metric("altclip_file_reloads_total", file="tls") >= 1
+        assert server.metric("altclip_tls_certificate_expiry_timestamp_seconds") > time.time()
         assert server.metric("altclip_file_stale", file="tls") == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ def test_a_pair_is_read_and_travels(pair: Pair) -> None:
     assert Certificate.from_bytes(found.to_bytes()) == found
     assert found.clients == pair.chain.decode()
     assert Certificate.read([pair.chain, pair.key]).clients == ""
+
+
+def test_it_tells_when_it_expires(pair: Pair) -> None:
+    day = 86_400
+    expires = Certificate.read([pair.chain, pair.key]).expires()
+    assert time.time() + 0.9 * day < expires < time.time() + 1.1 * day
+    assert Certificate(pair.chain.decode(), "").expires() == 0.0
 
 
 def test_what_does_not_belong_together_is_refused(pair: Pair, tmp_path: Path) -> None:
