@@ -80,6 +80,18 @@ def test_keys_are_made_by_a_command_and_read_again_when_their_file_changes(tmp_p
         assert "open_to_everyone" not in written
 
 
+def test_a_client_with_the_documented_configuration_keeps_to_its_rate_unnoticed() -> None:
+    key, line = make("search", "requests=4/s")
+    with start_server("--model", STUB, environment={"ALTCLIP_API_KEY_LINES": line}) as server:
+        started = time.monotonic()
+        with Client(server.grpc, api_key=key, timeout=30) as client:
+            for _ in range(8):
+                assert client.embed_text(["cat"]).vectors.shape == (1, 8)
+        assert time.monotonic() - started > 0.7, "four at once, and one each quarter of a second"
+        refused = server.metric("altclip_caller_requests_total", caller="search", code="RESOURCE_EXHAUSTED")
+        assert refused > 0
+
+
 def test_strangers_make_the_server_hold_none_of_their_messages() -> None:
     _, line = make("search")
     message = b"\xff" * (24 << 20)
