@@ -53,7 +53,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "image": {"image_size": 32, "patch_size": 8},
         "project_dim": 24,
     },
-    # Towers of different width and depth, a single layer, a patch grid that is odd.
+    # Towers of different width and depth, a single layer, a patch grid that is odd, other activations.
     "odd": {
         "projection_dim": 20,
         "text": {
@@ -61,12 +61,14 @@ SIZES: dict[str, dict[str, Any]] = {
             "intermediate_size": 80,
             "num_hidden_layers": 1,
             "num_attention_heads": 3,
+            "hidden_act": "gelu_new",
         },
         "vision": {
             "hidden_size": 40,
             "intermediate_size": 56,
             "num_hidden_layers": 3,
             "num_attention_heads": 2,
+            "hidden_act": "gelu",
         },
         "image": {"image_size": 42, "patch_size": 14},
         "project_dim": 28,
@@ -122,7 +124,6 @@ def configuration(size: Size, vocab_size: int = 0) -> dict[str, Any]:
         "logit_scale_init_value": 2.6592,
         "text_config": {
             "model_type": "altclip_text_model",
-            **shape["text"],
             "project_dim": shape["project_dim"],
             "vocab_size": vocab_size,
             "max_position_embeddings": 514,
@@ -132,14 +133,15 @@ def configuration(size: Size, vocab_size: int = 0) -> dict[str, Any]:
             "bos_token_id": 0,
             "eos_token_id": 2,
             "type_vocab_size": 1,
+            **shape["text"],
         },
         "vision_config": {
             "model_type": "altclip_vision_model",
-            **shape["vision"],
             **shape["image"],
             "hidden_act": "quick_gelu",
             "layer_norm_eps": 1e-5,
             "projection_dim": shape["projection_dim"],
+            **shape["vision"],
         },
     }
 

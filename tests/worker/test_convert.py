@@ -186,6 +186,25 @@ def test_a_checkpoint_that_lacks_a_weight_is_not_converted(source: Path, tmp_pat
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
+def test_a_model_on_the_hub_is_fetched_with_its_pickle_and_remembers_its_commit(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = source.rename(tmp_path / "c0ffee")
+    patterns: list[str] = []
+
+    def snapshot_download(name: str, *, revision: str, allow_patterns: list[str]) -> str:
+        patterns.extend(allow_patterns)
+        return str(snapshot)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    converted = convert("BAAI/AltCLIP", tmp_path / "converted")
+    assert "pytorch_model*.bin" in patterns
+    manifest = json.loads((converted / "manifest.json").read_text())
+    assert (manifest["source"], manifest["revision"]) == ("BAAI/AltCLIP", "c0ffee")
+    spec = resolve(f"m={converted}")
+    assert (spec.revision, spec.languages) == ("c0ffee", ("en", "zh"))
+
+
 @pytest.mark.parametrize("removed", ["config.json", "pytorch_model.bin", "sentencepiece.bpe.model"])
 def test_a_source_that_lacks_a_file_is_refused(source: Path, tmp_path: Path, removed: str) -> None:
     (source / removed).unlink()

@@ -45,6 +45,8 @@ def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncod
         dtype = "bfloat16" if device.startswith("cuda") else "float32"
     if dtype not in DTYPES:
         raise ModelError(f"dtype {dtype} is not one of {', '.join(DTYPES)}")
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
     if device == "cpu":
         torch.set_num_threads(threads or usable_cores())
     directory = Path(spec.directory)
