@@ -63,7 +63,7 @@ class Evaluation:
         self.concepts = load_concepts(work)
         self.model = AltCLIPModel.from_pretrained(folder, dtype=torch.float32).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.processor = AutoImageProcessor.from_pretrained(folder, use_fast=False)
+        self.processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
         self.scale = self.model.logit_scale.exp().item()
         self.names = {
             language: self._embed([concept.names[language] for concept in self.concepts])
