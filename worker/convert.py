@@ -126,8 +126,14 @@ def _tensors(origin: Path) -> Iterator[tuple[str, torch.Tensor]]:
 def _pickles(origin: Path) -> list[Path]:
     index = origin / "pytorch_model.bin.index.json"
     if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        return sorted(origin / Path(name).name for name in names)
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            paths = sorted(origin / Path(name).name for name in names)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{index} is not an index of weight files") from error
+        if missing := [path.name for path in paths if not path.is_file()]:
+            raise ModelError(f"{origin} lacks {missing[0]}, which {index.name} names")
+        return paths
     path = origin / "pytorch_model.bin"
     if not path.is_file():
         raise ModelError(f"{origin} has neither safetensors nor pytorch_model.bin")

@@ -62,8 +62,11 @@ class Preprocessing:
         for name, part in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
             path = directory / name
             if path.is_file():
-                values = json.loads(path.read_text(encoding="utf-8"))
-                values = values.get(part, {}) if part else values
+                try:
+                    values = json.loads(path.read_text(encoding="utf-8"))
+                    values = values.get(part, {}) if part else values
+                except (OSError, ValueError, AttributeError) as error:
+                    raise ModelError(f"{path} cannot be read: {error}") from error
                 if values:
                     return cls.parse(values, str(path))
         raise ModelError(f"{directory} has no preprocessor_config.json")

@@ -211,3 +211,18 @@ def test_a_source_that_lacks_a_file_is_refused(source: Path, tmp_path: Path, rem
     with pytest.raises(ModelError):
         convert(str(source), tmp_path / "converted")
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_pickle_in_shards_becomes_one_file(source: Path, tmp_path: Path) -> None:
+    tensors = list(torch.load(source / "pytorch_model.bin", weights_only=True).items())
+    (source / "pytorch_model.bin").unlink()
+    names = ["pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin"]
+    for name, part in zip(names, (tensors[::2], tensors[1::2]), strict=True):
+        torch.save(dict(part), source / name)
+    index = {"weight_map": {key: names[number % 2] for number, (key, _) in enumerate(tensors)}}
+    (source / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    written = load_file(convert(str(source), tmp_path / "converted") / "model.safetensors")
+    assert set(written) == {key for key, _ in tensors}
+    (source / names[1]).unlink()
+    with pytest.raises(ModelError, match=f"lacks {names[1]}"):
+        convert(str(source), tmp_path / "another")
