@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from typing import Any
 
@@ -16,7 +17,10 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from service.addresses import Address, NotAllowed, Target
 
-__all__ = ["Guard", "Permits", "Resolve", "system_resolve"]
+__all__ = ["Guard", "Permits", "Resolve", "SystemNames"]
+
+LOOKUPS = 32
+"""Names that are looked up at a time."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 Permits = Callable[[Address], bool]
@@ -63,13 +67,29 @@ class Guard(AbstractResolver):
 
     async def close(self) -> None:
         """aiohttp's hook."""
+        if isinstance(self._resolve, SystemNames):
+            self._resolve.close()
 
 
-async def system_resolve(host: str, port: int) -> Sequence[Address]:
-    """All addresses of a full domain name; no search list of the machine is applied."""
+class SystemNames:
+    """The machine's own resolver, in threads of its own: a name that nobody answers holds one for a while."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
+
+    async def __call__(self, host: str, port: int) -> Sequence[Address]:
+        """All addresses of a full domain name; no search list of the machine is applied."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port)
+
+    def close(self) -> None:
+        """What waits is dropped."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _look_up(host: str, port: int) -> Sequence[Address]:
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(f"{host}.", port, type=socket.SOCK_STREAM)
-    except (socket.gaierror, UnicodeError):
+        found = socket.getaddrinfo(f"{host}.", port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
         return ()
     return tuple(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
 

@@ -22,7 +22,7 @@ import aiohttp
 from yarl import URL
 
 from service.addresses import NotAllowed, Rules, Target, is_public
-from service.dialling import Guard, Permits, Resolve, system_resolve
+from service.dialling import Guard, Permits, Resolve, SystemNames
 from service.errors import ServiceError, UriFetchFailed, UriNotAllowed
 from worker import logs
 from worker.jobs import Priority
@@ -68,7 +68,7 @@ class Fetcher:
         self._slots = asyncio.Semaphore(concurrency)
         self._bulk = asyncio.Semaphore(max(1, concurrency * 3 // 4))
         self._cache = Cache(cache_bytes)
-        self._guard = Guard(resolve or system_resolve, permits)
+        self._guard = Guard(resolve or SystemNames(), permits)
         self._session: aiohttp.ClientSession | None = None
 
     @classmethod
@@ -104,6 +104,7 @@ class Fetcher:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        await self._guard.close()
 
     async def _content(self, path: str, uri: str) -> bytes:
         host = ""
@@ -174,6 +175,8 @@ class Fetcher:
                 use_dns_cache=False,
                 happy_eyeballs_delay=None,  # addresses one after another: a race would swallow our refusal
                 limit=0,  # `_slots` bounds them
+                # No connection is kept for later: callers choose the hosts, and could have us hold thousands.
+                force_close=True,
             )
             self._session = aiohttp.ClientSession(
                 connector=connector,

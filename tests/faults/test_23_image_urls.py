@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -21,7 +22,7 @@ import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
 from service.addresses import Address, NotAllowed, Rules, is_public
-from service.dialling import Guard
+from service.dialling import Guard, Resolve
 from service.fetching import Fetcher
 from tests.certificates import make_pair
 from tests.faults.processes import open_stub, service
@@ -115,7 +116,7 @@ class Origin:
 class Internet:
     """A service that fetches, the one host that it may reach, and the names there are."""
 
-    def __init__(self, served: Running, origin: Origin, names: Names, fetcher: Fetcher) -> None:
+    def __init__(self, served: Running, origin: Origin, names: Any, fetcher: Fetcher) -> None:
         self.service, self.origin, self.names, self.fetcher = served, origin, names, fetcher
 
     def uri(self, path: str = "/cat.png", host: str = "pictures.example") -> str:
@@ -139,7 +140,7 @@ class Internet:
 
 @asynccontextmanager
 async def internet(
-    names: Names | None = None,
+    names: Resolve | None = None,
     *,
     hosts: Sequence[str] = (),
     concurrency: int = 8,
@@ -307,7 +308,7 @@ async def test_23_only_the_hosts_on_the_list_are_asked(connects: list[str]) -> N
         web.origin.redirect("/away", web.uri(host="other.example"))
         assert (await web.refusal(web.uri("/away"))).reason == "URI_NOT_ALLOWED"
         assert set(names.lookups) == {"pictures.example"}
-    assert connects == ["127.0.0.1"]
+    assert connects == ["127.0.0.1"] * 2
 
 
 async def test_23_a_slow_drip_ends_in_time_and_leaves_no_connection() -> None:
@@ -530,3 +531,34 @@ async def test_23_a_running_service_never_dials_this_machine() -> None:
         listener.close()
     assert said == ["StatusCode.INVALID_ARGUMENT"] * len(ports) * len(hosts)
     assert reached == []
+
+
+async def test_23_a_name_that_nobody_answers_costs_only_its_own_call() -> None:
+    """Look-ups run in threads of their own; those that hang do not hold up others."""
+    release = asyncio.Event()
+
+    async def lookup(host: str, port: int) -> Sequence[Address]:
+        if host == "silent.example":
+            await release.wait()
+        return [LOOPBACK]
+
+    async with internet(lookup, seconds=0.5, concurrency=4) as web:
+        silent = [asyncio.create_task(web.refusal(web.uri(host="silent.example"))) for _ in range(3)]
+        await web.embed(web.uri())
+        for refused in await asyncio.gather(*silent):
+            assert refused.reason == "URI_FETCH_FAILED"
+            assert "did not come within" in refused.message
+
+
+async def test_23_a_fetcher_that_asks_the_machine_itself_closes_what_it_opened() -> None:
+    async with running(image_urls=("http:80",)) as served:
+        fetcher = served.server.core.model("").preprocessor.fetcher
+        assert fetcher is not None
+        request = pb.EmbedImageRequest(images=[pb.Image(uri="http://no-such-name.invalid/")])
+        refused = await served.refusal("EmbedImage", request)
+        assert refused.reason == "URI_NOT_ALLOWED"
+        assert refused.message == "images[0].uri: its host has no public address"
+    for thread in threading.enumerate():
+        if thread.name.startswith("lookup"):
+            await asyncio.to_thread(thread.join, 30)
+            assert not thread.is_alive()
