@@ -1,4 +1,4 @@
-"""A stand-in for the internet: a web server on 127.0.0.1, which these tests alone permit, and their own names.
+"""A stand-in for the internet: a web server on 127.0.0.1, which only these tests permit, and their own names.
 
 Every connection that Python begins in this process is recorded (`connects`).
 """
