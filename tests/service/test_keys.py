@@ -77,3 +77,11 @@ def test_a_made_key_is_long_unlike_any_other_and_not_in_its_line() -> None:
     assert found.limits.items == 5.0
     assert key not in repr(found)
     assert found.digest.hex() not in repr(found)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "other", "x" * 65, "a\nb"])
+def test_no_key_is_made_for_a_name_that_is_none(name: str) -> None:
+    with pytest.raises(KeyFileError, match="a name is made of"):
+        make_key(name)
+    with pytest.raises(KeyFileError, match="^limits are"):
+        make_key("search", ("rate=5",))
