@@ -26,6 +26,7 @@ RESERVED = frozenset({"anonymous", "other"})
 """Label values of the metrics."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+_NAMES = "is made of letters, digits and . _ @ -, at most 64 of them, and is neither anonymous nor other"
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)/(s|m|h)")
 _PER = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -103,8 +104,10 @@ def parse(text: str) -> tuple[Key, ...]:
 def make_key(name: str, words: tuple[str, ...] = ()) -> tuple[str, str]:
     """A new key and its line. words: limits as they stand in a file. Raises KeyFileError."""
     key = PREFIX + secrets.token_urlsafe(32)
+    if not _NAME.fullmatch(name) or name in RESERVED:
+        raise KeyFileError(f"a name {_NAMES}")
     line = line_of(name, key, words)
-    parse(line)
+    _key(line.split())
     return key, line
 
 
@@ -123,9 +126,7 @@ def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
 def _key(words: list[str]) -> Key:
     name, *rest = words
     if not _NAME.fullmatch(name) or name in RESERVED:
-        raise KeyFileError(
-            "begins with no name: letters, digits and . _ @ -, at most 64, and not a reserved one"
-        )
+        raise KeyFileError(f"must begin with a name, which {_NAMES}")
     kind, _, digits = (rest[0] if rest else "").partition(":")
     if kind != "sha256" or not re.fullmatch(r"[0-9a-fA-F]{64}", digits):
         raise KeyFileError("after the name must stand sha256: and 64 hexadecimal digits")
@@ -136,7 +137,7 @@ def _key(words: list[str]) -> Key:
             raise KeyFileError(f"{what}= stands there twice")
         if what not in ("requests", "items", "concurrency", "models"):
             raise KeyFileError(
-                "knows requests=N/s, items=N/s, concurrency=N and models=A,B, and nothing else"
+                "limits are requests=N/s, items=N/s, concurrency=N and models=A,B, and nothing else"
             )
         given[what] = value
     return Key(

@@ -32,7 +32,7 @@ def test_lines_in_an_environment_variable_end_with_semicolons() -> None:
         ("search sha256:12", "64 hexadecimal"),
         (f"search md5:{'0' * 64}", "sha256:"),
         (f"-x sha256:{'0' * 64}", "name"),
-        (f"anonymous sha256:{'0' * 64}", "reserved"),
+        (f"anonymous sha256:{'0' * 64}", "neither anonymous"),
         (line_of("a", ONE, ("requests=20",)), "rate"),
         (line_of("a", ONE, ("items=0/s",)), "rate"),
         (line_of("a", ONE, ("concurrency=0",)), "whole number"),
@@ -83,5 +83,5 @@ def test_a_made_key_is_long_unlike_any_other_and_not_in_its_line() -> None:
 def test_no_key_is_made_for_a_name_that_is_none(name: str) -> None:
     with pytest.raises(KeyFileError, match="a name is made of"):
         make_key(name)
-    with pytest.raises(KeyFileError, match="^limits are"):
+    with pytest.raises(KeyFileError, match=r"^limits are"):
         make_key("search", ("rate=5",))
