@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.certificates import Certificate
 from tests.certificates import Pair, make_pair
@@ -60,3 +62,11 @@ def test_an_encrypted_key_is_refused_without_a_question_on_the_terminal(pair: Pa
     subprocess.run(command, check=True, capture_output=True)
     with pytest.raises(ValueError, match="encrypted"):
         Certificate.read([pair.chain, locked.read_bytes()])
+
+
+@given(st.lists(st.binary(max_size=64), min_size=2, max_size=3), st.booleans())
+def test_any_bytes_are_refused_and_nothing_else_happens(parts: list[bytes], begins: bool) -> None:
+    if begins:
+        parts = [b"-----BEGIN CERTIFICATE-----\n" + part + b"\n-----END CERTIFICATE-----\n" for part in parts]
+    with pytest.raises(ValueError, match="PEM"):
+        Certificate.read(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -188,3 +189,18 @@ def test_two_values_are_none() -> None:
 def test_strangers_cannot_flood_the_log() -> None:
     strangers = Strangers()
     assert [strangers.count(now) for now in (0.0, 0.1, 0.9, 1.0, 1.1)] == [1, 0, 0, 3, 0]
+
+
+async def test_a_stream_over_its_quota_is_slowed_and_not_refused() -> None:
+    async with keyed("items=100/s") as (service, _):
+        stream = service.stream(metadata=KEY)
+        await stream.write(pb.EmbedStreamRequest(config=pb.StreamConfig()))
+        started = time.monotonic()
+        for number in range(3):
+            items = [pb.StreamItem(id=f"{number}-{index}", text="cat") for index in range(60)]
+            await stream.write(pb.EmbedStreamRequest(batch=pb.StreamBatch(items=items)))
+        await stream.done_writing()
+        answers = [answer async for answer in stream]
+        assert sum(len(answer.ids) for answer in answers) == 180
+        assert not any(answer.errors for answer in answers)
+        assert time.monotonic() - started > 0.7, "a hundred at once, and eighty more in 0.8 s"

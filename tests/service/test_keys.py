@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.keys import KeyFileError, Keyring, Limits, line_of, make_key, parse
 
@@ -85,3 +87,30 @@ def test_no_key_is_made_for_a_name_that_is_none(name: str) -> None:
         make_key(name)
     with pytest.raises(KeyFileError, match=r"^limits are"):
         make_key("search", ("rate=5",))
+
+
+WORDS = st.sampled_from(
+    [
+        "search",
+        "sha256:" + "0" * 64,
+        "requests=1/s",
+        "items=",
+        "models=a",
+        "concurrency=9",
+        "#",
+        ";",
+        "\n",
+        "=",
+        " ",
+    ]
+)
+
+
+@given(st.lists(WORDS | st.text(max_size=4), max_size=12).map(" ".join))
+def test_any_text_is_keys_or_is_refused(text: str) -> None:
+    try:
+        found = parse(text)
+    except KeyFileError:
+        return
+    assert found
+    assert Keyring(found).find("x") is None
