@@ -71,10 +71,12 @@ class Outcome:
 class Call:
     """Items whose outcomes one caller awaits. `done` is set when every submitted item has its outcome."""
 
-    def __init__(self, size: int, done: asyncio.Future[None]) -> None:
+    def __init__(self, size: int, done: asyncio.Future[None], retried: bool = False) -> None:
         self.outcomes: list[Outcome | None] = [None] * size
         self.remaining = size
         self.done = done
+        self.retried = retried
+        """What a dying worker takes with it is computed once more: it has not ended yet."""
         self.abandoned = False
         """Nobody waits any more: what still comes is dropped."""
 
@@ -102,7 +104,7 @@ class WorkerLink:
         spec: ModelSpec,
         descriptor: int,
         *,
-        settled: Callable[[Modality, Outcome], None],
+        settled: Callable[[Call, Modality, Outcome], None],
         freed: Callable[[Modality], None],
         gone: Callable[[WorkerLink], None],
         outstanding_since: Callable[[float], None],
@@ -247,7 +249,7 @@ class WorkerLink:
 
     def _settle(self, waiting: _Waiting, outcome: Outcome) -> None:
         if not waiting.call.abandoned:
-            self._settled(waiting.modality, outcome)
+            self._settled(waiting.call, waiting.modality, outcome)
             waiting.call.settle(waiting.index, outcome)
 
     def _publish(self) -> None:

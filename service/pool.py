@@ -73,40 +73,54 @@ class ModelPool:
             self._update()
 
     async def compute(
-        self, items: Sequence[WorkItem], *, priority: Priority, deadline: float | None
+        self,
+        items: Sequence[WorkItem],
+        *,
+        priority: Priority,
+        deadline: float | None,
+        retried: bool = False,
     ) -> list[Outcome]:
-        """The outcome of each item, in their order; any number of items. deadline in time.monotonic()
-        seconds.
+        """The outcome of each item, in their order; any number of items.
 
-        Raises WorkerUnavailable when no worker is left to send an item to. When the awaiting task is
+        deadline in time.monotonic() seconds. retried: what a worker took with it when it died is not counted
+        as failed, because the caller computes it once more (or calls `count_lost`). When the awaiting task is
         cancelled, what has not reached the device is taken back.
         """
-        call = Call(len(items), asyncio.get_running_loop().create_future())
+        call = Call(len(items), asyncio.get_running_loop().create_future(), retried)
         sent = 0
         try:
             while sent < len(items):
                 modality = items[sent].modality
                 if self._queued[modality, priority]:
                     await self._turn(modality, priority)
+                if not self._workers:
+                    break
                 submitted = self._submit(call, items, sent, priority, deadline)
                 sent += submitted
                 if not submitted:
                     await self._turn(modality, priority)
                 else:
                     self._wake(modality)
+            for index in range(sent, len(items)):
+                nobody = Outcome(None, WorkerUnavailable())
+                self._count(call, items[index].modality, nobody)
+                call.settle(index, nobody)
             if call.remaining:
                 await call.done
-        except BaseException as error:
-            self._abandon(call, items, "failed" if isinstance(error, WorkerUnavailable) else "cancelled")
+        except BaseException:
+            self._abandon(call, items)
             raise
         return [outcome for outcome in call.outcomes if outcome is not None]
+
+    def count_lost(self, items: Sequence[WorkItem], outcome: str = "failed") -> None:
+        """Counts items whose worker died, and which were not computed once more after all."""
+        for item in items:
+            self._metrics.items.inc(self.spec.name, item.modality.label, outcome)
 
     def _submit(
         self, call: Call, items: Sequence[WorkItem], start: int, priority: Priority, deadline: float | None
     ) -> int:
         """Sends as many of items[start:] as one worker has room for now; how many."""
-        if not self._workers:
-            raise WorkerUnavailable()
         modality = items[start].modality
         links = [link for link, _ in self._workers.values() if link.room(modality, priority)]
         if not links:
@@ -145,17 +159,18 @@ class ModelPool:
                 queue.popleft().set_result(None)
                 return
 
-    def _abandon(self, call: Call, items: Sequence[WorkItem], outcome: str) -> None:
+    def _abandon(self, call: Call, items: Sequence[WorkItem]) -> None:
         call.abandoned = True
-        for item, settled in zip(items, call.outcomes, strict=True):
-            if settled is None:
-                self._metrics.items.inc(self.spec.name, item.modality.label, outcome)
+        unsettled = [item for item, outcome in zip(items, call.outcomes, strict=True) if outcome is None]
+        self.count_lost(unsettled, "cancelled")
         for link, _ in self._workers.values():
             link.take_back([call])
 
-    def _count(self, modality: Modality, outcome: Outcome) -> None:
+    def _count(self, call: Call, modality: Modality, outcome: Outcome) -> None:
         if outcome.error is None:
             label = "ok"
+        elif isinstance(outcome.error, WorkerUnavailable) and call.retried:
+            return
         else:
             label = "cancelled" if isinstance(outcome.error, DeadlineTooShort) else "failed"
         self._metrics.items.inc(self.spec.name, modality.label, label)

@@ -79,22 +79,26 @@ class Chunks:
 
     async def _compute(self, work: Sequence[WorkItem]) -> Sequence[Outcome]:
         """Outcomes in the order of `work`. What a dying worker took with it is tried once more on another."""
-        outcomes = await self._once(work)
-        lost = [index for index, each in enumerate(outcomes) if isinstance(each.error, WorkerUnavailable)]
-        if lost and await self._core.ready(self._model, self._patience):
-            again = await self._once([work[index] for index in lost])
-            for index, outcome in zip(lost, again, strict=True):
-                outcomes[index] = outcome
-        return outcomes
-
-    async def _once(self, work: Sequence[WorkItem]) -> list[Outcome]:
         if not work:
             return []
-        call = self._call
+        pool, call = self._model.pool, self._call
+        outcomes = await pool.compute(work, priority=call.priority, deadline=call.deadline, retried=True)
+        lost = [index for index, each in enumerate(outcomes) if isinstance(each.error, WorkerUnavailable)]
+        if not lost:
+            return outcomes
+        again = [work[index] for index in lost]
         try:
-            return await self._model.pool.compute(work, priority=call.priority, deadline=call.deadline)
-        except WorkerUnavailable as error:
-            return [Outcome(None, error)] * len(work)
+            back = await self._core.ready(self._model, self._patience)
+        except asyncio.CancelledError:
+            pool.count_lost(again, "cancelled")
+            raise
+        if not back:
+            pool.count_lost(again)
+            return outcomes
+        second = await pool.compute(again, priority=call.priority, deadline=call.deadline)
+        for index, outcome in zip(lost, second, strict=True):
+            outcomes[index] = outcome
+        return outcomes
 
     async def _texts(self, items: Sequence[StreamItem]) -> Sequence[Prepared]:
         errors = [self._refusal(item) for item in items]

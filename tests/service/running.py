@@ -103,12 +103,20 @@ class FakePool:
     def revision(self) -> str:
         return self.weights_sha256[:16]
 
+    def count_lost(self, items: Sequence[WorkItem], outcome: str = "failed") -> None:
+        """As the real one; here nothing is counted."""
+
     async def compute(
-        self, items: Sequence[WorkItem], *, priority: Priority, deadline: float | None
+        self,
+        items: Sequence[WorkItem],
+        *,
+        priority: Priority,
+        deadline: float | None,
+        retried: bool = False,
     ) -> list[Outcome]:
         """As the real one."""
         if not self._ready:
-            raise WorkerUnavailable
+            return [Outcome(None, WorkerUnavailable())] * len(items)
         self.deadlines.append(deadline)
         self.priorities.append(priority)
         try:

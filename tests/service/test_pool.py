@@ -215,8 +215,8 @@ async def test_a_killed_worker_fails_what_it_owed_at_once() -> None:
         assert all(isinstance(outcome.error, WorkerUnavailable) for outcome in outcomes)
         assert changes == [True, False]
         assert counted(pool, "failed") == 2
-        with pytest.raises(WorkerUnavailable):
-            await compute(pool, texts(worker.spec, "more"))
+        more = await compute(pool, texts(worker.spec, "more"))
+        assert isinstance(more[0].error, WorkerUnavailable)
         assert counted(pool, "failed") == 3
 
 
@@ -236,9 +236,24 @@ async def test_those_who_wait_for_a_slot_are_told_when_the_last_worker_dies() ->
         waiting = asyncio.create_task(compute(pool, texts(worker.spec, *["stop"] * 3000)))
         await asyncio.sleep(0.2)
         worker.process.kill()
-        with pytest.raises(WorkerUnavailable):
-            await asyncio.wait_for(waiting, 2)
+        outcomes = await asyncio.wait_for(waiting, 2)
+        assert len(outcomes) == 3000
+        assert all(isinstance(outcome.error, WorkerUnavailable) for outcome in outcomes)
         assert counted(pool, "failed") == 3000
+
+
+async def test_what_is_computed_once_more_is_counted_once() -> None:
+    with started("m=stub:dimension=8,hang=stop") as worker:
+        pool = make(worker.spec)
+        worker.join(pool)
+        items = texts(worker.spec, "stop", "go")
+        owed = asyncio.create_task(pool.compute(items, priority=Priority.BULK, deadline=None, retried=True))
+        await asyncio.sleep(0.2)
+        worker.process.kill()
+        assert all(isinstance(outcome.error, WorkerUnavailable) for outcome in await owed)
+        assert counted(pool, "failed") == 0
+        pool.count_lost(items)
+        assert counted(pool, "failed") == 2
 
 
 async def test_two_frontends_share_a_worker_and_neither_sees_the_others_answers(stub: Worker) -> None:
