@@ -1052,10 +1052,12 @@ class StreamError(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The id of the item."""
+    """The id of the item; one of more than 256 bytes comes back cut to 256."""
     @_builtins.property
     def status(self) -> _status_pb2.Status:
-        """The same status that a unary call with this item would end with, details included."""
+        """The status that a unary call with this item would end with, details included. Field paths start below the item:
+        "text", "image.content", "image.uri", "id", or "item" where nothing was set.
+        """
 
     def __init__(
         self,

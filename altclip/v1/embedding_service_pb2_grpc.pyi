@@ -79,7 +79,10 @@ class EmbeddingServiceStub:
     EmbedStream: _grpc.StreamStreamMultiCallable[_embedding_service_pb2.EmbedStreamRequest, _embedding_service_pb2.EmbedStreamResponse]
     """Embeds any number of texts and images over one stream. The first message must be the configuration, all others are
     batches of items. Results come in any order, as they are ready. A client that stops reading is paused: the server
-    reads no further until its answers are taken.
+    reads no further until its answers are taken. A stream waits up to 30 s for its first worker; items whose worker died
+    are computed once more when another is there within 30 s, and otherwise end with WORKER_UNAVAILABLE. While the server
+    drains, a stream goes on for half of the grace; one that has not ended then is read no further, gets the answers that
+    it is owed, and ends with DRAINING.
     """
 
 @_typing.type_check_only
@@ -102,7 +105,10 @@ class EmbeddingServiceAsyncStub(EmbeddingServiceStub):
     EmbedStream: _aio.StreamStreamMultiCallable[_embedding_service_pb2.EmbedStreamRequest, _embedding_service_pb2.EmbedStreamResponse]  # type: ignore[assignment]
     """Embeds any number of texts and images over one stream. The first message must be the configuration, all others are
     batches of items. Results come in any order, as they are ready. A client that stops reading is paused: the server
-    reads no further until its answers are taken.
+    reads no further until its answers are taken. A stream waits up to 30 s for its first worker; items whose worker died
+    are computed once more when another is there within 30 s, and otherwise end with WORKER_UNAVAILABLE. While the server
+    drains, a stream goes on for half of the grace; one that has not ended then is read no further, gets the answers that
+    it is owed, and ends with DRAINING.
     """
 
 class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -158,7 +164,10 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_embedding_service_pb2.EmbedStreamResponse], _abc.AsyncIterator[_embedding_service_pb2.EmbedStreamResponse]]:
         """Embeds any number of texts and images over one stream. The first message must be the configuration, all others are
         batches of items. Results come in any order, as they are ready. A client that stops reading is paused: the server
-        reads no further until its answers are taken.
+        reads no further until its answers are taken. A stream waits up to 30 s for its first worker; items whose worker died
+        are computed once more when another is there within 30 s, and otherwise end with WORKER_UNAVAILABLE. While the server
+        drains, a stream goes on for half of the grace; one that has not ended then is read no further, gets the answers that
+        it is owed, and ends with DRAINING.
         """
 
 def add_EmbeddingServiceServicer_to_server(servicer: EmbeddingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
