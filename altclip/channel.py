@@ -115,12 +115,20 @@ class Endpoint:
         return self.timeout if timeout is None else timeout
 
 
-def channel_credentials(tls: bool, root_certificates: bytes | Path | None) -> grpc.ChannelCredentials | None:
-    """Credentials for TLS, or None for a plain connection. `root_certificates` (PEM) replace the system's."""
-    if root_certificates is not None:
-        pem = root_certificates.read_bytes() if isinstance(root_certificates, Path) else root_certificates
-        return grpc.ssl_channel_credentials(root_certificates=pem)
-    return grpc.ssl_channel_credentials() if tls else None
+def channel_credentials(
+    tls: bool,
+    root_certificates: bytes | Path | None,
+    own_certificate: tuple[bytes, bytes] | None = None,
+) -> grpc.ChannelCredentials | None:
+    """Credentials for TLS, or None for a plain connection. All is PEM.
+
+    `root_certificates` replace the system's; `own_certificate` and its key are shown to a server that asks.
+    """
+    pem = root_certificates.read_bytes() if isinstance(root_certificates, Path) else root_certificates
+    if pem is None and own_certificate is None:
+        return grpc.ssl_channel_credentials() if tls else None
+    certificate, key = own_certificate or (None, None)
+    return grpc.ssl_channel_credentials(pem, private_key=key, certificate_chain=certificate)
 
 
 def new_request_id() -> str:

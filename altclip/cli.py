@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from altclip import commands, evaluate, inputs
-from altclip.channel import DEFAULT_TIMEOUT
+from altclip.channel import DEFAULT_TIMEOUT, channel_credentials
 from altclip.client import Client
 from altclip.errors import AltClipError, DeadlineExceeded, Overloaded, Unavailable
 from altclip.stream import WINDOW
@@ -165,6 +165,10 @@ def _common_arguments() -> argparse.ArgumentParser:
         "--root-certificates", type=Path, metavar="PEM", help="check it against these; implies --tls"
     )
     group.add_argument(
+        "--certificate", type=Path, metavar="PEM", help="show this to a server that asks (mutual TLS)"
+    )
+    group.add_argument("--key", type=Path, metavar="PEM", help="the key of --certificate")
+    group.add_argument(
         "--timeout",
         type=float,
         default=DEFAULT_TIMEOUT,
@@ -197,6 +201,11 @@ def _embedding_arguments(one: argparse.ArgumentParser, *, truncation: bool) -> N
 
 def _client(parsed: argparse.Namespace) -> Client:
     options: dict[str, Any] = {"tls": parsed.tls, "root_certificates": parsed.root_certificates}
+    if (parsed.certificate is None) != (parsed.key is None):
+        raise ValueError("--certificate and --key are needed together")
+    if parsed.certificate is not None:
+        own = (parsed.certificate.read_bytes(), parsed.key.read_bytes())
+        options["credentials"] = channel_credentials(True, parsed.root_certificates, own)
     return Client(
         parsed.address, api_key=os.environ.get("ALTCLIP_API_KEY"), timeout=parsed.timeout, **options
     )

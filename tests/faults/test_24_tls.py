@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import queue
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,6 +139,15 @@ def test_24_only_clients_with_a_certificate_of_the_authority_get_in(
         assert not works(server, one)
         assert not works(server, one, stranger)
         assert server.get("/readyz")[0] == 200, "probes need no certificate"
+        shell = [str(Path(sys.executable).with_name("altclip")), "embed-text", "a", "--address", server.grpc]
+        shell += ["--root-certificates", str(tmp_path / "one-chain.pem")]
+        own = ["--certificate", str(tmp_path / "two-chain.pem"), "--key", str(tmp_path / "two-key.pem")]
+        assert subprocess.run([*shell, *own], capture_output=True, timeout=60, check=False).returncode == 0
+        done = subprocess.run([*shell, *own[:2]], capture_output=True, timeout=60, check=False)
+        assert (done.returncode, done.stderr) == (
+            2,
+            b"altclip: --certificate and --key are needed together\n",
+        )
         authority.write_bytes(stranger.chain)
         until(lambda: works(server, one, stranger), seconds=15, what="another authority")
         assert not works(server, one, two)
