@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tests.checkpoints import make_checkpoint
 from worker import checkpoint
 from worker.errors import ModelError
 from worker.families import family
+from worker.families.altclip.encoder import AltClipEncoder
 from worker.sources import resolve
 
 Checkpoints = Callable[..., Path]
@@ -220,6 +222,7 @@ def test_loaded_weights_are_the_files_own_pages(checkpoints: Checkpoints) -> Non
     script = """
 import sys
 from worker.families import family
+from worker.families.altclip.encoder import AltClipEncoder
 from worker.sources import resolve
 import torch, worker.families.altclip.encoder
 def resident(kind):
@@ -234,6 +237,18 @@ print((resident("RssAnon") - before) * 1024, encoder.info.weights_bytes)
     )  # fmt: skip
     private, weights = map(int, run.stdout.split())
     assert private < weights * 0.6
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_no_weight_is_held_twice(checkpoints: Checkpoints, dtype: str) -> None:
+    """Nor after a cast, where query, key and value are joined."""
+    spec = resolve(f"m={checkpoints(size='small')}")
+    encoder = cast(AltClipEncoder, family("altclip").load(spec, "cpu", dtype, 1))
+    held = {
+        weight.untyped_storage().data_ptr(): weight.untyped_storage().nbytes() for weight in encoder.weights()
+    }
+    assert sum(held.values()) <= encoder.info.weights_bytes * 1.02
+    assert encoder.joined_projections == (8 if dtype == "bfloat16" else 0)
 
 
 def test_another_seed_is_another_model(tmp_path: Path, checkpoints: Checkpoints) -> None:

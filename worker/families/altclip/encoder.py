@@ -69,13 +69,17 @@ class AltClipEncoder:
         dtype: str,
         load_seconds: float,
     ) -> None:
-        self._weights = parameters = [parameter.detach() for parameter in model.parameters()]
+        with torch.inference_mode():
+            self._text = TextTower(model.text_model, model.text_projection)
+            self._vision = VisionTower(model.vision_model, model.visual_projection, preprocessing)
+        # Only now: the towers may have joined some, and the separate ones are to go.
+        self._weights = [parameter.detach() for parameter in model.parameters()]
         self.info = ModelInfo(
             device=device,
             dtype=dtype,
             logit_scale=float(model.logit_scale.detach().float().exp()),
-            parameters=sum(parameter.numel() for parameter in parameters),
-            weights_bytes=sum(parameter.nbytes for parameter in parameters),
+            parameters=sum(parameter.numel() for parameter in self._weights),
+            weights_bytes=sum(parameter.nbytes for parameter in self._weights),
             load_seconds=load_seconds,
         )
         self._device = torch.device(device)
@@ -88,9 +92,6 @@ class AltClipEncoder:
         self._max_tokens = spec.max_tokens
         self._image_size = spec.image_size
         self._pad_id = int(model.config.text_config.pad_token_id)
-        with torch.inference_mode():
-            self._text = TextTower(model.text_model, model.text_projection)
-            self._vision = VisionTower(model.vision_model, model.visual_projection, preprocessing)
 
     @property
     def joined_projections(self) -> int:

@@ -116,17 +116,15 @@ def attend(
     if starts is not None:
         return _attend_varlen(query, key, value, groups, starts, heads, first_only)
     parts = []
-    for start, first, count, rows, keys in ((g.start, g.first, g.count, g.rows, g.keys) for g in groups):
-        asked = slice(start, start + count * rows)
-        asking, each = (slice(first, first + count), 1) if first_only else (asked, rows)
-
-        def split(part: Tensor, size: int, used: int, count: int = count) -> Tensor:
-            return part.view(count, size, heads, head)[:, :used].transpose(1, 2)
-
-        result = functional.scaled_dot_product_attention(
-            split(query[asking], each, each), split(key[asked], rows, keys), split(value[asked], rows, keys)
+    for group in groups:
+        asked = slice(group.start, group.start + group.count * group.rows)
+        asking = slice(group.first, group.first + group.count) if first_only else asked
+        mixed = functional.scaled_dot_product_attention(
+            query[asking].view(group.count, -1, heads, head).transpose(1, 2),
+            key[asked].view(group.count, -1, heads, head)[:, : group.keys].transpose(1, 2),
+            value[asked].view(group.count, -1, heads, head)[:, : group.keys].transpose(1, 2),
         )
-        parts.append(result.transpose(1, 2).reshape(count * each, width))
+        parts.append(mixed.transpose(1, 2).reshape(-1, width))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
