@@ -139,6 +139,8 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         # An answer is as large as its request asks for; how much a client takes is the client's setting.
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 1),
+        # Who connects and says nothing is let go; by default after two minutes.
+        ("grpc.server_handshake_timeout_ms", 10_000),
         # Finds peers that vanished without a word, so that their calls are cancelled.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),

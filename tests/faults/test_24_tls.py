@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import socket
 import subprocess
 import sys
 import time
@@ -167,6 +168,16 @@ def test_24_the_client_checks_whom_it_talks_to(one: Pair, two: Pair, tmp_path: P
             pytest.raises((altclip.Unavailable, altclip.DeadlineExceeded)),
         ):
             client.embed_text(["a"])
+
+
+def test_24_a_connection_that_says_nothing_is_let_go(one: Pair, tmp_path: Path) -> None:
+    with encrypted(one, tmp_path) as server:
+        host, _, port = server.grpc.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as silent:
+            started = time.monotonic()
+            assert silent.recv(1) == b""
+            assert 8 < time.monotonic() - started < 20
+        assert works(server, one)
 
 
 @pytest.mark.parametrize("leave_out", ["--tls-key", "--tls-certificate", ""])
