@@ -103,7 +103,7 @@ class Grant:
     def spend(self, items: int) -> None:
         """Items of a unary call. Raises QuotaExceeded."""
         bucket = self.share.items if self.share is not None else None
-        if bucket is not None:
+        if bucket is not None and items > 0:
             now = self._clock()
             if (seconds := bucket.wait(items, now)) > 0.0:
                 raise QuotaExceeded(retry_after=_scattered(seconds))

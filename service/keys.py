@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-__all__ = ["Key", "KeyFileError", "Keyring", "Limits", "line_of", "make_key", "parse"]
+__all__ = ["PREFIX", "Key", "KeyFileError", "Keyring", "Limits", "line_of", "make_key", "parse"]
 
 PREFIX = "altclip_"
 """What scanners for leaked secrets may look for."""

@@ -24,6 +24,7 @@ __all__ = [
     "flag",
     "hosts",
     "integer",
+    "key_file",
     "key_lines",
     "option",
     "origins",
@@ -176,6 +177,13 @@ def path(text: str) -> str:
     return text
 
 
+def key_file(text: str) -> str:
+    """The name of a file, and not what should be in it."""
+    if not text or text.startswith(keys.PREFIX) or "sha256:" in text:
+        raise ValueError("a file; lines of keys themselves are given with --api-key-lines")
+    return text
+
+
 def origins(text: str) -> tuple[str, ...]:
     """`https`, `http` or with another port `https:8443`, separated by white space or commas."""
     accepted = "https, http, or one of them with a port, such as https:8443"
@@ -203,7 +211,7 @@ def key_lines(text: str) -> str:
 
 
 # A key may stand where its hash should: it must not get into a log.
-_SECRET = frozenset({key_lines})
+_SECRET = frozenset({key_file, key_lines})
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ class Settings:
     # Who may call
     api_keys: str = option(
         "",
-        options.path,
+        options.key_file,
         "a file of API keys, one line each as `altclip-server key NAME` prints it, read again when it "
         "changes; without keys everyone may call",
         metavar="FILE",

@@ -116,6 +116,12 @@ def test_a_call_larger_than_a_second_is_let_in_and_paid_for_afterwards() -> None
     grant.spend(1)
 
 
+def test_what_costs_nothing_is_free_even_in_debt() -> None:
+    grant = enter(callers("items=1/h"))
+    grant.spend(100)
+    grant.spend(0)
+
+
 def test_only_the_models_of_the_key_are_allowed_and_no_others_are_told() -> None:
     grant = enter(callers("models=a,b"))
     grant.check("a")

@@ -162,3 +162,7 @@ def test_key_lines_are_read_at_once() -> None:
     with pytest.raises(SettingsError, match="altclip-server key") as refused:
         Settings.load(["--api-key-lines", "search a-key-and-no-hash"], {})
     assert "a-key-and-no-hash" not in str(refused.value)
+    for mistake in ("altclip_the-key-itself", line):
+        with pytest.raises(SettingsError, match="--api-key-lines") as refused:
+            Settings.load([], {"ALTCLIP_API_KEYS": mistake})
+        assert mistake not in str(refused.value)
