@@ -46,8 +46,10 @@ UnaryMethod = tuple[type[Message], Callable[[Any, Call], Awaitable[Message]]]
 StreamMethod = Callable[[ReadRaw, WriteRaw, Call], Awaitable[None]]
 
 _log = logs.get("grpc")
-# Shed load is seen in the metrics; a line for each such call would add to the load.
-_NOT_LOGGED = frozenset({"QUEUE_FULL", "QUOTA_EXCEEDED", "DRAINING", "DEADLINE_TOO_SHORT"})
+# Seen in the metrics, and there are most of them when there is trouble: a line for each would add to it.
+_NOT_LOGGED = frozenset(
+    {"QUEUE_FULL", "QUOTA_EXCEEDED", "DRAINING", "DEADLINE_TOO_SHORT", "WORKER_UNAVAILABLE"}
+)
 
 
 def parse(kind: type[Parsed], raw: bytes) -> Parsed:

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from service import validation
 from service.addresses import is_web
@@ -167,12 +167,18 @@ async def in_order(pending: Sequence[asyncio.Future[Result]]) -> Sequence[Result
 
 
 def read_data_uri(path: str, uri: str, most_bytes: int) -> bytes:
-    """The content of a `data:` URI in base64. Any other address is refused."""
+    """The content of a `data:` URI, in base64 or percent-encoded. Any other address is refused."""
     if uri[:5].lower() != "data:":
         raise refused(path, uri)
     head, comma, data = uri[5:].partition(",")
-    if not comma or not head.lower().endswith(";base64"):
-        raise InvalidRequest.at(path, "a data: URI must hold base64: data:image/png;base64,…")
+    if not comma:
+        raise InvalidRequest.at(path, "a data: URI has a comma before its content: data:image/png;base64,…")
+    if not head.lower().endswith(";base64"):
+        # Percent-encoded, it is at most three times as long as what it holds.
+        validation.image_size(path, len(data) // 3, most_bytes)
+        content = unquote_to_bytes(data)
+        validation.image_size(path, len(content), most_bytes)
+        return content
     validation.image_size(path, len(data) * 3 // 4 - data[-2:].count("="), most_bytes)
     try:
         return base64.b64decode(data, validate=True)

@@ -22,7 +22,7 @@ __all__ = ["Settings", "SettingsError", "markdown_table", "parser"]
 
 SettingsError = options.OptionError
 
-_DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,12 +86,13 @@ def fit_logit_scale(work: Path, model: AltCLIPModel) -> float:
 
 
 def write_manifest(folder: Path) -> None:
-    """Lists every other file of the folder with its SHA-256 and size in bytes."""
-    files = {}
+    """Lists every other file of the folder with its SHA-256 and size in bytes, as a conversion does."""
+    files = []
     for path in sorted(folder.iterdir()):
         if path.name != "manifest.json":
             content = path.read_bytes()
-            files[path.name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+            digest = hashlib.sha256(content).hexdigest()
+            files.append({"name": path.name, "sha256": digest, "bytes": len(content)})
     write_json(folder / "manifest.json", {"files": files})
 
 

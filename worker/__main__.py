@@ -16,7 +16,7 @@ from typing import Any
 
 from worker import logs, memory
 from worker.batcher import Policy
-from worker.control import Channel, adopt, entitle
+from worker.control import Channel, adopt, entitle, leave
 from worker.engine import Engine
 from worker.errors import ModelError
 from worker.families import Encoder, family
@@ -62,7 +62,7 @@ def main() -> int:
     chosen = {modality.label: budget.cost for modality, budget in sizes.items()}
     _log.info("batches_sized", "the most a batch may hold: tokens of texts and prompts, images", **chosen)
     channel.send("ready", {"info": encoder.info.to_dict()})
-    threading.Thread(target=_send_checksum, args=(channel, spec), name="checksum", daemon=True).start()
+    threading.Thread(target=_check_weights, args=(channel, spec), name="checksum", daemon=True).start()
     engine.run()
     return 0
 
@@ -82,11 +82,20 @@ def _load(spec: ModelSpec, config: dict[str, Any]) -> Encoder:
     return encoder
 
 
-def _send_checksum(channel: Channel, spec: ModelSpec) -> None:
-    """Reading gigabytes takes seconds, so it happens beside the work; nothing else sends after `ready`."""
-    from worker.checkpoint import weights_sha256  # imports safetensors' reader
+def _check_weights(channel: Channel, spec: ModelSpec) -> None:
+    """Tells whose answers these are, and sees to it that it is true.
 
-    channel.send("weights", {"sha256": weights_sha256(spec)})
+    Reading gigabytes takes seconds, so it happens beside the work; nothing else sends after `ready`.
+    """
+    from worker import checkpoint  # imports safetensors' reader
+
+    channel.send("weights", {"sha256": checkpoint.weights_sha256(spec)})
+    if damaged := checkpoint.damaged_files(spec):
+        reason = (
+            f"{spec.source}: {', '.join(damaged)} is not what the manifest beside it says; convert it anew"
+        )
+        channel.send("failed", {"reason": reason})
+        leave()
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ __all__ = [
     "INDEX",
     "MANIFEST",
     "check_names",
+    "damaged_files",
     "is_weight",
     "load",
     "mapped",
@@ -152,6 +153,19 @@ def weights_sha256(spec: ModelSpec) -> str:
     except (OSError, KeyError, TypeError, ValueError):
         pass  # no manifest, or one of other files
     return _joined(sha256_of(file) for file in files)
+
+
+def damaged_files(spec: ModelSpec) -> list[str]:
+    """The names of the weights' files that are not what the conversion's manifest says; reads them whole."""
+    if not spec.directory:
+        return []
+    directory = Path(spec.directory)
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        listed = {entry["name"]: entry["sha256"] for entry in manifest["files"]}
+    except (OSError, KeyError, TypeError, ValueError):
+        return []  # nobody said what they should be
+    return [file.name for file in weight_files(directory) if listed.get(file.name) != sha256_of(file)]
 
 
 def sha256_of(path: Path) -> str:

@@ -25,7 +25,8 @@ and one of these reasons:
   DRAINING            UNAVAILABLE         this server is shutting down; another one will answer
   INTERNAL            INTERNAL            a fault of the server; the x-request-id trailer finds it in the log
 
-An INVALID_ARGUMENT also carries a google.rpc.BadRequest whose field paths are written as "images[3].content".
+An INVALID_ARGUMENT also carries a google.rpc.BadRequest whose field paths are written as "images[3].content"; it has none
+where the bytes are no message at all.
 Retry UNAVAILABLE, and RESOURCE_EXHAUSTED where RetryInfo is present. A bare RESOURCE_EXHAUSTED is a message over the
 size limit: sending it again cannot help.
 
@@ -202,7 +203,7 @@ class Image(_message.Message):
     orientation is not applied and transparency is dropped, as the model's own preprocessing does.
     """
     uri: _builtins.str
-    """A `data:` URI with base64 content, always; an http or https address only where the operator allows it. Errors:
+    """A `data:` URI (base64 or percent-encoded), always; an http or https address only where the operator allows it. Errors:
     URI_NOT_ALLOWED, URI_FETCH_FAILED, and those of `content`.
     """
     def __init__(

@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote_from_bytes
 
 import numpy as np
 import pytest
@@ -74,7 +75,6 @@ INVALID: list[tuple[str, Message, str]] = [
     ("EmbedImage", image(), "images"),
     ("EmbedImage", image(GOOD, GOOD, GOOD, GOOD), "images"),
     ("EmbedImage", image(GOOD, pb.Image()), "images[1]"),
-    ("EmbedImage", uri("data:image/png,abc"), "images[1].uri"),
     ("EmbedImage", uri("data:image/png;base64"), "images[1].uri"),
     ("EmbedImage", uri("data:image/png;base64,%%%%"), "images[1].uri"),
     ("EmbedImage", uri("data:image/png;base64,QUJ"), "images[1].uri"),
@@ -124,6 +124,8 @@ OTHERS: list[tuple[str, Message, str, str]] = [
     ("EmbedImage", image(pb.Image(content=b"\0" * 20_001)), "IMAGE_TOO_LARGE", "images[0].content"),
     ("EmbedImage", uri("data:image/png;base64," + "AAAA" * 6667), "IMAGE_TOO_LARGE", "images[1].uri"),
     ("EmbedImage", uri("data:image/png;base64,QUJD"), "UNDECODABLE_IMAGE", "images[1].uri"),
+    ("EmbedImage", uri("data:image/png,abc"), "UNDECODABLE_IMAGE", "images[1].uri"),
+    ("EmbedImage", uri("data:image/png," + "a" * 20_001), "IMAGE_TOO_LARGE", "images[1].uri"),
     ("EmbedImage", uri("http://example.com/cat.png"), "URI_NOT_ALLOWED", "images[1].uri"),
     ("EmbedImage", uri("https://169.254.169.254/latest"), "URI_NOT_ALLOWED", "images[1].uri"),
     ("EmbedImage", uri("file:///etc/passwd"), "URI_NOT_ALLOWED", "images[1].uri"),
@@ -231,3 +233,10 @@ async def test_pictures_may_come_as_data_uris(service: Running) -> None:
         answer = await service.call("EmbedImage", image(GOOD, pb.Image(uri=head + coded)))
         first, second = np.frombuffer(answer.embeddings.data, "<f4").reshape(2, -1)
         np.testing.assert_array_equal(first, second)
+
+
+async def test_a_data_uri_may_be_percent_encoded(service: Running) -> None:
+    plain = "data:image/png," + quote_from_bytes(PICTURE)
+    answer = await service.call("EmbedImage", image(GOOD, pb.Image(uri=plain)))
+    first, second = np.frombuffer(answer.embeddings.data, "<f4").reshape(2, -1)
+    np.testing.assert_array_equal(first, second)

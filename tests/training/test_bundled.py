@@ -26,11 +26,11 @@ def mean_over_languages_and_directions(style: str, cutoff: str) -> float:
 
 
 def test_the_manifest_lists_every_file_as_it_is() -> None:
-    files = read("manifest.json")["files"]
+    files = {entry["name"]: entry for entry in read("manifest.json")["files"]}
     assert set(files) == {path.name for path in BUNDLED.iterdir()} - {"manifest.json"}
     for name, entry in files.items():
         content = (BUNDLED / name).read_bytes()
-        assert entry == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        assert entry == {"name": name, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
 
 
 def test_the_folder_is_small() -> None:
