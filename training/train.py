@@ -16,6 +16,8 @@ from transformers import AltCLIPModel, AutoTokenizer
 from training.concepts import load_concepts
 from training.data import TextBatch, TrainingPictures, text_batch
 from training.model import WIDTH, build_model, encode_pictures, encode_texts, random_patches
+from training.muon import Muon
+from training.precision import compute_dtype
 from training.prototypes import Prototypes, contrastive_loss
 from training.quick_look import quick_look
 from training.recipe import Schedule
@@ -73,12 +75,7 @@ class Trainer:
             {"params": plain, "weight_decay": 0.0},
         ]
         return [
-            torch.optim.Muon(
-                matrices,
-                lr=self.schedule.matrix_rate,
-                weight_decay=matrix_decay,
-                adjust_lr_fn="match_rms_adamw",
-            ),
+            Muon(matrices, lr=self.schedule.matrix_rate, weight_decay=matrix_decay, dtype=compute_dtype()),
             torch.optim.AdamW(groups, lr=self.schedule.other_rate, betas=(0.9, 0.98), fused=True),
         ]
 
@@ -101,7 +98,7 @@ class Trainer:
             texts = self._draw_texts(text_labels, TEACHER_MIX, chance)
         else:
             texts = self._draw_texts(labels, CONTRASTIVE_MIX, chance)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=compute_dtype() is torch.bfloat16):
             seen = self.encode_pictures(self.model, pixels, kept)
             read = encode_texts(self.model, texts.tokens, texts.mask)
         picture_losses = self.prototypes.losses(seen, torch.tensor(labels))
