@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import psutil
+from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from altclip.v1 import embedding_service_pb2, embedding_service_pb2_grpc
-from tests.server import RunningServer, start_server
+from tests.server import RunningServer, start_server, until
 
-__all__ = ["QUICK", "embed", "health", "leftovers", "open_stub", "service", "worker_of"]
+__all__ = [
+    "QUICK",
+    "Failure",
+    "die_in_mid_batch",
+    "embed",
+    "failure_of",
+    "health",
+    "leftovers",
+    "open_stub",
+    "service",
+    "worker_of",
+]
 
 # Short times, so that a test sees in seconds what takes minutes in service.
 QUICK = ("--restart-backoff=100ms", "--grace=10", "--batch-tokens=4096", "--batch-images=32")
@@ -62,6 +77,75 @@ def worker_of(server: RunningServer, model: str = "m") -> psutil.Process:
     """The one worker of a model."""
     (worker,) = server.processes(f"altclip-worker {model} ")
     return worker
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A call that failed. retry_seconds: 0 where there is no RetryInfo. sent: all that the client got."""
+
+    code: str
+    reason: str
+    retry_seconds: float
+    sent: str
+
+
+def failure_of(error: grpc.RpcError) -> Failure:
+    """Of a unary call or a stream; one without details has no reason."""
+    trailers = {each.key: each.value for each in error.trailing_metadata() or ()}
+    status = status_pb2.Status.FromString(trailers.get("grpc-status-details-bin", b""))
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in status.details:
+        if not detail.Unpack(info):
+            detail.Unpack(retry)
+    seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    sent = f"{error.details()} {trailers} {status}"
+    return Failure(error.code().name, info.reason, seconds, sent)
+
+
+def die_in_mid_batch(server: RunningServer, kill: Callable[[psutil.Process], None]) -> None:
+    """Eight calls of three texts are under way when the only worker is killed; batches take half a second.
+
+    Callers hear of it in under a second and when to come again, health is down until the model is loaded, one
+    restart is counted, and the books balance.
+    """
+    label = {"model": "m", "device": "cpu"}
+    with open_stub(server) as stub:
+        first = embed(stub)
+        requests = server.metric("altclip_requests_total")
+        refused = server.metric("altclip_requests_total", code="UNAVAILABLE")
+        failed = server.metric("altclip_items_total", outcome="failed")
+        restarts = server.metric("altclip_worker_restarts_total", **label)
+        outcomes: list[tuple[Failure, float]] = []
+        died: list[float] = []
+
+        def call() -> None:
+            try:
+                embed(stub, "a", "b", "c")
+            except grpc.RpcError as error:
+                outcomes.append((failure_of(error), time.monotonic() - died[0]))
+
+        calls = [threading.Thread(target=call) for _ in range(8)]
+        for thread in calls:
+            thread.start()
+        time.sleep(0.25)
+        died.append(time.monotonic())
+        kill(worker_of(server))
+        for thread in calls:
+            thread.join(10)
+        assert [failure.code for failure, _ in outcomes] == ["UNAVAILABLE"] * 8
+        assert {failure.reason for failure, _ in outcomes} == {"WORKER_UNAVAILABLE"}
+        assert all(failure.retry_seconds > 0 for failure, _ in outcomes)
+        assert max(took for _, took in outcomes) < 1.0
+        # Not as long as its process lives: as long as it cannot work.
+        assert health(server) == "NOT_SERVING"
+        until(lambda: server.metric("altclip_worker_up") == 1, seconds=10, what="a new worker")
+        until(lambda: health(server) == "SERVING", seconds=5, what="health comes back")
+        assert server.metric("altclip_worker_restarts_total", **label) == restarts + 1
+        assert embed(stub).embeddings == first.embeddings
+        # Nothing was lost from the books: eight calls that failed, and one after them.
+        until(lambda: server.metric("altclip_requests_total") == requests + 9, seconds=5, what="the counts")
+        assert server.metric("altclip_requests_total", code="UNAVAILABLE") == refused + 8
+        assert server.metric("altclip_items_total", outcome="failed") == failed + 24
 
 
 def leftovers() -> set[str]:

@@ -1,4 +1,4 @@
-"""SIGTERM: what was admitted is finished, and the exit status is 0 within the grace period."""
+"""20. SIGTERM: what was admitted is finished, and the exit status is 0 within the grace period."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from altclip.channel import CHANNEL_OPTIONS
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.faults.processes import embed, open_stub, service, worker_of
+from tests.faults.processes import embed, open_stub, service
 from tests.server import Logs, RunningServer, launch, until
 
 
@@ -138,34 +138,7 @@ def test_20_a_call_longer_than_the_grace_is_cut_off() -> None:
         assert len(ended) == 1
 
 
-def test_a_worker_that_dies_while_draining_is_not_replaced() -> None:
-    with service("m=stub:dimension=8,service_time=3") as server, open_stub(server) as stub:
-        ended: list[grpc.StatusCode] = []
-
-        def call() -> None:
-            try:
-                embed(stub)
-            except grpc.RpcError as error:
-                ended.append(error.code())
-
-        caller = threading.Thread(target=call)
-        caller.start()
-        until(
-            lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
-            seconds=5,
-            what="the call is under way",
-        )
-        worker = worker_of(server)
-        server.process.terminate()
-        server.logs.wait_for("signal", seconds=2)
-        worker.kill()
-        assert server.process.wait(5) == 0
-        caller.join(5)
-        assert ended == [grpc.StatusCode.UNAVAILABLE]
-        assert [record["event"] for record in server.logs.records].count("worker_ready") == 1
-
-
-def test_a_second_signal_ends_it_at_once() -> None:
+def test_20_a_second_signal_ends_it_at_once() -> None:
     with service("m=stub:dimension=8,service_time=30") as server, open_stub(server) as stub:
         caller = threading.Thread(target=lambda: _ignore_failure(stub))
         caller.start()
@@ -187,7 +160,7 @@ def _ignore_failure(stub: EmbeddingServiceStub) -> None:
         embed(stub, seconds=20)
 
 
-def test_a_signal_while_models_load_ends_it_quickly() -> None:
+def test_20_a_signal_while_models_load_ends_it_quickly() -> None:
     process, logs = launch("--model=m=stub:load_time=60")
     try:
         logs.wait_for("child_started", seconds=20)

@@ -1,0 +1,70 @@
+"""5. A killed frontend: it is replaced, its jobs are dropped, and no count is lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from tests.faults.processes import embed, open_stub, service
+from tests.server import until
+
+
+def test_05_a_dead_frontend_is_replaced_and_no_counter_falls() -> None:
+    with service("m=stub:dimension=8", "--frontends=2") as server:
+        sent = 0
+        for _ in range(6):
+            with open_stub(server) as stub:
+                embed(stub, "a", "b")
+            sent += 1
+        before = {process.pid for process in server.processes("altclip-frontend")}
+        assert len(before) == 2
+        assert server.metric("altclip_requests_total", method="EmbedText", code="OK") == sent
+        server.processes("altclip-frontend 0")[0].kill()
+        listening = len([None for record in server.logs.records if record["event"] == "frontend_listening"])
+        assert listening == 2
+        until(
+            lambda: sum(record["event"] == "frontend_listening" for record in server.logs.records) == 3,
+            seconds=10,
+            what="a new frontend",
+        )
+        after = {process.pid for process in server.processes("altclip-frontend")}
+        assert len(after & before) == 1
+        assert server.metric("altclip_requests_total", method="EmbedText", code="OK") == sent
+        for _ in range(12):
+            with open_stub(server) as stub:
+                embed(stub, "a", "b")
+            sent += 1
+        assert server.metric("altclip_requests_total", method="EmbedText", code="OK") == sent
+        assert server.metric("altclip_items_total", modality="text", outcome="ok") == 2 * sent
+        assert server.metric("altclip_worker_restarts_total") == 0
+
+
+def test_05_what_a_dead_frontend_had_queued_is_never_computed(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    source = f"m=stub:dimension=8,service_time=0.5,calls={calls}"
+    with service(source, "--batch-tokens=3") as server, open_stub(server) as stub:
+        texts = [" ".join([letter] * 70) for letter in "abcdefghijkl"]
+        caller = threading.Thread(target=lambda: _fails(stub, *texts))
+        caller.start()
+        until(lambda: server.metric("altclip_queue_depth") > 4, seconds=10, what="a queue")
+        (frontend,) = server.processes("altclip-frontend")
+        frontend.kill()
+        until(lambda: server.metric("altclip_queue_depth") == 0, seconds=5, what="an empty queue")
+        begun = len(calls.read_text().splitlines())
+        caller.join(10)
+        until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="a new frontend")
+        time.sleep(0.6)
+        assert len(calls.read_text().splitlines()) == begun < len(texts)
+        with open_stub(server) as another:
+            assert embed(another).embeddings.count == 1
+        assert server.metric("altclip_oldest_inflight_seconds") == 0
+
+
+def _fails(stub: EmbeddingServiceStub, *texts: str) -> None:
+    with pytest.raises(grpc.RpcError):
+        embed(stub, *texts)
