@@ -20,6 +20,7 @@ import numpy as np
 from service import similarity, validation
 from service.admission import Gate
 from service.auth import Callers
+from service.decoding import Decoders
 from service.label_cache import LabelCache
 from service.messages import (
     Call,
@@ -63,6 +64,7 @@ class Core:
         self.gate = Gate()
         self.callers = callers or Callers()
         self.label_cache = LabelCache(settings.label_cache_bytes)
+        self.decoders = Decoders.of(settings)
         self._threads = Threads(settings.preprocess_threads)
         self._pools = pools
         self._fetcher: Fetcher | None = None
@@ -70,7 +72,10 @@ class Core:
             from service.fetching import Fetcher  # aiohttp is loaded only where it is used
 
             self._fetcher = Fetcher.of(settings, metrics)
-        self._models = {pool.spec.name: Model(pool, settings, self._threads, self._fetcher) for pool in pools}
+        self._models = {
+            pool.spec.name: Model(pool, settings, self._threads, self.decoders, self._fetcher)
+            for pool in pools
+        }
         self._changed = asyncio.Event()
 
     def __iter__(self) -> Iterator[Model]:
@@ -103,8 +108,9 @@ class Core:
         return model.pool.ready
 
     async def close(self) -> None:
-        """Ends the threads, and the connections to where images come from."""
+        """Ends the threads and decoders, and the connections to where images come from."""
         self._threads.close()
+        self.decoders.close()
         if self._fetcher is not None:
             await self._fetcher.close()
 

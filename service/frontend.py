@@ -71,6 +71,7 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
     running = await server.start(settings, pools, metrics, files)
     control.changed = running.file_changed
     channel.send("listening", {"grpc": settings.grpc_address})
+    running.core.decoders.start()
     await running.drain(await drain)
     channel.send("drained")
     leave(0)

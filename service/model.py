@@ -11,6 +11,7 @@ import numpy as np
 
 from service import validation
 from service.admission import Admission
+from service.decoding import Decoders
 from service.encodings import lengths, normalized
 from service.errors import DeadlineTooShort, Internal, WorkerUnavailable
 from service.messages import Call, Matrix, Timings
@@ -31,7 +32,12 @@ class Model:
     """One model with all that a frontend keeps for it."""
 
     def __init__(
-        self, pool: ModelPool, settings: Settings, threads: Threads, fetcher: Fetcher | None = None
+        self,
+        pool: ModelPool,
+        settings: Settings,
+        threads: Threads,
+        decoders: Decoders,
+        fetcher: Fetcher | None = None,
     ) -> None:
         spec = pool.spec
         kind = family(spec.model_type)
@@ -40,7 +46,11 @@ class Model:
         self.admission = Admission(settings.max_queue_items)
         self.threads = threads
         self.preprocessor = Preprocessor(
-            kind.tokenizer(spec), kind.image_processor(spec), threads, self.limits, fetcher
+            kind.tokenizer(spec),
+            decoders.prepared_as(kind.image_processor(spec)),
+            threads,
+            self.limits,
+            fetcher,
         )
 
     @property

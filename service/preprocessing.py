@@ -1,12 +1,11 @@
 """From a caller's texts and pictures to what an encoder takes: token ids and pixels. Imports no transport.
 
     texts   ─ a few short ones on the event loop, others in a thread ─▶ Tokens
-    images  ─ address → bytes, if allowed ─▶ data: URI → bytes → decode, resize, crop: each in a thread
-            ─▶ uint8 [S, S, 3]
+    images  ─ address → bytes, if allowed ─▶ data: URI → bytes, in a thread ─▶ known signature?
+            ─▶ decode, resize, crop: in a process of its own (`service/decoding.py`) ─▶ uint8 [S, S, 3]
 
-A failure names its field. The threads are few (`Settings.preprocess_threads`), so that a heap of pictures
-waits in line with its small encoded bytes, not with its pixels. Bulk work never takes
-the last of them: an interactive picture waits for no other stream's.
+A failure names its field. The threads are few (`Settings.preprocess_threads`), and bulk work never takes the
+last of them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from service import validation
@@ -28,13 +27,14 @@ from service.addresses import is_web
 from service.errors import InvalidRequest, UriNotAllowed, from_exception
 from service.messages import Image
 from service.validation import Limits
-from worker.families import ImageProcessor, Pixels, Tokenizer, Tokens
+from worker.families import Pixels, Tokenizer, Tokens
+from worker.formats import sniff
 from worker.jobs import Priority
 
 if TYPE_CHECKING:
     from service.fetching import Fetcher
 
-__all__ = ["INLINE_CHARACTERS", "Preprocessor", "Threads", "usable_cpus"]
+__all__ = ["INLINE_CHARACTERS", "Decodes", "Preprocessor", "Threads", "usable_cpus"]
 
 INLINE_CHARACTERS = 512
 """Texts of so many characters together are tokenised at once: measured, a thread's round trip costs more."""
@@ -79,13 +79,21 @@ class Threads:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
+class Decodes(Protocol):
+    """Makes pixels of files, off the event loop."""
+
+    async def prepare(self, content: bytes, priority: Priority) -> Pixels:
+        """The file's first frame as uint8 [S, S, 3]; raises an `ImageError`."""
+        ...
+
+
 class Preprocessor:
     """The tokenizer and the image processor of one model."""
 
     def __init__(
         self,
         tokenizer: Tokenizer,
-        images: ImageProcessor,
+        images: Decodes,
         threads: Threads,
         limits: Limits,
         fetcher: Fetcher | None = None,
@@ -113,8 +121,12 @@ class Preprocessor:
         if self.fetcher is not None and image.uri is not None and is_web(image.uri):
             path = f"{path}.uri"
             async with self.fetcher.content(path, image.uri, priority) as content:
-                return await self._threads.run(lambda: self._decode(path, content), priority)
-        return await self._threads.run(lambda: self._prepare(path, image), priority)
+                return await self._decode(path, content, priority)
+        if image.uri is None:
+            return await self._decode(f"{path}.content", image.content or b"", priority)
+        path = f"{path}.uri"
+        read = partial(read_data_uri, path, image.uri, self._limits.max_image_bytes)
+        return await self._decode(path, await self._threads.run(read, priority), priority)
 
     async def all_pixels(
         self, paths: Sequence[str], images: Sequence[Image], priority: Priority = Priority.INTERACTIVE
@@ -128,17 +140,10 @@ class Preprocessor:
         ]
         return await in_order(pending)
 
-    def _prepare(self, path: str, image: Image) -> Pixels:
-        if image.uri is None:
-            content, path = image.content or b"", f"{path}.content"
-        else:
-            path = f"{path}.uri"
-            content = read_data_uri(path, image.uri, self._limits.max_image_bytes)
-        return self._decode(path, content)
-
-    def _decode(self, path: str, content: bytes) -> Pixels:
+    async def _decode(self, path: str, content: bytes, priority: Priority) -> Pixels:
         try:
-            return self._images.prepare(content)
+            sniff(content)  # what is no picture at all takes no decoder's time
+            return await self._images.prepare(content, priority)
         except Exception as error:
             known = from_exception(error, path)
             raise (known if known.violations else error) from None

@@ -100,7 +100,13 @@ class Settings:
     preprocess_threads: int = option(
         0,
         options.integer(0, 1024),
-        "threads of each frontend that tokenise and decode; 0 means as many as CPUs it may use",
+        "threads of each frontend that tokenise and unpack data: URIs; 0 means as many as CPUs it may use",
+    )
+    decoders: int = option(
+        0,
+        options.integer(0, 1024),
+        "processes of each frontend that decode images, shut in; one more takes interactive images only. "
+        "0 shares the CPUs that may be used between the frontends",
     )
 
     # Limits of one request
@@ -180,6 +186,11 @@ class Settings:
         options.seconds(0.1, 86_400),
         "a worker that owes answers and makes no progress for so long is replaced; "
         "keep it well above the time of one batch",
+    )
+    decode_timeout: float = option(
+        30.0,
+        options.seconds(0.1, 3600),
+        "an image that takes longer to decode is refused, and its decoder replaced",
     )
     restart_backoff: float = option(
         0.5,

@@ -73,24 +73,28 @@ class Channel:
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
         self._socket.sendmsg([packet], rights, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
-    def receive(self, *, wait: bool = True) -> Message | None:
-        """The next message; None at the end. With `wait=False` BlockingIOError when there is none now."""
+    def receive(self, *, wait: bool = True, descriptors: bool = True) -> Message | None:
+        """The next message; None at the end. With `wait=False` BlockingIOError when there is none now.
+
+        descriptors: False lets the kernel drop them, as from a peer that is not trusted.
+        """
+        room = _RIGHTS_BYTES if descriptors else 0
         flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
             # Not socket.recv_fds, which drops its flags.
-            packet, rights, _, _ = self._socket.recvmsg(_MAX_PACKET, _RIGHTS_BYTES, flags)
+            packet, rights, _, _ = self._socket.recvmsg(_MAX_PACKET, room, flags)
         except (ConnectionError, TimeoutError):
             return None
         if not packet:
             return None
         if not packet.startswith(_MESSAGE_START):
             return Message("crash", {"text": packet.decode("utf-8", "replace")}, [])
-        descriptors = array("i")
+        given = array("i")
         for level, kind, data in rights:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+                given.frombytes(data[: len(data) - len(data) % given.itemsize])
         body = json.loads(packet)
-        return Message(body.pop("type"), body, list(descriptors))
+        return Message(body.pop("type"), body, list(given))
 
     def close(self) -> None:
         """The peer reads EOF."""

@@ -1,11 +1,11 @@
-"""From the bytes of an untrusted file to the encoder's input: uint8 [S, S, 3]. Never imports torch.
+"""From the bytes of an untrusted file to the encoder's input: uint8 [S, S, 3]. Imports Pillow, nothing large.
 
     bytes → signature → header (size, cap) → decode the first frame → RGB → resize → crop
 
 What it computes is what transformers' PIL image processor computes from `image.convert("RGB")`: EXIF
 orientation is not applied and alpha is dropped. Scaling to floats and normalising happen on the device
 (`Preprocessing.scale`, `.shift`). Safe to call from many threads; Pillow lets go of the interpreter while it
-decodes and resizes.
+decodes and resizes. The service calls it in processes that are shut in (`worker/decoder.py`).
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ import io
 import json
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from worker.errors import ImageError, ImageTooLarge, ModelError, UndecodableImage
 from worker.formats import silence_libtiff, sniff, webp_size
+
+if TYPE_CHECKING:
+    from worker.families import Pixels
 
 __all__ = ["ImagePreparer", "Preprocessing"]
 
@@ -93,7 +94,7 @@ class Preprocessing:
                 size=int(sides[0]),
                 resize=int(edge) if values.get("do_resize", True) else None,
                 square=square,
-                resample=int(values.get("resample", Image.Resampling.BICUBIC)),
+                resample=int(Image.Resampling(values.get("resample", Image.Resampling.BICUBIC))),
                 scale=tuple(factor / d for d in deviation),
                 shift=tuple(-m / d for m, d in zip(mean, deviation, strict=True)),
             )
@@ -105,11 +106,26 @@ class ImagePreparer:
     """The `ImageProcessor` of every family that preprocesses as CLIP does."""
 
     def __init__(self, preprocessing: Preprocessing, max_pixels: int) -> None:
-        self._preprocessing = preprocessing
-        self._max_pixels = max_pixels
+        self.preprocessing = preprocessing
+        self.max_pixels = max_pixels
 
-    def prepare(self, content: bytes) -> npt.NDArray[np.uint8]:
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, from which another process makes an equal one."""
+        return {"preprocessing": asdict(self.preprocessing), "max_pixels": self.max_pixels}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        return cls(Preprocessing(**values["preprocessing"]), values["max_pixels"])
+
+    def prepare(self, content: bytes) -> Pixels:
         """The first frame of the file as uint8 [S, S, 3]; raises an `ImageError`."""
+        import numpy as np
+
+        return np.asarray(self.picture(content))
+
+    def picture(self, content: bytes) -> Image.Image:
+        """The same as a picture of Pillow's, of S by S pixels in RGB."""
         kind = sniff(content)
         if kind == "WEBP":
             self._check(*webp_size(content))  # its decoder makes room for the canvas as soon as it is opened
@@ -117,25 +133,26 @@ class ImagePreparer:
             with Image.open(io.BytesIO(content), formats=[kind]) as image:
                 self._check(*image.size)
                 image.info.pop("transparency", None)  # dropped by the conversion anyway, after a warning
-                picture = image.convert("RGB")
+                image.load()
+                # A conversion that changes nothing would copy: as much memory again as the picture takes.
+                return self._fit(image if image.mode == "RGB" else image.convert("RGB"))
         except ImageError:
             raise
         except MemoryError:
             raise ImageTooLarge("the image needs too much memory to decode") from None
         except Exception:  # Pillow's decoders raise nearly everything; none of it may quote the bytes
             raise UndecodableImage(f"the {kind} image is damaged or truncated") from None
-        return np.asarray(self._fit(picture))
 
     def _check(self, width: int, height: int) -> None:
-        if width * height > self._max_pixels:
-            limit = self._max_pixels
+        if width * height > self.max_pixels:
+            limit = self.max_pixels
             raise ImageTooLarge(f"the image is {width} x {height} pixels, more than the {limit} allowed")
         if min(width, height) < 1:
             raise UndecodableImage("the image has no pixels")
 
     def _fit(self, picture: Image.Image) -> Image.Image:
         """Resize and centre crop, with the roundings of transformers' PIL processor."""
-        wanted = self._preprocessing
+        wanted = self.preprocessing
         resample = Image.Resampling(wanted.resample)
         width, height = picture.size
         if wanted.resize is not None:

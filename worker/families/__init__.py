@@ -15,13 +15,16 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from worker.errors import ModelError
 from worker.spec import ModelInfo, ModelSpec
+
+if TYPE_CHECKING:
+    from worker.images import Preprocessing
 
 __all__ = [
     "Encoder",
@@ -62,8 +65,17 @@ class Tokenizer(Protocol):
 class ImageProcessor(Protocol):
     """Thread-safe; never imports torch."""
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What it does; `size` is S."""
+        ...
+
     def prepare(self, content: bytes) -> Pixels:
         """The file's first frame as uint8 [S, S, 3]; raises an `ImageError`."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a process that decodes needs to make an equal `ImagePreparer`: plain JSON values."""
         ...
 
 
