@@ -8,10 +8,10 @@ AUDIT := $(VENV)/audit
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock proto readme demo serve test lint format bench train audit sbom tools clean
+.PHONY: help setup lock proto readme demo serve test lint format bench bench-quick train audit sbom tools clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp holds what the environment was made from, so that nothing is installed twice, and a lock that changed is.
 setup: $(STAMP) ## Make .venv from the locks (a no-op when nothing changed)
@@ -55,8 +55,11 @@ format: setup ## Rewrite sources in the project's style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup ## Measure, and print what was measured beside what
+bench: setup ## Measure, and print what was measured beside what (ARGS="--only scaling" takes some parts)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: setup ## Measure what needs no full-size model, with fewer samples
+	$(BIN)/python -m benchmarks --quick $(ARGS)
 
 train: setup ## Make the bundled model anew (takes hours, goes on where it was interrupted)
 	$(BIN)/python -m training $(ARGS)

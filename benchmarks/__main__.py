@@ -1,20 +1,82 @@
 """`python -m benchmarks`: takes every measurement, prints one table, writes JSON. `--quick` takes fewer
-samples.
+samples and leaves out what needs the full-size model; `--only PART …` takes some parts.
+
+    part (a process of its own) ─▶ build/benchmarks/PART.json ─▶ one table, build/benchmarks.json
 
 Every figure is a ratio between things measured in turn in one run, because machines are shared and their
-speed drifts.
+speed drifts. Parts that were taken on this machine before stay in the report until they are taken again. A
+part that cannot be measured is said to, with the reason.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks import link, unary
-from benchmarks.report import Row, machine, table, write_json
+from benchmarks.report import Found, machine, read_part, table, write_json, write_part
 
 __all__ = ["main"]
+
+FOLDER = Path("build/benchmarks")
+PART_SECONDS = 1800
+
+
+def _engine(quick: bool) -> Found:
+    import benchmarks.engine as engine  # imports torch
+
+    return Found(engine.rows())
+
+
+def _service(quick: bool) -> Found:
+    import benchmarks.serving as serving  # imports torch
+
+    return Found(serving.rows())
+
+
+def _unary(quick: bool) -> Found:
+    from benchmarks import unary
+
+    return Found(unary.rows(rounds=3 if quick else 5))
+
+
+def _link(quick: bool) -> Found:
+    from benchmarks import link
+
+    rows, skipped = link.rows(rounds=3 if quick else 5)
+    return Found(rows, skipped)
+
+
+def _bulk(quick: bool) -> Found:
+    from benchmarks import bulk
+
+    return Found(bulk.rows(items=60_000 if quick else 1_000_000))
+
+
+def _scaling(quick: bool) -> Found:
+    from benchmarks import scaling
+
+    return Found(scaling.rows(rounds=3 if quick else 5))
+
+
+def _capacity(quick: bool) -> Found:
+    from benchmarks import capacity_check
+
+    return Found(capacity_check.rows(seconds=4 if quick else 15))
+
+
+PARTS: Mapping[str, Callable[[bool], Found]] = {
+    "engine": _engine,
+    "service": _service,
+    "unary": _unary,
+    "link": _link,
+    "bulk": _bulk,
+    "scaling": _scaling,
+    "capacity": _capacity,
+}
+FULL_SIZE = ("engine", "service")
 
 
 def main() -> int:
@@ -23,31 +85,53 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="fewer samples; leaves out what needs a full-size model"
     )
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument(
         "--json", type=Path, default=Path("build/benchmarks.json"), help="where the figures go"
     )
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    rounds = 3 if arguments.quick else 5
-    rows: list[Row] = []
-    skipped: dict[str, str] = {}
+    wanted = arguments.only or list(PARTS)
+    if arguments.here:
+        for name in wanted:
+            write_part(FOLDER / f"{name}.json", PARTS[name](arguments.quick))
+        return 0
 
-    if arguments.quick:
-        skipped["engine, full size"] = "left out by --quick"
-    else:
-        import benchmarks.engine as engine  # imports torch
-
-        rows += engine.rows()
-    rows += unary.rows(rounds=rounds)
-    found, missing = link.rows(rounds=rounds)
-    rows += found
-    skipped |= missing
-
+    found: dict[str, Found] = {}
+    for name in PARTS:
+        path = FOLDER / f"{name}.json"
+        if name not in wanted:
+            found[name] = read_part(path) or Found(skipped={name: "not asked for"})
+        elif arguments.quick and name in FULL_SIZE:
+            found[name] = Found(skipped={f"{name}, full size": "left out by --quick"})
+        else:
+            found[name] = _apart(name, path, arguments.quick)
+    rows = [row for part in found.values() for row in part.rows]
+    skipped = {what: why for part in found.values() for what, why in part.skipped.items()}
     print(", ".join(f"{key}: {value}" for key, value in machine().items()))
     print(table(rows))
     for what, why in skipped.items():
         print(f"not measured: {what}: {why}")
     write_json(arguments.json, rows, skipped)
     return 0
+
+
+def _apart(name: str, path: Path, quick: bool) -> Found:
+    """In a process of its own, so that no part inherits another's threads, memory or end."""
+    print(f"measuring: {name}", file=sys.stderr)
+    command = [sys.executable, "-m", "benchmarks", "--here", "--only", name, *(["--quick"] if quick else [])]
+    path.unlink(missing_ok=True)
+    try:
+        run = subprocess.run(
+            command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, timeout=PART_SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return Found(skipped={name: f"had not ended after {PART_SECONDS} s"})
+    if run.returncode:
+        sys.stderr.write(run.stderr)
+        lines = run.stderr.strip().splitlines()
+        return Found(skipped={name: lines[-1] if lines else f"exit status {run.returncode}"})
+    return read_part(path) or Found(skipped={name: "gave nothing"})
 
 
 if __name__ == "__main__":

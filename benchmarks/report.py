@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-__all__ = ["Row", "alternate", "machine", "table", "write_json"]
+__all__ = ["Found", "Row", "alternate", "machine", "read_part", "table", "write_json", "write_part"]
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Row:
     """One line of the report.
 
     ratios: what / against, one for each alternation. bar: what the median must reach, from above where
-    `at_most`; None for a figure that is reported without one. facts: absolute figures with their units, for
-    the reader.
+    `at_most`; None for a figure that is reported without one. worst: the worst ratio must reach it, not the
+    median. facts: absolute figures with their units, for the reader.
     """
 
     what: str
@@ -26,6 +26,7 @@ class Row:
     ratios: Sequence[float]
     bar: float | None = None
     at_most: bool = False
+    worst: bool = False
     facts: dict[str, float | str] = field(default_factory=dict)
 
     @property
@@ -36,8 +37,18 @@ class Row:
     def verdict(self) -> str:
         if self.bar is None:
             return ""
-        holds = self.median <= self.bar if self.at_most else self.median >= self.bar
+        worst = max(self.ratios) if self.at_most else min(self.ratios)
+        value = worst if self.worst else self.median
+        holds = value <= self.bar if self.at_most else value >= self.bar
         return "holds" if holds else "misses"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one part of a run found. skipped: what could not be measured, and why."""
+
+    rows: Sequence[Row] = ()
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def alternate(*measures: Callable[[], float], rounds: int = 5) -> list[list[float]]:
@@ -88,6 +99,23 @@ def write_json(path: Path, rows: Iterable[Row], skipped: dict[str, str]) -> None
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_part(path: Path, found: Found) -> None:
+    """What `read_part` reads."""
+    part = {"machine": machine(), **asdict(found)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(part, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_part(path: Path) -> Found | None:
+    """A part as it was taken before; None where there is none, or it is another machine's."""
+    if not path.is_file():
+        return None
+    part = json.loads(path.read_text())
+    if part["machine"] != machine():
+        return None
+    return Found([Row(**row) for row in part["rows"]], part["skipped"])
 
 
 def _show(value: float | str) -> str:
