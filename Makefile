@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 AUDIT := $(VENV)/audit
+FUZZ := $(VENV)/fuzz
+FUZZ_SECONDS ?= 60
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock proto readme demo serve test lint format bench bench-quick train audit sbom tools clean
+.PHONY: help setup lock proto readme demo serve test lint format bench bench-quick train audit sbom fuzz tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +80,20 @@ sbom: $(AUDIT)/.stamp ## Write build/sbom.cdx.json: all that a host that serves 
 	@mkdir -p build
 	cat requirements/server.txt requirements/torch.txt | $(AUDIT)/bin/cyclonedx-py requirements - \
 	    --pyproject pyproject.toml --output-reproducible --output-file build/sbom.cdx.json
+
+# The fuzzer lies beside the environment that it fuzzes.
+$(FUZZ)/.stamp: requirements/fuzz.txt | $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -q --upgrade --require-hashes --target $(FUZZ) \
+	    -r requirements/fuzz.txt
+	@touch $@
+
+fuzz: $(FUZZ)/.stamp ## Fuzz image decoding, requests and the tokenizer, FUZZ_SECONDS each; what crashes lies in build/fuzz
+	@mkdir -p build/fuzz
+	for target in decode request tokens; do \
+	    PYTHONPATH=$(FUZZ) $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
+	        -rss_limit_mb=3000 -max_len=16384 -verbosity=0 -print_final_stats=1 \
+	        -artifact_prefix=build/fuzz/$$target- || exit 1; \
+	done
 
 # RUNLEVEL=1 keeps Debian from starting the daemons that come with these packages.
 tools: ## Install what only some tests want, as root on Debian: promtool, h2load, the Node client's packages

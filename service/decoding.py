@@ -48,9 +48,10 @@ def memory_bytes(max_pixels: int, max_file_bytes: int) -> int:
 class Decoders:
     """Of one frontend, for all its models; made on its event loop. `close` ends them."""
 
-    def __init__(self, count: int, most_bytes: int, seconds: float) -> None:
-        """most_bytes: of a file. seconds: for one picture."""
+    def __init__(self, count: int, most_bytes: int, seconds: float, fast: bool = False) -> None:
+        """most_bytes: of a file. seconds: for one picture. fast: see `ImagePreparer`."""
         self.count = count
+        self._fast = fast
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._preparers: list[dict[str, Any]] = []
@@ -66,12 +67,13 @@ class Decoders:
     def of(cls, settings: Settings) -> Decoders:
         """As the settings say; with 0 the frontends share the CPUs."""
         count = settings.decoders or max(1, -(-usable_cores() // settings.frontends))
-        return cls(count, settings.max_image_bytes, settings.decode_timeout)
+        fast = settings.jpeg_scaling == "fast"
+        return cls(count, settings.max_image_bytes, settings.decode_timeout, fast)
 
     def prepared_as(self, images: ImageProcessor) -> Decoding:
         """Decodes as this would. Before the first process was started."""
         size = images.preprocessing.size
-        preparer = images.to_dict()
+        preparer = {**images.to_dict(), "fast": self._fast}
         self._preparers.append(preparer)
         self._most_pixels = max(self._most_pixels, preparer["max_pixels"])
         self._output_bytes = max(self._output_bytes, 3 * size**2)

@@ -49,11 +49,17 @@ def test_a_lock_satisfies_pyproject(lock: str, extras: tuple[str, ...]) -> None:
     assert unmet == [], "run `make lock`"
 
 
+def test_the_lock_of_the_fuzzer_holds_it_alone() -> None:
+    (wanted,) = [Requirement(line) for line in PROJECT["optional-dependencies"]["fuzz"]]
+    ((name, version),) = locked("fuzz.txt").items()
+    assert (name, wanted.specifier.contains(version)) == (wanted.name, True)
+
+
 def test_the_container_gets_the_versions_that_were_tested() -> None:
     assert locked("server.txt").items() <= locked("dev.txt").items()
 
 
-@pytest.mark.parametrize("lock", ["dev.txt", "server.txt", "audit.txt"])
+@pytest.mark.parametrize("lock", ["dev.txt", "server.txt", "audit.txt", "fuzz.txt"])
 def test_every_locked_package_has_hashes_and_no_address(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
     packages = re.split(r"^(?=\S+==)", text, flags=re.MULTILINE)[1:]

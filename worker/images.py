@@ -40,6 +40,12 @@ silence_libtiff()
 # worth: there only the part that is kept is computed, which can differ from the full resize in the last bit.
 MAX_RESIZED_PIXELS = 1 << 24
 
+FAST_MARGIN = 2
+"""A fast preparer lets the JPEG decoder scale down to this many times the edge that is wanted, or more.
+Measured with the bundled model (64 pixels): pictures of 0.8 to 24 megapixels took an eighth to a quarter of
+the time, and their embeddings had a cosine of 0.99997 or more with the exact ones; with a margin
+of 1, 0.9997."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
@@ -105,18 +111,24 @@ class Preprocessing:
 class ImagePreparer:
     """The `ImageProcessor` of every family that preprocesses as CLIP does."""
 
-    def __init__(self, preprocessing: Preprocessing, max_pixels: int) -> None:
+    def __init__(self, preprocessing: Preprocessing, max_pixels: int, fast: bool = False) -> None:
+        """fast: JPEGs much larger than wanted are decoded at 1/2, 1/4 or 1/8 of their size, not exactly."""
         self.preprocessing = preprocessing
         self.max_pixels = max_pixels
+        self.fast = fast
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, from which another process makes an equal one."""
-        return {"preprocessing": asdict(self.preprocessing), "max_pixels": self.max_pixels}
+        return {
+            "preprocessing": asdict(self.preprocessing),
+            "max_pixels": self.max_pixels,
+            "fast": self.fast,
+        }
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of `to_dict`."""
-        return cls(Preprocessing(**values["preprocessing"]), values["max_pixels"])
+        return cls(Preprocessing(**values["preprocessing"]), values["max_pixels"], values["fast"])
 
     def prepare(self, content: bytes) -> Pixels:
         """The first frame of the file as uint8 [S, S, 3]; raises an `ImageError`."""
@@ -133,9 +145,16 @@ class ImagePreparer:
             with Image.open(io.BytesIO(content), formats=[kind]) as image:
                 self._check(*image.size)
                 image.info.pop("transparency", None)  # dropped by the conversion anyway, after a warning
+                whole = image.size
+                scaled = None
+                if self.fast and kind == "JPEG" and self.preprocessing.resize is not None:
+                    edge = FAST_MARGIN * self.preprocessing.resize
+                    scaled = image.draft(None, (edge, edge))
                 image.load()
                 # A conversion that changes nothing would copy: as much memory again as the picture takes.
-                return self._fit(image if image.mode == "RGB" else image.convert("RGB"))
+                picture = image if image.mode == "RGB" else image.convert("RGB")
+                # What was scaled down holds a part of a pixel more than the file does.
+                return self._fit(picture, whole, scaled[1] if scaled else (0, 0, *whole))
         except ImageError:
             raise
         except MemoryError:
@@ -150,11 +169,16 @@ class ImagePreparer:
         if min(width, height) < 1:
             raise UndecodableImage("the image has no pixels")
 
-    def _fit(self, picture: Image.Image) -> Image.Image:
-        """Resize and centre crop, with the roundings of transformers' PIL processor."""
+    def _fit(
+        self, picture: Image.Image, whole: tuple[int, int], box: tuple[float, float, float, float]
+    ) -> Image.Image:
+        """Resize and centre crop, with the roundings of transformers' PIL processor.
+
+        whole: the size of the file's picture, of which all is in this box of the given one.
+        """
         wanted = self.preprocessing
         resample = Image.Resampling(wanted.resample)
-        width, height = picture.size
+        width, height = whole
         if wanted.resize is not None:
             short = min(width, height)
             new_width, new_height = wanted.resize, wanted.resize
@@ -164,7 +188,7 @@ class ImagePreparer:
             if new_width * new_height > MAX_RESIZED_PIXELS:
                 return _resize_middle(picture, (new_width, new_height), wanted.size, resample)
             if (new_width, new_height) != picture.size:
-                picture = picture.resize((new_width, new_height), resample)
+                picture = picture.resize((new_width, new_height), resample, box)
             width, height = new_width, new_height
         left, top = (width - wanted.size) // 2, (height - wanted.size) // 2
         if (width, height) == (wanted.size, wanted.size):

@@ -131,6 +131,23 @@ def test_a_crop_larger_or_smaller_than_the_resized_edge_is_padded_or_cut_as_tran
     np.testing.assert_array_equal(ours, theirs["pixel_values"][0].transpose(1, 2, 0))
 
 
+@pytest.mark.parametrize("size", [(1031, 775), (1599, 1200), (3001, 2003), (130, 900)])
+def test_a_fast_preparer_differs_by_little_and_in_large_jpegs_only(size: tuple[int, int]) -> None:
+    fast = ImagePreparer(Preprocessing(size=SIZE, resize=SIZE), max_pixels=10_000_000, fast=True)
+    exact = ImagePreparer(Preprocessing(size=SIZE, resize=SIZE), max_pixels=10_000_000)
+    photograph = picture(width=size[0], height=size[1])
+    for content in (
+        saved(photograph, "JPEG"),
+        saved(photograph, "MPO"),
+        saved(photograph.convert("L"), "JPEG"),
+    ):
+        ours, theirs = fast.prepare(content).astype(int), exact.prepare(content).astype(int)
+        assert np.abs(ours - theirs).mean() < 1
+        assert np.abs(ours - theirs).max() <= 16
+    for content in (saved(photograph, "PNG"), saved(picture(), "JPEG")):
+        np.testing.assert_array_equal(fast.prepare(content), exact.prepare(content))
+
+
 KNOWN_BUT_REFUSED = {
     "fits": b"SIMPLE  =                    T",
     "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n",

@@ -1,0 +1,127 @@
+"""What is fuzzed: functions that take any bytes, and raise only where we have a bug.
+
+decode    the bytes of an image, as a decoder process gets them
+request   the bytes of a message: parsed, validated, computed by a stub; the first byte chooses the RPC
+tokens    a text, by the bundled model's tokenizer
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from service.core import Core
+from service.errors import Internal, ServiceError
+from service.grpc_embedding import EmbeddingServicer
+from service.grpc_models import ModelServicer
+from service.handlers import parse
+from service.messages import Call
+from service.pool import Pools
+from service.settings import Settings
+from tests.service.running import FakePools, stub_spec
+from worker.errors import ImageError
+from worker.families import Pixels, Tokenizer, family
+from worker.images import ImagePreparer, Preprocessing
+from worker.jobs import Priority
+from worker.metrics import Layout, Metrics
+from worker.sources import resolve_all
+
+__all__ = ["CORPUS", "TARGETS"]
+
+CORPUS = Path(__file__).parent / "corpus"
+PREPARER = ImagePreparer(Preprocessing(size=32, resize=32), max_pixels=1_000_000)
+
+
+def decode(data: bytes) -> None:
+    """Pixels, or an error that may be shown."""
+    try:
+        pixels = PREPARER.prepare(data)
+    except ImageError as refused:
+        _check_words(str(refused))
+    else:
+        assert pixels.shape == (32, 32, 3)
+
+
+def tokens(data: bytes) -> None:
+    """Ids within the vocabulary, and not too many; the same for the same text."""
+    text = data.decode("utf-8", "replace")
+    most, tokenizer = _tokenizer()
+    (found,) = tokenizer.encode([text])
+    assert 2 <= len(found.ids) <= most
+    assert found.ids.min() >= 0
+    assert np.array_equal(found.ids, tokenizer.encode([text, "x"])[0].ids)
+
+
+def request(data: bytes) -> None:
+    """An answer, or an error that is not our fault."""
+    loop, methods = _service()
+    name = list(methods)[data[0] % len(methods)] if data else "EmbedText"
+    try:
+        loop.run_until_complete(asyncio.wait_for(_call(methods[name], data[1:]), 10))
+    except Internal:
+        raise
+    except ServiceError as refused:
+        _check_words(refused.message)
+
+
+def _check_words(message: str) -> None:
+    """Fit for a log and for a caller: no bytes of the input are quoted as they are."""
+    assert message.isprintable()
+
+
+async def _call(method: Any, raw: bytes) -> None:
+    call = Call("fuzz", None)
+    if isinstance(method, tuple):
+        kind, answer = method
+        (await answer(parse(kind, raw), call)).SerializeToString()
+        return
+    # The messages of a stream, each behind a byte that tells its length.
+    messages: list[bytes] = []
+    while raw:
+        messages.append(raw[1 : 1 + raw[0]])
+        raw = raw[1 + raw[0] :]
+    waiting = iter(messages)
+
+    async def read() -> bytes | None:
+        return next(waiting, None)
+
+    async def write(answer: bytes) -> None:
+        assert isinstance(answer, bytes)
+
+    await method(read, write, call)
+
+
+class _Here:
+    """Decodes in this process, where a crash is seen."""
+
+    async def prepare(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> Pixels:
+        return PREPARER.prepare(content)
+
+
+@functools.cache
+def _service() -> tuple[asyncio.AbstractEventLoop, Mapping[str, Any]]:
+    loop = asyncio.new_event_loop()
+
+    async def make() -> Mapping[str, Any]:
+        pools = FakePools([stub_spec("m", "image_size=32")])
+        metrics = Metrics.local(Layout(models=("m",), devices=("cpu",)))
+        core = Core(Settings(preprocess_threads=1), cast(Pools, pools), metrics)
+        for model in core:
+            model.preprocessor._images = _Here()
+        return {**EmbeddingServicer(core).methods(), **ModelServicer(core).methods()}
+
+    return loop, loop.run_until_complete(make())
+
+
+@functools.cache
+def _tokenizer() -> tuple[int, Tokenizer]:
+    (spec,) = resolve_all(())
+    return spec.max_tokens, family(spec.model_type).tokenizer(spec)
+
+
+TARGETS: Mapping[str, Callable[[bytes], None]] = {"decode": decode, "request": request, "tokens": tokens}
