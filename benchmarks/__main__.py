@@ -16,7 +16,9 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks.report import Found, machine, read_part, table, write_json, write_part
+from benchmarks.peers.clients import PEERS
+from benchmarks.pictures import draw
+from benchmarks.report import Found, best_peer, machine, read_part, table, write_json, write_part
 
 __all__ = ["main"]
 
@@ -67,6 +69,27 @@ def _capacity(quick: bool) -> Found:
     return Found(capacity_check.rows(seconds=4 if quick else 15))
 
 
+def _peer(name: str) -> Callable[[bool], Found]:
+    def measure(quick: bool) -> Found:
+        import benchmarks.against as against  # imports torch
+
+        return against.peer(name)
+
+    return measure
+
+
+def _loads(quick: bool) -> Found:
+    from benchmarks import loads
+
+    return Found(loads.rows(seconds=2 if quick else 10))
+
+
+def _padding(quick: bool) -> Found:
+    from benchmarks import padding
+
+    return Found(padding.rows())
+
+
 PARTS: Mapping[str, Callable[[bool], Found]] = {
     "engine": _engine,
     "service": _service,
@@ -74,9 +97,12 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "link": _link,
     "bulk": _bulk,
     "scaling": _scaling,
+    "loads": _loads,
+    "padding": _padding,
     "capacity": _capacity,
+    **{f"peer-{name}": _peer(name) for name in PEERS},
 }
-FULL_SIZE = ("engine", "service")
+FULL_SIZE = ("engine", "service", *(f"peer-{name}" for name in PEERS))
 
 
 def main() -> int:
@@ -107,12 +133,15 @@ def main() -> int:
         else:
             found[name] = _apart(name, path, arguments.quick)
     rows = [row for part in found.values() for row in part.rows]
+    peers = [row for name, part in found.items() if name.startswith("peer-") for row in part.rows]
+    rows += best_peer(peers)
     skipped = {what: why for part in found.values() for what, why in part.skipped.items()}
     print(", ".join(f"{key}: {value}" for key, value in machine().items()))
     print(table(rows))
     for what, why in skipped.items():
         print(f"not measured: {what}: {why}")
     write_json(arguments.json, rows, skipped)
+    draw(rows, FOLDER)
     return 0
 
 

@@ -9,7 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-__all__ = ["Found", "Row", "alternate", "machine", "read_part", "table", "write_json", "write_part"]
+__all__ = [
+    "Found",
+    "Row",
+    "alternate",
+    "best_peer",
+    "machine",
+    "read_part",
+    "table",
+    "write_json",
+    "write_part",
+]
 
 
 @dataclass(frozen=True)
@@ -61,6 +71,24 @@ def alternate(*measures: Callable[[], float], rounds: int = 5) -> list[list[floa
         for measure, taken in zip(measures, samples, strict=True):
             taken.append(measure())
     return samples
+
+
+BEST = {"texts/s": (2.0, False), "images/s": (1.08, False), "p99": (0.5, True)}
+"""What the best of the other servers is measured by: the bar, and whether it is an upper one."""
+
+
+def best_peer(rows: Iterable[Row]) -> list[Row]:
+    """For each thing that was measured against several servers, the row of the one that did best."""
+    by_what: dict[str, list[Row]] = {}
+    for row in rows:
+        by_what.setdefault(row.what, []).append(row)
+    found = []
+    for what, against in by_what.items():
+        bar, at_most = next(bar for word, bar in BEST.items() if word in what)
+        best = (max if at_most else min)(against, key=lambda row: row.median)
+        name = f"the best of {len(against)} other servers: {best.against}"
+        found.append(Row(what, name, best.ratios, bar=bar, at_most=at_most))
+    return found
 
 
 def machine() -> dict[str, str]:

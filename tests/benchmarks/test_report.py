@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load import Answer, Load, work_rate
-from benchmarks.report import Found, Row, read_part, table, write_part
+from benchmarks.padding import packed_waste, waste
+from benchmarks.pictures import draw
+from benchmarks.report import Found, Row, best_peer, read_part, table, write_part
 
 
 def test_the_median_decides() -> None:
@@ -56,3 +58,22 @@ def test_goodput_counts_right_answers_in_time() -> None:
     load = Load([Answer(0, 0.0, 0.1), Answer(1, 0.0, 0.3), Answer(2, 0.0, 0.1, failed=True)], 1.0)
     assert (load.rate, load.goodput(0.2)) == (2.0, 1.0)
     assert load.latency(1.0) == pytest.approx(0.3)
+
+
+def test_the_best_of_the_others_is_the_one_we_beat_by_least() -> None:
+    rows = [Row("texts/s", "slow", [4.0]), Row("texts/s", "fast", [1.9]), Row("p99", "slow", [0.2])]
+    texts, p99 = best_peer(rows)
+    assert texts.against == "the best of 2 other servers: fast"
+    assert (texts.verdict, p99.verdict) == ("misses", "holds")
+
+
+def test_packed_texts_hold_no_padding() -> None:
+    assert packed_waste([3, 9, 40, 7], 2) == 0
+    assert waste([3, 9, 40, 7], 2) == pytest.approx(1 - 59 / 98)
+
+
+def test_a_picture_is_drawn_of_what_was_measured_only(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    (picture,) = draw([Row("padding, 8 texts a batch, packed", "all", [0.0])], tmp_path)
+    assert picture.name == "padding-waste.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,212 @@
+"""The service against other servers: the same weights, texts, JPEG files, threads and load, in turn.
+
+One peer at a time, beside our service that sleeps meanwhile. First the load is found at which the peer is as
+fast as it gets; at that load both are measured, turn by turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks import inputs
+from benchmarks.calls import image_requests, text_requests, unary
+from benchmarks.full_size import full_size_model
+from benchmarks.load import Load, closed_loop
+from benchmarks.peers.clients import client
+from benchmarks.report import Found, Row, alternate
+from tests.server import start_server
+
+__all__ = ["peer"]
+
+HERE = Path(__file__).parent / "peers"
+FOLDER = Path("build/peers")
+COUNTS = {"text": 64, "image": 8}
+LEVELS = {"text": (8, 32, 64), "image": (4, 8)}
+METHODS = {"text": "EmbedText", "image": "EmbedImage"}
+START_SECONDS = 240.0
+NOTES = {
+    "infinity": "Infinity cuts texts at 20 tokens: it computes less",
+    "plain": "no batches",
+}
+
+
+def peer(name: str, rounds: int = 3, parent: Path = Path("build")) -> Found:
+    """Rows of texts/s, images/s and p99 for one peer; raises where it cannot be installed or started."""
+    contents = {
+        "text": [text.encode() for text in inputs.texts(COUNTS["text"], 0)],
+        "image": inputs.jpegs(COUNTS["image"], 0),
+    }
+    requests = {
+        "text": text_requests([text.decode() for text in contents["text"]]),
+        "image": image_requests(contents["image"]),
+    }
+    rows: list[Row] = []
+    skipped: dict[str, str] = {}
+    with (
+        full_size_model(parent) as spec,
+        _running(name, spec.directory) as port,
+        start_server("--model", f"full-size={spec.directory}") as server,
+    ):
+        for kind in ("text", "image"):
+            try:
+                asyncio.run(_theirs(name, port, kind, contents[kind][:1], 1, 1))
+                rows += _rows(name, port, server.grpc, kind, contents[kind], requests[kind], rounds)
+            except (AssertionError, OSError) as error:
+                skipped[f"{name}, {kind}"] = str(error)
+    return Found(rows, skipped)
+
+
+def _rows(
+    name: str,
+    port: int,
+    address: str,
+    kind: str,
+    contents: Sequence[bytes],
+    requests: Sequence[bytes],
+    rounds: int,
+) -> list[Row]:
+    rates = {
+        level: asyncio.run(_theirs(name, port, kind, contents, len(contents), level)).rate
+        for level in LEVELS[kind]
+    }
+    # Its saturation: the least load at which it is nearly as fast as it gets.
+    level = next(level for level, rate in rates.items() if rate >= 0.95 * max(rates.values()))
+    ours: list[Load] = []
+    theirs: list[Load] = []
+
+    def us() -> float:
+        ours.append(asyncio.run(_ours(address, kind, requests, level)))
+        return ours[-1].rate
+
+    def them() -> float:
+        theirs.append(asyncio.run(_theirs(name, port, kind, contents, len(contents), level)))
+        return theirs[-1].rate
+
+    found = alternate(us, them, rounds=rounds)
+    pairs = list(zip(ours, theirs, strict=True))
+    facts: dict[str, float | str] = {
+        f"{kind}s/s": statistics.median(found[0]),
+        f"{name}, {kind}s/s": statistics.median(found[1]),
+        "in flight": level,
+    }
+    if name in NOTES:
+        facts["note:"] = NOTES[name]
+    return [
+        Row(f"service, full size, {kind}s/s", name, [a.rate / b.rate for a, b in pairs], facts=facts),
+        Row(
+            f"service, full size, {kind}s, p99 at the peer's saturation load",
+            name,
+            [a.latency(0.99) / b.latency(0.99) for a, b in pairs],
+            at_most=True,
+            facts={
+                "ours, s": statistics.median(load.latency(0.99) for load in ours),
+                f"{name}, s": statistics.median(load.latency(0.99) for load in theirs),
+            },
+        ),
+    ]
+
+
+async def _ours(address: str, kind: str, requests: Sequence[bytes], in_flight: int) -> Load:
+    async with unary(address, METHODS[kind], requests) as call:
+        return await closed_loop(call, len(requests), in_flight)
+
+
+async def _theirs(
+    name: str, port: int, kind: str, contents: Sequence[bytes], count: int, in_flight: int
+) -> Load:
+    async with client(name, port, kind, contents) as call:
+        return await closed_loop(call, count, in_flight)
+
+
+@contextlib.contextmanager
+def _running(name: str, directory: str) -> Iterator[int]:
+    """The peer's process on a free port, ready; ended with all its children afterwards."""
+    import psutil
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    log = FOLDER / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    environment = {
+        **os.environ,
+        **threads,
+        **offline,
+        "PYTHONPATH": str(HERE),
+        "PEER_MODEL": directory,
+        "PEER_PORT": str(port),
+        "INFINITY_BETTERTRANSFORMER": "false",
+        "INFINITY_ANONYMOUS_USAGE_STATS": "0",
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            _command(name, directory, port),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=FOLDER,
+        )
+        try:
+            _wait_for(name, port, process, log)
+            yield port
+        finally:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                children = psutil.Process(process.pid).children(recursive=True)
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+                for one in [*children, *([psutil.Process(process.pid)] if process.poll() is None else [])]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
+            process.wait()
+
+
+def _command(name: str, directory: str, port: int) -> list[str]:
+    python = _environment(name)
+    if name == "infinity":
+        program = [str(Path(python).with_name("infinity_emb")), "v2", "--model-id", directory]
+        settings = ["--served-model-name", "full-size", "--engine", "torch", "--device", "cpu", "--dtype"]
+        settings += ["float32", "--batch-size", "32", "--no-bettertransformer", "--no-model-warmup"]
+        return [*program, *settings, "--host", "127.0.0.1", "--port", str(port)]
+    return [python, str(HERE / f"{name}_server.py"), directory, str(port)]
+
+
+def _environment(name: str) -> str:
+    """Its interpreter; installs what NAME.txt says first, if that has not been done."""
+    requirements = HERE / f"{name}.txt"
+    if not requirements.is_file():  # what this project itself needs is all it needs
+        return sys.executable
+    folder = (FOLDER / name).absolute()
+    stamp = folder / ".stamp"
+    if not stamp.is_file() or stamp.read_text() != requirements.read_text():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r"]
+        subprocess.run([*pip, str(requirements)], check=True, stdout=sys.stderr)
+        stamp.write_text(requirements.read_text())
+    return str(folder / "bin/python")
+
+
+def _wait_for(name: str, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until it answers one text."""
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            asyncio.run(_theirs(name, port, "text", [b"ready?"], 1, 1))
+            return
+        except Exception as error:  # each server says in its own way that it is not there yet
+            if process.poll() is not None or time.monotonic() > end:
+                tail = log.read_text(errors="replace").strip().splitlines()[-1:]
+                raise RuntimeError(f"{name} did not start: {tail or error}") from None
+        time.sleep(0.5)

@@ -1,0 +1,56 @@
+"""The report's pictures: throughput and p99 against load, and what padding wastes. Without matplotlib there
+are none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Row
+
+__all__ = ["draw"]
+
+UNDER_LOAD, PADDING = "stub encoder under load", "padding, "
+
+
+def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
+    """Writes one PNG for each thing that was measured; which."""
+    try:
+        import matplotlib as mpl
+
+        mpl.use("Agg")
+        from matplotlib import pyplot as plt
+    except ImportError:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    loads = [row for row in rows if row.what.startswith(UNDER_LOAD)]
+    written = []
+
+    def save(figure: Any, name: str) -> None:
+        figure.tight_layout()
+        figure.savefig(folder / name, dpi=120)
+        plt.close(figure)
+        written.append(folder / name)
+
+    for name, keys in (("throughput", ("calls/s", "goodput, calls/s")), ("p99", ("p50, ms", "p99, ms"))):
+        if loads:
+            figure, axes = plt.subplots(1, 2, figsize=(10, 4))
+            for place, kind in zip(axes, ("closed loop", "open loop"), strict=True):
+                points = [row.facts for row in loads if kind in row.what]
+                for key in keys:
+                    place.plot(
+                        [point["load"] for point in points], [point[key] for point in points], "o-", label=key
+                    )
+                place.set(title=kind, xlabel="in flight" if kind == "closed loop" else "calls/s offered")
+                place.set_ylim(bottom=0)
+                place.legend()
+            save(figure, f"{name}-against-load.png")
+    padding = [row for row in rows if row.what.startswith(PADDING)]
+    if padding:
+        figure, place = plt.subplots(figsize=(8, 4))
+        place.barh([row.what.removeprefix(PADDING) for row in padding], [row.median for row in padding])
+        place.set(xlabel="share of computed tokens that are padding", xlim=(0, 1))
+        place.invert_yaxis()
+        save(figure, "padding-waste.png")
+    return written
