@@ -64,7 +64,7 @@ class Core:
         self.gate = Gate()
         self.callers = callers or Callers()
         self.label_cache = LabelCache(settings.label_cache_bytes)
-        self.decoders = Decoders.of(settings)
+        self.decoders = Decoders.of(settings, metrics)
         self._threads = Threads(settings.preprocess_threads)
         self._pools = pools
         self._fetcher: Fetcher | None = None

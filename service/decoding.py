@@ -7,6 +7,9 @@
 There are `count` processes, and one more that bulk work never takes: an interactive picture waits for no
 other stream's. They are started when there is work for them, the first when the frontend listens. A picture
 waits with its small encoded bytes, not with its pixels, and is not begun once its caller has gone.
+
+Measured on two cores beside threads of the frontend, which these replaced: JPEGs of 0.07, 0.3 and 12
+megapixels came out 1.05, 0.96 and 1.02 times as fast, and one alone took as long (1.7, 5.0 and 150 ms).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from service.decoder_process import DecoderProcess, Job
@@ -23,6 +26,7 @@ from worker.cores import usable_cores
 from worker.errors import ImageTooLarge
 from worker.families import ImageProcessor, Pixels
 from worker.jobs import Priority
+from worker.metrics import Metrics
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -51,6 +55,8 @@ class Decoders:
     def __init__(self, count: int, most_bytes: int, seconds: float, fast: bool = False) -> None:
         """most_bytes: of a file. seconds: for one picture. fast: see `ImagePreparer`."""
         self.count = count
+        self.died: Callable[[], None] = lambda: None
+        """Called for each process that ended by itself."""
         self._fast = fast
         self._most_bytes = most_bytes
         self._seconds = seconds
@@ -64,11 +70,13 @@ class Decoders:
         self._closed = False
 
     @classmethod
-    def of(cls, settings: Settings) -> Decoders:
+    def of(cls, settings: Settings, metrics: Metrics) -> Decoders:
         """As the settings say; with 0 the frontends share the CPUs."""
         count = settings.decoders or max(1, -(-usable_cores() // settings.frontends))
         fast = settings.jpeg_scaling == "fast"
-        return cls(count, settings.max_image_bytes, settings.decode_timeout, fast)
+        made = cls(count, settings.max_image_bytes, settings.decode_timeout, fast)
+        made.died = metrics.decoder_restarts.inc
+        return made
 
     def prepared_as(self, images: ImageProcessor) -> Decoding:
         """Decodes as this would. Before the first process was started."""
@@ -131,6 +139,7 @@ class Decoders:
         if process.gone:
             least = len(self._processes)  # replaced at once, also if nobody waits
             self._processes.remove(process)
+            self.died()
             if not process.ready:
                 self._did_not_start("ended before it was ready")
         else:

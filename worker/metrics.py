@@ -182,6 +182,9 @@ class Metrics:
     image_fetches: Counter = _counter(
         "image_fetches", "fetch", text="Images behind addresses: ok, cached, refused or failed."
     )
+    decoder_restarts: Counter = _counter(
+        "decoder_restarts", text="Decoder processes that ended, of an image or otherwise, and were replaced."
+    )
     # worker
     queue_depth: Gauge = _gauge(
         "queue_depth", "model", "modality", text="Items that wait in the workers' queues."

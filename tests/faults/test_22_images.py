@@ -104,6 +104,7 @@ def test_22_a_decoder_that_dies_in_mid_decode_costs_its_own_item_only(
     server: RunningServer, stub: Any, how: signal.Signals
 ) -> None:
     (alone,) = embed(stub, GOOD)
+    before = server.metric("altclip_decoder_restarts_total")
     others = {process.pid for process in server.processes() if not is_decoder(process)}
     items = [pb.StreamItem(id=str(n), image=pb.Image(content=SLOW if n == 3 else GOOD)) for n in range(12)]
     requests = [
@@ -125,8 +126,22 @@ def test_22_a_decoder_that_dies_in_mid_decode_costs_its_own_item_only(
     assert b"image.content" in errors["3"].SerializeToString()
     ended = server.logs.wait_for("decoder_ended", seconds=5)
     assert ended["level"] == "warning"
+    assert server.metric("altclip_decoder_restarts_total") == before + 1
     assert embed(stub, GOOD) == [alone]
     assert {process.pid for process in server.processes() if not is_decoder(process)} == others
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_22_decoders_end_with_their_frontend(server: RunningServer, stub: Any, stopped: bool) -> None:
+    embed(stub, GOOD, SLOW)
+    decoders = server.processes("altclip-decoder")
+    assert decoders
+    if stopped:
+        for each in decoders:
+            each.suspend()
+    server.processes("altclip-frontend")[0].kill()
+    assert psutil.wait_procs(decoders, timeout=2.0)[1] == []
+    until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="another frontend serves")
 
 
 def is_decoder(process: psutil.Process) -> bool:
