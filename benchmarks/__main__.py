@@ -66,7 +66,7 @@ def _scaling(quick: bool) -> Found:
 def _capacity(quick: bool) -> Found:
     from benchmarks import capacity_check
 
-    return Found(capacity_check.rows(seconds=4 if quick else 15))
+    return Found(capacity_check.rows(seconds=2 if quick else 10))
 
 
 def _peer(name: str) -> Callable[[bool], Found]:
@@ -84,6 +84,12 @@ def _loads(quick: bool) -> Found:
     return Found(loads.rows(seconds=2 if quick else 10))
 
 
+def _roofline(quick: bool) -> Found:
+    import benchmarks.roofline as roofline  # imports torch
+
+    return Found(roofline.rows())
+
+
 def _padding(quick: bool) -> Found:
     from benchmarks import padding
 
@@ -99,10 +105,11 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "scaling": _scaling,
     "loads": _loads,
     "padding": _padding,
+    "roofline": _roofline,
     "capacity": _capacity,
     **{f"peer-{name}": _peer(name) for name in PEERS},
 }
-FULL_SIZE = ("engine", "service", *(f"peer-{name}" for name in PEERS))
+FULL_SIZE = ("engine", "service", "roofline", *(f"peer-{name}" for name in PEERS))
 
 
 def main() -> int:
@@ -118,14 +125,16 @@ def main() -> int:
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     wanted = arguments.only or list(PARTS)
+    # Short runs and long ones are never mixed in one report.
+    folder = FOLDER / "quick" if arguments.quick else FOLDER
     if arguments.here:
         for name in wanted:
-            write_part(FOLDER / f"{name}.json", PARTS[name](arguments.quick))
+            write_part(folder / f"{name}.json", PARTS[name](arguments.quick))
         return 0
 
     found: dict[str, Found] = {}
     for name in PARTS:
-        path = FOLDER / f"{name}.json"
+        path = folder / f"{name}.json"
         if name not in wanted:
             found[name] = read_part(path) or Found(skipped={name: "not asked for"})
         elif arguments.quick and name in FULL_SIZE:
@@ -141,7 +150,7 @@ def main() -> int:
     for what, why in skipped.items():
         print(f"not measured: {what}: {why}")
     write_json(arguments.json, rows, skipped)
-    draw(rows, FOLDER)
+    draw(rows, folder)
     return 0
 
 

@@ -30,7 +30,7 @@ __all__ = ["peer"]
 HERE = Path(__file__).parent / "peers"
 FOLDER = Path("build/peers")
 COUNTS = {"text": 64, "image": 8}
-LEVELS = {"text": (8, 32, 64), "image": (4, 8)}
+LEVELS = {"text": (16, 64), "image": (4, 8)}
 METHODS = {"text": "EmbedText", "image": "EmbedImage"}
 START_SECONDS = 240.0
 NOTES = {
@@ -191,9 +191,12 @@ def _environment(name: str) -> str:
     folder = (FOLDER / name).absolute()
     stamp = folder / ".stamp"
     if not stamp.is_file() or stamp.read_text() != requirements.read_text():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        pip = [str(folder / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check", "-q", "-r"]
-        subprocess.run([*pip, str(requirements)], check=True, stdout=sys.stderr)
+        # Triton brings a Python of the system's own version with it and wants its library beside it.
+        system = Path("/usr/bin/python3")
+        python = str(system) if name == "triton" and system.exists() else sys.executable
+        subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True)
+        pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install", "-q"]
+        subprocess.run([*pip, "-r", str(requirements)], check=True, stdout=sys.stderr)
         stamp.write_text(requirements.read_text())
     return str(folder / "bin/python")
 

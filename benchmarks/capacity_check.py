@@ -22,7 +22,7 @@ LIMIT = BATCH / (DEVICE.batch + DEVICE.item * BATCH)
 MODEL = f"m=stub:dimension=768,max_tokens={TOKENS},service_time={DEVICE.batch},per_item={DEVICE.item}"
 
 
-def rows(seconds: float = 15, rounds: int = 3, shares: tuple[float, ...] = (0.3, 0.6, 0.8)) -> list[Row]:
+def rows(seconds: float = 10, rounds: int = 3, shares: tuple[float, ...] = (0.3, 0.6, 0.8)) -> list[Row]:
     """A row for one replica and for two, at each share of what they can do at most."""
     found = []
     for replicas in (1, 2):

@@ -1,5 +1,5 @@
-"""The report's pictures: throughput and p99 against load, and what padding wastes. Without matplotlib there
-are none."""
+"""The report's pictures: throughput and p99 against load, a roofline, what padding wastes. Without matplotlib
+there are none."""
 
 from __future__ import annotations
 
@@ -46,6 +46,19 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
                 place.set_ylim(bottom=0)
                 place.legend()
             save(figure, f"{name}-against-load.png")
+    points = [row.facts for row in rows if row.what.startswith("roofline")]
+    if points:
+        figure, place = plt.subplots(figsize=(7, 4))
+        top, bandwidth = (
+            sum(float(point[key]) for point in points) / len(points) for key in ("peak GFLOP/s", "GB/s")
+        )
+        reach = sorted({1.0, top / bandwidth, *(float(point["operations per byte"]) for point in points)})
+        place.loglog(reach, [min(top, bandwidth * at) for at in reach], "k-", label="roofline")
+        achieved = [point["GFLOP/s"] for point in points]
+        place.loglog([point["operations per byte"] for point in points], achieved, "o", label="encoder")
+        place.set(xlabel="operations per byte of weights", ylabel="GFLOP/s")
+        place.legend()
+        save(figure, "roofline.png")
     padding = [row for row in rows if row.what.startswith(PADDING)]
     if padding:
         figure, place = plt.subplots(figsize=(8, 4))

@@ -30,7 +30,7 @@ def main() -> None:
 
     config = TritonConfig(http_port=PORT, http_address="127.0.0.1", allow_grpc=False, allow_metrics=False)
     with Triton(config=config) as triton:
-        for name, run, size in (("text", text, 32), ("image", image, 8)):
+        for name, run, size in (("image", image, 8), ("text", text, 32)):
             triton.bind(
                 model_name=name,
                 infer_func=run,

@@ -62,6 +62,21 @@ def test_a_bulk_batch_never_delays_an_interactive_item_by_more_than_one_batch(se
     assert max(done.started - done.job.submitted for done in waited) <= longest
 
 
+@pytest.mark.parametrize("seconds", [0.02, 0.2, 1.0])
+def test_with_bulk_texts_and_bulk_images_it_is_still_one_batch(seconds: float) -> None:
+    """Both kinds of bulk work want their turn: one bulk batch may go before it, never two."""
+    device = dict.fromkeys(Modality, Device(seconds, cost=0.0005))
+    floods = [
+        jobs([0.0] * 3000, itertools.repeat(8), modality, Priority.BULK)
+        for modality in (Modality.TEXT, Modality.IMAGE)
+    ]
+    interactive = jobs(poisson(0.4 / seconds, 200 * seconds), itertools.repeat(8))
+    found = list(simulate(merged(*floods, interactive), POLICY, device))
+    waited = [done for done in found if done.job.priority is Priority.INTERACTIVE]
+    assert len(waited) == 80
+    assert max(bulk_batches_before(done, found) for done in waited) <= 1
+
+
 def test_bulk_work_moves_beside_interactive_work() -> None:
     flood = jobs([0.0] * 500, itertools.repeat(8), Modality.TEXT, Priority.BULK)
     interactive = jobs(poisson(60, 60), itertools.repeat(8))
