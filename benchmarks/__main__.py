@@ -54,7 +54,7 @@ def _link(quick: bool) -> Found:
 def _bulk(quick: bool) -> Found:
     from benchmarks import bulk
 
-    return Found(bulk.rows(items=60_000 if quick else 1_000_000))
+    return Found(bulk.rows(items=40_000 if quick else 1_000_000))
 
 
 def _scaling(quick: bool) -> Found:
