@@ -35,7 +35,7 @@ START_SECONDS = 30.0
 KEPT_BYTES = 4 << 20
 """Of the memory for files: what a larger one took is given back at once."""
 LONGEST_REASON = 200
-LONGEST_TRACEBACK = 1 << 14
+LONGEST_TRACEBACK = 1 << 16
 
 # The refusals that it may answer with.
 _REFUSALS: dict[str, type[ImageError]] = {
@@ -142,7 +142,9 @@ class DecoderProcess:
 
     def _heard(self, kind: str, body: dict[str, Any]) -> None:
         if kind == "crash":
-            self._crash = (self._crash + body["text"])[:LONGEST_TRACEBACK]
+            self._crash += body["text"]
+            if len(self._crash) > LONGEST_TRACEBACK:  # it does not crash, it talks
+                raise ValueError(kind)
             return
         if kind == "ready" and not self.ready:
             self.ready = True

@@ -95,6 +95,8 @@ class Decoders:
         """Raises an ImageError; RuntimeError where it is our fault."""
         if len(job.content) > self._most_bytes:
             raise ImageTooLarge(f"holds {len(job.content)} bytes; at most {self._most_bytes} are accepted")
+        if self._closed:
+            raise RuntimeError("the decoders have been closed")
         self._waiting[job.bulk].append(job)
         self._pump()
         try:

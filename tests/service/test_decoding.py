@@ -159,6 +159,36 @@ async def test_what_was_cancelled_is_not_begun(decoders: Decoders, images: Decod
     assert time.monotonic() - started < 20
 
 
+async def test_nobody_waits_for_decoders_that_were_closed(decoders: Decoders, images: Decoding) -> None:
+    waiting = [asyncio.ensure_future(images.prepare(SLOW)) for _ in range(4)]
+    await busy(decoders)
+    decoders.close()
+    await asyncio.wait(waiting, timeout=5)
+    assert all(each.done() and (each.cancelled() or each.exception()) for each in waiting)
+    with pytest.raises(RuntimeError):
+        await images.prepare(SMALL)
+
+
+async def ended(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
+    """What the log says of a decoder that has ended."""
+    while True:
+        for record in caplog.records:
+            if vars(record).get("event") == "decoder_ended":
+                fields: dict[str, Any] = vars(record)["fields"]
+                return fields
+        await asyncio.sleep(0.01)
+
+
+async def test_the_log_tells_where_a_decoder_crashed(
+    decoders: Decoders, images: Decoding, caplog: pytest.LogCaptureFixture
+) -> None:
+    await images.prepare(SMALL)
+    os.kill(processes(decoders)[0].pid, signal.SIGSEGV)
+    fields = await ended(caplog)
+    assert fields["reason"] == "SIGSEGV"
+    assert "worker/decoder.py" in fields["traceback"]
+
+
 async def test_a_picture_that_needs_more_memory_than_there_is_is_too_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 
@@ -31,6 +32,7 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", prelude + code], capture_output=True, text=True, timeout=60)
 
 
+@functools.cache
 def filtered() -> bool:
     return run("os.write(1, filter.encode())").stdout == ""
 
@@ -49,6 +51,18 @@ def test_it_can_compute_take_memory_and_end_as_it_likes() -> None:
     done = run(code)
     assert (done.stdout, done.returncode) == ("499999500000", 7)
     assert run("os.abort()").returncode == -6
+
+
+def test_without_a_filter_the_limits_hold_and_it_is_told() -> None:
+    code = "import os, platform; from worker.sandbox import shut; platform.machine = lambda: 'riscv64'\n"
+    code += "print(shut(64 << 20))\ntry: bytearray(200 << 20)\nexcept MemoryError: print('no memory')\n"
+    code += "try: os.dup(1)\nexcept OSError: print('no descriptor')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "no list of system calls for riscv64",
+        "no memory",
+        "no descriptor",
+    ], done.stderr
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
