@@ -33,10 +33,8 @@ COUNTS = {"text": 64, "image": 8}
 LEVELS = {"text": (16, 64), "image": (4, 8)}
 METHODS = {"text": "EmbedText", "image": "EmbedImage"}
 START_SECONDS = 240.0
-NOTES = {
-    "infinity": "Infinity cuts texts at 20 tokens: it computes less",
-    "plain": "no batches",
-}
+CUT = {"infinity": 20}
+"""Tokens at which a peer cuts a text, where that is less than the 77 of the model: it computes less."""
 
 
 def peer(name: str, rounds: int = 3, parent: Path = Path("build")) -> Found:
@@ -98,8 +96,11 @@ def _rows(
         f"{name}, {kind}s/s": statistics.median(found[1]),
         "in flight": level,
     }
-    if name in NOTES:
-        facts["note:"] = NOTES[name]
+    if kind == "text" and name in CUT:
+        count = inputs.tokens_of()
+        lengths = [count(text.decode()) for text in contents]
+        facts["tokens a text"] = statistics.mean(lengths)
+        facts[f"cut by {name} to"] = statistics.mean(min(length, CUT[name]) for length in lengths)
     return [
         Row(f"service, full size, {kind}s/s", name, [a.rate / b.rate for a, b in pairs], facts=facts),
         Row(
