@@ -1,6 +1,6 @@
 """`python -m training [STEP …] --work DIR`: the whole recipe, or the named steps of it.
 
-    fetch → rasterise → train → export → evaluate → card → pictures
+    fetch → rasterise → train → export → evaluate → card → table → pictures
 
 Fetching and rendering skip what is already there and training resumes from its checkpoint, so an interrupted
 command is simply run again.
@@ -17,6 +17,7 @@ from training.fetch import fetch
 from training.pictures import draw_demo_pictures
 from training.rasterise import rasterise
 from training.recipe import Schedule
+from training.table import write_tables
 from training.train import train
 
 
@@ -41,6 +42,7 @@ def main() -> None:
         "export": lambda options: export(options.work, schedule, options.output),
         "evaluate": lambda options: evaluate(options.work, options.output),
         "card": lambda options: write_card(options.output, schedule),
+        "table": lambda options: write_tables(options.work),
         "pictures": lambda options: draw_demo_pictures(options.work, options.pictures),
     }
     parser.add_argument("steps", nargs="*", help=f"some of: {', '.join(steps)} (default: all)")
