@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ from worker.link import (
 )
 from worker.spec import ModelSpec
 
-__all__ = ["Call", "Outcome", "WorkItem", "WorkerLink"]
+__all__ = ["Attempt", "Call", "Outcome", "WorkItem", "WorkerLink"]
 
 _BULK_RESERVE = 4
 """Bulk work leaves every fourth slot to interactive work."""
@@ -68,15 +69,24 @@ class Outcome:
     batch_size: int = 0
 
 
+class Attempt(Enum):
+    """Which one it is of those that items have, where a worker that dies need not be the end of them."""
+
+    ONLY = auto()
+    FIRST = auto()
+    """What a dying worker takes with it is computed once more: it has not ended yet."""
+    SECOND = auto()
+    """These items were accepted with the first."""
+
+
 class Call:
     """Items whose outcomes one caller awaits. `done` is set when every submitted item has its outcome."""
 
-    def __init__(self, size: int, done: asyncio.Future[None], retried: bool = False) -> None:
+    def __init__(self, size: int, done: asyncio.Future[None], attempt: Attempt = Attempt.ONLY) -> None:
         self.outcomes: list[Outcome | None] = [None] * size
         self.remaining = size
         self.done = done
-        self.retried = retried
-        """What a dying worker takes with it is computed once more: it has not ended yet."""
+        self.attempt = attempt
         self.abandoned = False
         """Nobody waits any more: what still comes is dropped."""
 
@@ -138,6 +148,10 @@ class WorkerLink:
         self.alive = True
         self._loop.add_reader(self._socket, self._read)
         self._publish()
+
+    def in_use(self, modality: Modality) -> int:
+        """How many slots are not free."""
+        return len(self._slab.bytes[modality]) - len(self._free[modality])
 
     @property
     def load(self) -> int:

@@ -1,11 +1,13 @@
 """All pages of one server added up, for the operations port and the watchdog. Supervisor only.
 
 A page belongs to one process and dies with it: once the process was reaped its counts are folded into a base,
-so that no counter ever falls, and what it said of the present (its gauges) is forgotten.
+so that no counter ever falls, and what it said of the present (its gauges) is forgotten. What a frontend had
+accepted and not ended has failed with it, so that the books of a quiet server always balance.
 """
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import time
@@ -15,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from worker import memory
+from worker.labels import MODALITIES, OUTCOMES
 from worker.metrics import Histogram, Layout, Metrics, Series
 
 __all__ = ["Page", "Pages"]
@@ -62,6 +65,9 @@ class Pages(Collector):
                 elif series.kind != "gauge":
                     for cell in range(first, first + series.width):
                         base[cell] += dead[cell]
+        for labels in itertools.product(self.layout.models, MODALITIES):
+            ended = sum(page.metrics.items.value(*labels, outcome) for outcome in OUTCOMES)
+            self._base.items.inc(*labels, "failed", by=page.metrics.accepted.value(*labels) - ended)
 
     def outstanding_since(self, slot: int, awake_since: float) -> float:
         """Monotonic second since when any frontend waits for this worker's oldest answer; 0: none waits.

@@ -12,12 +12,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from service.errors import DeadlineTooShort, ModelNotFound, WorkerUnavailable
-from service.link import Call, Outcome, WorkerLink, WorkItem
+from service.link import Attempt, Call, Outcome, WorkerLink, WorkItem
 from worker.jobs import Modality, Priority
 from worker.metrics import Metrics
 from worker.spec import ModelInfo, ModelSpec
 
-__all__ = ["ModelPool", "Outcome", "Pools", "WorkItem"]
+__all__ = ["Attempt", "ModelPool", "Outcome", "Pools", "WorkItem"]
 
 _CHUNK = 32
 """Where there are several workers, this many items of a call go to one before the next is chosen."""
@@ -59,7 +59,7 @@ class ModelPool:
             settled=self._count,
             freed=self._wake,
             gone=lambda _: self.remove_worker(worker_id),
-            outstanding_since=lambda since: self._metrics.outstanding_since.set(since, slot),
+            outstanding_since=lambda since: self._publish(slot, since),
         )
         self._workers[worker_id] = (link, device)
         self.info = info
@@ -78,15 +78,18 @@ class ModelPool:
         *,
         priority: Priority,
         deadline: float | None,
-        retried: bool = False,
+        attempt: Attempt = Attempt.ONLY,
     ) -> list[Outcome]:
         """The outcome of each item, in their order; any number of items.
 
-        deadline in time.monotonic() seconds. retried: what a worker took with it when it died is not counted
-        as failed, because the caller computes it once more (or calls `count_lost`). When the awaiting task is
-        cancelled, what has not reached the device is taken back.
+        deadline in time.monotonic() seconds. attempt: after the FIRST, what a worker took with it when it
+        died is not counted as failed, because the caller makes a SECOND (or calls `count_lost`). When the
+        awaiting task is cancelled, what has not reached the device is taken back.
         """
-        call = Call(len(items), asyncio.get_running_loop().create_future(), retried)
+        call = Call(len(items), asyncio.get_running_loop().create_future(), attempt)
+        if attempt is not Attempt.SECOND:
+            for item in items:
+                self._metrics.accepted.inc(self.spec.name, item.modality.label)
         sent = 0
         try:
             while sent < len(items):
@@ -161,7 +164,12 @@ class ModelPool:
 
     def _abandon(self, call: Call, items: Sequence[WorkItem]) -> None:
         call.abandoned = True
-        unsettled = [item for item, outcome in zip(items, call.outcomes, strict=True) if outcome is None]
+        # What a dead worker took with it waited for the others, to be computed once more.
+        unsettled = [
+            item
+            for item, outcome in zip(items, call.outcomes, strict=True)
+            if outcome is None or _comes_again(call, outcome)
+        ]
         self.count_lost(unsettled, "cancelled")
         for link, _ in self._workers.values():
             link.take_back([call])
@@ -169,11 +177,17 @@ class ModelPool:
     def _count(self, call: Call, modality: Modality, outcome: Outcome) -> None:
         if outcome.error is None:
             label = "ok"
-        elif isinstance(outcome.error, WorkerUnavailable) and call.retried:
+        elif _comes_again(call, outcome):
             return
         else:
             label = "cancelled" if isinstance(outcome.error, DeadlineTooShort) else "failed"
         self._metrics.items.inc(self.spec.name, modality.label, label)
+
+    def _publish(self, slot: str, outstanding_since: float) -> None:
+        self._metrics.outstanding_since.set(outstanding_since, slot)
+        for modality in Modality:
+            used = sum(link.in_use(modality) for link, _ in self._workers.values() if link.alive)
+            self._metrics.slots.set(used, self.spec.name, modality.label)
 
     def _update(self) -> None:
         self.devices = tuple(dict.fromkeys(device for _, device in self._workers.values()))
@@ -188,6 +202,10 @@ class ModelPool:
             for modality in Modality:
                 self._wake(modality)
         self._changed()
+
+
+def _comes_again(call: Call, outcome: Outcome) -> bool:
+    return call.attempt is Attempt.FIRST and isinstance(outcome.error, WorkerUnavailable)
 
 
 class Pools:

@@ -15,7 +15,7 @@ from service.errors import Internal, InvalidRequest, ServiceError, WorkerUnavail
 from service.failures import failure
 from service.messages import Call, Image, Options, StreamItem, StreamResults
 from service.model import Model, timings, values
-from service.pool import Outcome, WorkItem
+from service.pool import Attempt, Outcome, WorkItem
 from worker import logs
 from worker.jobs import Modality
 
@@ -46,6 +46,7 @@ class Chunks:
         """The results of all these items, which are of one kind."""
         prepared = await (self._texts(items) if kind is Modality.TEXT else self._images(items))
         refused = sum(each.error is not None for each in prepared)
+        self._core.metrics.accepted.inc(self._model.name, kind.label, by=refused)
         self._core.metrics.items.inc(self._model.name, kind.label, "failed", by=refused)
         outcomes = await self._compute([each.work for each in prepared if each.work is not None])
         results = StreamResults(timings=timings(outcomes), revision=self._model.pool.revision)
@@ -81,8 +82,8 @@ class Chunks:
         """Outcomes in the order of `work`. What a dying worker took with it is tried once more on another."""
         if not work:
             return []
-        pool, call = self._model.pool, self._call
-        outcomes = await pool.compute(work, priority=call.priority, deadline=call.deadline, retried=True)
+        pool, priority, deadline = self._model.pool, self._call.priority, self._call.deadline
+        outcomes = await pool.compute(work, priority=priority, deadline=deadline, attempt=Attempt.FIRST)
         lost = [index for index, each in enumerate(outcomes) if isinstance(each.error, WorkerUnavailable)]
         if not lost:
             return outcomes
@@ -95,7 +96,7 @@ class Chunks:
         if not back:
             pool.count_lost(again)
             return outcomes
-        second = await pool.compute(again, priority=call.priority, deadline=call.deadline)
+        second = await pool.compute(again, priority=priority, deadline=deadline, attempt=Attempt.SECOND)
         for index, outcome in zip(lost, second, strict=True):
             outcomes[index] = outcome
         return outcomes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-__all__ = ["ANONYMOUS", "CODES", "FILES", "METHODS", "MODALITIES", "OTHER", "Layout"]
+__all__ = ["ANONYMOUS", "CODES", "FILES", "METHODS", "MODALITIES", "OTHER", "OUTCOMES", "Layout"]
 
 METHODS: Final = (
     "EmbedText",
@@ -37,6 +37,7 @@ CODES: Final = (
     "UNAUTHENTICATED",
 )
 MODALITIES: Final = ("text", "image", "prompt")
+OUTCOMES: Final = ("ok", "failed", "cancelled")
 FILES: Final = ("api_keys", "tls")
 ANONYMOUS: Final = "anonymous"
 OTHER: Final = "other"
@@ -71,7 +72,7 @@ class Layout:
             "method": METHODS,
             "code": CODES,
             "modality": MODALITIES,
-            "outcome": ("ok", "failed", "cancelled"),
+            "outcome": OUTCOMES,
             "priority": ("interactive", "bulk"),
             "result": ("hit", "miss"),
             "file": FILES,

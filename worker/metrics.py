@@ -169,12 +169,25 @@ class Metrics:
         "that was added after the start).",
     )
     # frontend, core
+    accepted: Counter = _counter(
+        "items_accepted",
+        "model",
+        "modality",
+        text="Items that were accepted. Those of altclip_items_total have ended; the others are under way.",
+    )
     items: Counter = _counter(
         "items",
         "model",
         "modality",
         "outcome",
-        text="Items that were accepted, each counted once when it ended: ok, failed or cancelled.",
+        text="Items that were accepted, each counted once when it ended: ok, failed (with those that a "
+        "frontend took with it when it died) or cancelled.",
+    )
+    slots: Gauge = _gauge(
+        "slots_in_use",
+        "model",
+        "modality",
+        text="Items that frontends have handed to workers, by their slots.",
     )
     cache_lookups: Counter = _counter(
         "cache_lookups", "result", text="Lookups in the embedding caches: hit or miss."

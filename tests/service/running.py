@@ -25,7 +25,7 @@ from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
 from service import server
 from service.errors import ModelNotFound, ServiceError, WorkerUnavailable
-from service.pool import Outcome, Pools, WorkItem
+from service.pool import Attempt, Outcome, Pools, WorkItem
 from service.settings import Settings
 from worker.families import Encoder, family
 from worker.jobs import Modality, Priority
@@ -112,7 +112,7 @@ class FakePool:
         *,
         priority: Priority,
         deadline: float | None,
-        retried: bool = False,
+        attempt: Attempt = Attempt.ONLY,
     ) -> list[Outcome]:
         """As the real one."""
         if not self._ready:

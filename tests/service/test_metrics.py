@@ -61,6 +61,21 @@ def test_a_counter_does_not_fall_when_its_process_dies(pages: Pages) -> None:
     assert value(pages, "altclip_request_duration_seconds_bucket", method="EmbedText", le="0.025") == 3
 
 
+def test_what_a_dead_frontend_had_not_ended_has_failed() -> None:
+    pages = Pages(LAYOUT)
+    page = pages.add("frontend 0")
+    page.metrics.accepted.inc("a", "text", by=9)
+    for outcome in ("ok", "failed", "cancelled"):
+        page.metrics.items.inc("a", "text", outcome, by=2)
+    pages.retire(page)
+    outcomes = {
+        outcome: value(pages, "altclip_items_total", model="a", modality="text", outcome=outcome)
+        for outcome in ("ok", "failed", "cancelled")
+    }
+    assert outcomes == {"ok": 2, "failed": 5, "cancelled": 2}
+    assert value(pages, "altclip_items_accepted_total", model="a", modality="text") == 9
+
+
 def test_buckets_are_cumulative_over_processes(pages: Pages) -> None:
     for seconds in (0.0001, 1e9):
         pages.add("frontend").metrics.request_duration.observe(seconds, "EmbedText")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from service.errors import DeadlineTooShort, Internal, ModelNotFound, WorkerUnavailable
-from service.pool import ModelPool, Outcome, Pools, WorkItem
+from service.pool import Attempt, ModelPool, Outcome, Pools, WorkItem
 from tests.workers import Worker, started
 from worker.families import Floats, Ids, family
 from worker.jobs import Modality, Priority
@@ -60,6 +60,21 @@ async def compute(
 
 def counted(pool: ModelPool, outcome: str, modality: str = "text") -> float:
     return pool._metrics.items.value("m", modality, outcome)
+
+
+def accepted(pool: ModelPool) -> float:
+    return pool._metrics.accepted.value("m", "text")
+
+
+def slots_in_use(pool: ModelPool) -> float:
+    return pool._metrics.slots.value("m", "text")
+
+
+def first(pool: ModelPool, items: list[WorkItem]) -> asyncio.Task[list[Outcome]]:
+    """As a stream computes items that would be computed once more."""
+    return asyncio.create_task(
+        pool.compute(items, priority=Priority.BULK, deadline=None, attempt=Attempt.FIRST)
+    )
 
 
 def value(outcome: Outcome) -> Floats:
@@ -247,13 +262,34 @@ async def test_what_is_computed_once_more_is_counted_once() -> None:
         pool = make(worker.spec)
         worker.join(pool)
         items = texts(worker.spec, "stop", "go")
-        owed = asyncio.create_task(pool.compute(items, priority=Priority.BULK, deadline=None, retried=True))
+        owed = first(pool, items)
         await asyncio.sleep(0.2)
         worker.process.kill()
         assert all(isinstance(outcome.error, WorkerUnavailable) for outcome in await owed)
         assert counted(pool, "failed") == 0
-        pool.count_lost(items)
-        assert counted(pool, "failed") == 2
+        await pool.compute(items, priority=Priority.BULK, deadline=None, attempt=Attempt.SECOND)
+        assert (accepted(pool), counted(pool, "failed")) == (2, 2)
+
+
+async def test_what_waits_to_be_computed_once_more_is_counted_if_its_caller_goes() -> None:
+    # 32 items go to each of two workers; one takes its share with it, and the caller gives up the rest.
+    source = "m=stub:dimension=8,hang=stop"
+    with started(source) as one, started(source) as two:
+        pool = make(one.spec)
+        one.join(pool, 1)
+        two.join(pool, 2)
+        owed = first(pool, texts(one.spec, *["stop"] * 64))
+        await asyncio.sleep(0.4)
+        assert slots_in_use(pool) == 64
+        one.process.kill()
+        await asyncio.sleep(0.4)
+        assert slots_in_use(pool) == 32
+        owed.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await owed
+        assert (accepted(pool), counted(pool, "cancelled"), counted(pool, "failed")) == (64, 64, 0)
+        pool.remove_worker(2)
+        assert slots_in_use(pool) == 0
 
 
 async def test_two_frontends_share_a_worker_and_neither_sees_the_others_answers(stub: Worker) -> None:
