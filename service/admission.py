@@ -1,7 +1,7 @@
 """Who may start work: `Gate` for the whole frontend (draining), `Admission` for each model (bounded work).
 
 Decided before any work is done for a call, and before its response headers. Unary calls are refused; streams,
-which can pause their client, wait their turn. Imports `service.errors` only.
+which can pause their client, wait their turn. Imports no transport.
 """
 
 from __future__ import annotations
@@ -10,14 +10,40 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, Self
 
 from service.errors import Draining, QueueFull
+from service.messages import Item
 
-__all__ = ["Admission", "Gate"]
+__all__ = ["Admission", "Cost", "Gate"]
 
 RETRY_SECONDS = (0.05, 10.0)
 """The least and the most that a refused caller is told to wait."""
+
+
+class Cost(NamedTuple):
+    """What a call asks of the device: how many items of each kind it will compute."""
+
+    texts: int = 0
+    images: int = 0
+    prompts: int = 0
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> Self:
+        """Of both sides of a comparison; vectors cost nothing."""
+        texts = images = 0
+        for item in items:
+            if item.text is not None:
+                texts += 1
+            elif item.vector is None:
+                images += 1
+        return cls(texts, images)
+
+    @property
+    def items(self) -> int:
+        """All of them."""
+        return self.texts + self.images + self.prompts
 
 
 class Gate:

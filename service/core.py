@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from service import similarity, validation
-from service.admission import Gate
+from service.admission import Cost, Gate
 from service.auth import Callers
 from service.decoding import Decoders
 from service.label_cache import LabelCache
@@ -36,7 +36,7 @@ from service.messages import (
     Timings,
     Variant,
 )
-from service.model import Model, matrix, on_time, timings, values
+from service.model import Model, matrix, timings, values
 from service.pool import Pools, WorkItem
 from service.preprocessing import Threads
 from worker.jobs import Modality
@@ -118,15 +118,10 @@ class Core:
         """Row i belongs to texts[i]."""
         model = self.model_for(call, name)
         validation.count("texts", len(texts), model.limits.max_texts)
-        on_time(call)
-        entered = model.admission.enter(len(texts))
-        try:
-            call.grant.spend(len(texts))
+        with model.admitted(call, Cost(texts=len(texts))):
             validation.texts("texts", texts, model.limits.max_text_bytes)
             tokens = await model.tokens("texts", texts, call, options.reject)
             outcomes = await model.outcomes([WorkItem(Modality.TEXT, each.ids) for each in tokens], call)
-        finally:
-            model.admission.leave(len(texts), entered)
         return Embedded(
             model=model.name,
             revision=model.pool.revision,
@@ -140,16 +135,11 @@ class Core:
         """Row i belongs to images[i]."""
         model = self.model_for(call, name)
         validation.count("images", len(images), model.limits.max_images)
-        on_time(call)
-        entered = model.admission.enter(len(images))
-        try:
-            call.grant.spend(len(images))
+        with model.admitted(call, Cost(images=len(images))):
             validation.pictures("images", images, model.limits)
             paths = [f"images[{index}]" for index in range(len(images))]
             pixels = await model.preprocessor.all_pixels(paths, images, call.priority)
             outcomes = await model.outcomes([WorkItem(Modality.IMAGE, each) for each in pixels], call)
-        finally:
-            model.admission.leave(len(images), entered)
         return Embedded(
             model=model.name,
             revision=model.pool.revision,
@@ -170,20 +160,14 @@ class Core:
         model = self.model_for(call, name)
         validation.count("queries", len(queries), model.limits.max_items)
         validation.count("candidates", len(candidates), model.limits.max_items)
-        on_time(call)
         info = model.info
         items = [*queries, *candidates]
         paths = [f"queries[{index}]" for index in range(len(queries))]
         paths += [f"candidates[{index}]" for index in range(len(candidates))]
-        cost = sum(item.vector is None for item in items)
-        entered = model.admission.enter(cost)
-        try:
-            call.grant.spend(cost)
+        with model.admitted(call, Cost.of(items)):
             for path, item in zip(paths, items, strict=True):
                 validation.item(path, item, model.limits)
             rows, took, truncated = await self._rows(model, call, paths, items)
-        finally:
-            model.admission.leave(cost, entered)
 
         def work() -> Sequence[ScoreRow]:
             middle = len(queries)
@@ -206,16 +190,11 @@ class Core:
         """The states of every token position of each text, padding included."""
         model = self.model_for(call, name)
         validation.count("texts", len(texts), model.limits.max_prompts)
-        on_time(call)
-        entered = model.admission.enter(len(texts))
-        try:
-            call.grant.spend(len(texts))
+        with model.admitted(call, Cost(prompts=len(texts))):
             validation.texts("texts", texts, model.limits.max_text_bytes)
             tokens = await model.tokens("texts", texts, call, reject)
             work = [WorkItem(Modality.PROMPT, each.ids, int(variant)) for each in tokens]
             outcomes = await model.outcomes(work, call)
-        finally:
-            model.admission.leave(len(texts), entered)
         lengths_of_texts = np.array([len(each.ids) for each in tokens])
         mask = np.arange(model.pool.spec.max_tokens) < lengths_of_texts[:, None]
         return Prompts(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from service import validation
-from service.admission import Admission
+from service.admission import Admission, Cost
 from service.decoding import Decoders
 from service.encodings import lengths, normalized
 from service.errors import DeadlineTooShort, Internal, WorkerUnavailable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from service.fetching import Fetcher
     from service.settings import Settings
 
-__all__ = ["Model", "matrix", "on_time", "timings", "values"]
+__all__ = ["Model", "matrix", "timings", "values"]
 
 
 class Model:
@@ -64,6 +65,21 @@ class Model:
             raise WorkerUnavailable
         return self.pool.info
 
+    @contextmanager
+    def admitted(self, call: Call, cost: Cost) -> Iterator[None]:
+        """Holds the call's place in the queue, for a `with` block; before any work is done for it.
+
+        Raises DeadlineTooShort, QueueFull, QuotaExceeded.
+        """
+        if call.deadline is not None and call.deadline <= time.monotonic():
+            raise DeadlineTooShort
+        entered = self.admission.enter(cost.items)
+        try:
+            call.grant.spend(cost.items)
+            yield
+        finally:
+            self.admission.leave(cost.items, entered)
+
     async def tokens(
         self, path: str, texts: Sequence[str], call: Call, reject: bool = False
     ) -> Sequence[Tokens]:
@@ -84,12 +100,6 @@ class Model:
             if outcome.error is not None:
                 raise outcome.error
         return outcomes
-
-
-def on_time(call: Call) -> None:
-    """Refuses a call whose deadline has passed."""
-    if call.deadline is not None and call.deadline <= time.monotonic():
-        raise DeadlineTooShort
 
 
 def values(outcomes: Sequence[Outcome]) -> Matrix:

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from service import similarity, validation
+from service.admission import Cost
 from service.core import Core
 from service.encodings import normalized
 from service.label_cache import LabelKey, LabelVector
 from service.messages import Call, Classification, Classified, Image, Scores, Timings
-from service.model import Model, matrix, on_time, timings
+from service.model import Model, matrix, timings
 from service.pool import WorkItem
 from service.prompts import TEMPLATES
 from worker.jobs import Modality
@@ -46,7 +47,6 @@ async def classify(
     validation.count("labels", len(labels), model.limits.max_labels)
     known = TEMPLATES[validation.language(language)]
     validation.templates(templates, model.limits)
-    on_time(call)
     info = model.info
     prompts = tuple(templates or known)
     keys = [LabelKey(model.name, model.pool.revision, prompts, label) for label in dict.fromkeys(labels)]
@@ -55,10 +55,8 @@ async def classify(
     core.metrics.cache_lookups.inc("hit", by=len(keys) - len(missing))
     core.metrics.cache_lookups.inc("miss", by=len(missing))
     # The queue never sees more prompts at a time than one part.
-    cost = len(images) + min(len(missing) * len(prompts), PROMPTS_AT_ONCE)
-    entered = model.admission.enter(cost)
-    try:
-        call.grant.spend(cost)
+    cost = Cost(texts=min(len(missing) * len(prompts), PROMPTS_AT_ONCE), images=len(images))
+    with model.admitted(call, cost):
         validation.pictures("images", images, model.limits)
         check_labels(labels, prompts, model.limits.max_text_bytes)
         paths = [f"images[{index}]" for index in range(len(images))]
@@ -66,8 +64,6 @@ async def classify(
         vectors = {key.label: entry for key, entry in zip(keys, found, strict=True) if entry is not None}
         label_timings = await embed_labels(core, model, call, missing, vectors)
         outcomes = await model.outcomes([WorkItem(Modality.IMAGE, each) for each in pixels], call)
-    finally:
-        model.admission.leave(cost, entered)
     rows = matrix(outcomes, normalize=True)
     columns = np.stack([vectors[label].vector for label in labels])
 
