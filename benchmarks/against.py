@@ -1,7 +1,9 @@
 """The service against other servers: the same weights, texts, JPEG files, threads and load, in turn.
 
-One peer at a time, beside our service that sleeps meanwhile. First the load is found at which the peer is as
-fast as it gets; at that load both are measured, turn by turn.
+One peer at a time, beside our service that sleeps meanwhile. First the closed loop is found in which the
+peer is as fast as it gets; in that one both are measured, turn by turn. Then both get the same arrivals,
+which wait for nobody, at the rate that the peer reached: its saturation load, which the 99th percentiles are
+of.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from benchmarks import inputs
 from benchmarks.calls import image_requests, text_requests, unary
 from benchmarks.full_size import full_size_model
-from benchmarks.load import Load, closed_loop
+from benchmarks.load import Call, Load, closed_loop, open_loop
 from benchmarks.peers.clients import client
 from benchmarks.report import Found, Row, alternate
 from tests.server import start_server
@@ -33,6 +36,7 @@ COUNTS = {"text": 64, "image": 8}
 LEVELS = {"text": (16, 64), "image": (4, 8)}
 METHODS = {"text": "EmbedText", "image": "EmbedImage"}
 START_SECONDS = 240.0
+OPEN_SECONDS = 15.0
 CUT = {"infinity": 20}
 """Tokens at which a peer cuts a text, where that is less than the 77 of the model: it computes less."""
 
@@ -78,22 +82,22 @@ def _rows(
     }
     # Its saturation: the least load at which it is nearly as fast as it gets.
     level = next(level for level, rate in rates.items() if rate >= 0.95 * max(rates.values()))
-    ours: list[Load] = []
-    theirs: list[Load] = []
-
-    def us() -> float:
-        ours.append(asyncio.run(_ours(address, kind, requests, level)))
-        return ours[-1].rate
-
-    def them() -> float:
-        theirs.append(asyncio.run(_theirs(name, port, kind, contents, len(contents), level)))
-        return theirs[-1].rate
-
-    found = alternate(us, them, rounds=rounds)
-    pairs = list(zip(ours, theirs, strict=True))
+    found = alternate(
+        lambda: asyncio.run(_ours(address, kind, requests, level)).rate,
+        lambda: asyncio.run(_theirs(name, port, kind, contents, len(contents), level)).rate,
+        rounds=rounds,
+    )
+    rate = statistics.median(found[1])
+    arrivals = [
+        (
+            asyncio.run(_open(unary(address, METHODS[kind], requests), rate, seed)),
+            asyncio.run(_open(client(name, port, kind, contents), rate, seed)),
+        )
+        for seed in range(rounds)
+    ]
     facts: dict[str, float | str] = {
         f"{kind}s/s": statistics.median(found[0]),
-        f"{name}, {kind}s/s": statistics.median(found[1]),
+        f"{name}, {kind}s/s": rate,
         "in flight": level,
     }
     if kind == "text" and name in CUT:
@@ -102,18 +106,31 @@ def _rows(
         facts["tokens a text"] = statistics.mean(lengths)
         facts[f"cut by {name} to"] = statistics.mean(min(length, CUT[name]) for length in lengths)
     return [
-        Row(f"service, full size, {kind}s/s", name, [a.rate / b.rate for a, b in pairs], facts=facts),
+        Row(
+            f"service, full size, {kind}s/s",
+            name,
+            [a / b for a, b in zip(*found, strict=True)],
+            facts=facts,
+        ),
         Row(
             f"service, full size, {kind}s, p99 at the peer's saturation load",
             name,
-            [a.latency(0.99) / b.latency(0.99) for a, b in pairs],
+            [a.latency(0.99) / b.latency(0.99) for a, b in arrivals],
             at_most=True,
             facts={
-                "ours, s": statistics.median(load.latency(0.99) for load in ours),
-                f"{name}, s": statistics.median(load.latency(0.99) for load in theirs),
+                "arrivals/s": rate,
+                "ours, s": statistics.median(load.latency(0.99) for load, _ in arrivals),
+                f"{name}, s": statistics.median(load.latency(0.99) for _, load in arrivals),
+                "ours, failed": sum(answer.failed for load, _ in arrivals for answer in load.answers),
+                f"{name}, failed": sum(answer.failed for _, load in arrivals for answer in load.answers),
             },
         ),
     ]
+
+
+async def _open(calls: AbstractAsyncContextManager[Call], rate: float, seed: int) -> Load:
+    async with calls as call:
+        return await open_loop(call, rate, OPEN_SECONDS, seed)
 
 
 async def _ours(address: str, kind: str, requests: Sequence[bytes], in_flight: int) -> Load:
