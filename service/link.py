@@ -14,12 +14,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import Enum, auto
 
 import numpy as np
 import numpy.typing as npt
 
-from service.errors import DeadlineTooShort, Internal, ServiceError, WorkerUnavailable
+from service.errors import DeadlineTooShort, Internal, WorkerUnavailable
+from service.work import Call, Outcome
 from worker.jobs import Modality, Priority, Status
 from worker.link import (
     CANCEL,
@@ -34,67 +34,11 @@ from worker.link import (
 )
 from worker.spec import ModelSpec
 
-__all__ = ["Attempt", "Call", "Outcome", "WorkItem", "WorkerLink"]
+__all__ = ["WorkerLink"]
 
 _BULK_RESERVE = 4
 """Bulk work leaves every fourth slot to interactive work."""
 _PUBLISH_SECONDS = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class WorkItem:
-    """One thing to compute.
-
-    payload: TEXT and PROMPT int32 [tokens], special tokens included, not padded; IMAGE uint8 [size, size, 3].
-    variant: of a PROMPT, 0 for AltDiffusion's states, 1 for AltCLIP's.
-    """
-
-    modality: Modality
-    payload: npt.NDArray[np.int32] | npt.NDArray[np.uint8]
-    variant: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one item: `value` or `error`.
-
-    value: TEXT and IMAGE float32 [dimension], not normalised; PROMPT float32 [max_tokens, state_dimension].
-    Times in seconds; batch_size counts all items that were computed together.
-    """
-
-    value: npt.NDArray[np.float32] | None
-    error: ServiceError | None = None
-    queue_seconds: float = 0.0
-    inference_seconds: float = 0.0
-    batch_size: int = 0
-
-
-class Attempt(Enum):
-    """Which one it is of those that items have, where a worker that dies need not be the end of them."""
-
-    ONLY = auto()
-    FIRST = auto()
-    """What a dying worker takes with it is computed once more: it has not ended yet."""
-    SECOND = auto()
-    """These items were accepted with the first."""
-
-
-class Call:
-    """Items whose outcomes one caller awaits. `done` is set when every submitted item has its outcome."""
-
-    def __init__(self, size: int, done: asyncio.Future[None], attempt: Attempt = Attempt.ONLY) -> None:
-        self.outcomes: list[Outcome | None] = [None] * size
-        self.remaining = size
-        self.done = done
-        self.attempt = attempt
-        self.abandoned = False
-        """Nobody waits any more: what still comes is dropped."""
-
-    def settle(self, index: int, outcome: Outcome) -> None:
-        self.outcomes[index] = outcome
-        self.remaining -= 1
-        if not self.remaining and not self.done.done():
-            self.done.set_result(None)
 
 
 @dataclass(slots=True)
@@ -163,20 +107,20 @@ class WorkerLink:
         free = len(self._free[modality])
         return free if priority is Priority.INTERACTIVE else max(0, free - self._reserve[modality])
 
-    def submit(
-        self, call: Call, index: int, item: WorkItem, priority: Priority, deadline: float | None
-    ) -> None:
-        """Sends one item; there must be `room`. deadline in time.monotonic() seconds."""
+    def submit(self, call: Call, index: int) -> None:
+        """Sends one item of the call; there must be `room`."""
+        item = call.items[index]
         modality = item.modality
         slot = self._free[modality].pop()
         payload = item.payload.reshape(-1)
         arena = self._slab.bytes if modality is Modality.IMAGE else self._slab.ids
         arena[modality][slot, : len(payload)] = payload
+        self._slab.begun[modality][slot] = 0
         job_id = next(self._ids)
         now = time.monotonic()
         self._waiting[job_id] = _Waiting(call, index, modality, slot, now)
-        until = math.inf if deadline is None else deadline
-        self._notify(Request(job_id, now, until, slot, len(payload), modality, priority, item.variant))
+        until = math.inf if call.deadline is None else call.deadline
+        self._notify(Request(job_id, now, until, slot, len(payload), modality, call.priority, item.variant))
 
     def take_back(self, calls: Iterable[Call]) -> None:
         """Tells the worker not to compute what is left of these calls; their slots come back."""
@@ -196,7 +140,8 @@ class WorkerLink:
         self._outstanding_since(0.0)
         waiting, self._waiting = self._waiting, {}
         for one in waiting.values():
-            self._settle(one, Outcome(None, WorkerUnavailable()))
+            untouched = not self._slab.begun[one.modality][one.slot]
+            self._settle(one, Outcome(None, WorkerUnavailable(), untouched=untouched))
         self._gone(self)
 
     def _notify(self, request: Request) -> None:

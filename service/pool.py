@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from service.errors import DeadlineTooShort, ModelNotFound, WorkerUnavailable
-from service.link import Attempt, Call, Outcome, WorkerLink, WorkItem
+from service.link import WorkerLink
+from service.work import Attempt, Call, Outcome, WorkItem
 from worker.jobs import Modality, Priority
 from worker.metrics import Metrics
 from worker.spec import ModelInfo, ModelSpec
@@ -82,37 +83,30 @@ class ModelPool:
     ) -> list[Outcome]:
         """The outcome of each item, in their order; any number of items.
 
-        deadline in time.monotonic() seconds. attempt: after the FIRST, what a worker took with it when it
-        died is not counted as failed, because the caller makes a SECOND (or calls `count_lost`). When the
-        awaiting task is cancelled, what has not reached the device is taken back.
+        deadline in time.monotonic() seconds. What a worker had not begun when it died is given to another, as
+        long as there is one. attempt: after the FIRST, what it took with it is not counted as failed, because
+        the caller makes a SECOND (or calls `count_lost`). When the awaiting task is cancelled, what has not
+        reached the device is taken back.
         """
-        call = Call(len(items), asyncio.get_running_loop().create_future(), attempt)
+        call = Call(items, priority, deadline, attempt)
         if attempt is not Attempt.SECOND:
             for item in items:
                 self._metrics.accepted.inc(self.spec.name, item.modality.label)
-        sent = 0
+        todo: Sequence[int] = range(len(items))
         try:
-            while sent < len(items):
-                modality = items[sent].modality
-                if self._queued[modality, priority]:
-                    await self._turn(modality, priority)
-                if not self._workers:
+            while True:
+                await self._send(call, todo)
+                if call.remaining:
+                    await call.done
+                todo = call.untouched()
+                if not todo or not self._workers:
                     break
-                submitted = self._submit(call, items, sent, priority, deadline)
-                sent += submitted
-                if not submitted:
-                    await self._turn(modality, priority)
-                else:
-                    self._wake(modality)
-            for index in range(sent, len(items)):
-                nobody = Outcome(None, WorkerUnavailable())
-                self._count(call, items[index].modality, nobody)
-                call.settle(index, nobody)
-            if call.remaining:
-                await call.done
+                call.renew(todo)
         except BaseException:
-            self._abandon(call, items)
+            self._abandon(call)
             raise
+        if attempt is not Attempt.FIRST:
+            self.count_lost([items[index] for index in todo])
         return [outcome for outcome in call.outcomes if outcome is not None]
 
     def count_lost(self, items: Sequence[WorkItem], outcome: str = "failed") -> None:
@@ -120,21 +114,39 @@ class ModelPool:
         for item in items:
             self._metrics.items.inc(self.spec.name, item.modality.label, outcome)
 
-    def _submit(
-        self, call: Call, items: Sequence[WorkItem], start: int, priority: Priority, deadline: float | None
-    ) -> int:
-        """Sends as many of items[start:] as one worker has room for now; how many."""
-        modality = items[start].modality
-        links = [link for link, _ in self._workers.values() if link.room(modality, priority)]
+    async def _send(self, call: Call, todo: Sequence[int]) -> None:
+        """Sends these items of the call as slots become free; settles those that no worker is left for."""
+        sent = 0
+        while sent < len(todo):
+            modality = call.items[todo[sent]].modality
+            if self._queued[modality, call.priority]:
+                await self._turn(modality, call.priority)
+            if not self._workers:
+                break
+            submitted = self._submit(call, todo[sent:])
+            sent += submitted
+            if not submitted:
+                await self._turn(modality, call.priority)
+            else:
+                self._wake(modality)
+        for index in todo[sent:]:
+            nobody = Outcome(None, WorkerUnavailable())
+            self._count(call, call.items[index].modality, nobody)
+            call.settle(index, nobody)
+
+    def _submit(self, call: Call, todo: Sequence[int]) -> int:
+        """Sends as many of these items as one worker has room for now; how many."""
+        modality = call.items[todo[0]].modality
+        links = [link for link, _ in self._workers.values() if link.room(modality, call.priority)]
         if not links:
             return 0
         link = min(links, key=lambda link: link.load)
-        end = len(items) if len(self._workers) == 1 else min(len(items), start + _CHUNK)
-        for index in range(start, end):
-            if not link.room(items[index].modality, priority):
-                return index - start
-            link.submit(call, index, items[index], priority, deadline)
-        return end - start
+        chosen = todo if len(self._workers) == 1 else todo[:_CHUNK]
+        for sent, index in enumerate(chosen):
+            if not link.room(call.items[index].modality, call.priority):
+                return sent
+            link.submit(call, index)
+        return len(chosen)
 
     async def _turn(self, modality: Modality, priority: Priority) -> None:
         """Waits until some worker may have room, first come first served, interactive before bulk."""
@@ -162,13 +174,13 @@ class ModelPool:
                 queue.popleft().set_result(None)
                 return
 
-    def _abandon(self, call: Call, items: Sequence[WorkItem]) -> None:
+    def _abandon(self, call: Call) -> None:
         call.abandoned = True
         # What a dead worker took with it waited for the others, to be computed once more.
         unsettled = [
             item
-            for item, outcome in zip(items, call.outcomes, strict=True)
-            if outcome is None or _comes_again(call, outcome)
+            for item, outcome in zip(call.items, call.outcomes, strict=True)
+            if outcome is None or call.comes_again(outcome)
         ]
         self.count_lost(unsettled, "cancelled")
         for link, _ in self._workers.values():
@@ -177,7 +189,7 @@ class ModelPool:
     def _count(self, call: Call, modality: Modality, outcome: Outcome) -> None:
         if outcome.error is None:
             label = "ok"
-        elif _comes_again(call, outcome):
+        elif call.comes_again(outcome):
             return
         else:
             label = "cancelled" if isinstance(outcome.error, DeadlineTooShort) else "failed"
@@ -202,10 +214,6 @@ class ModelPool:
             for modality in Modality:
                 self._wake(modality)
         self._changed()
-
-
-def _comes_again(call: Call, outcome: Outcome) -> bool:
-    return call.attempt is Attempt.FIRST and isinstance(outcome.error, WorkerUnavailable)
 
 
 class Pools:

@@ -95,6 +95,8 @@ class Engine:
     def _launch(self, jobs: Sequence[Job]) -> _Launched:
         started = time.monotonic()
         self._observe_start(jobs, started)
+        for job in jobs:
+            job.origin.slab.begun[job.modality][job.slot] = 1
         try:
             return _Launched(jobs, started, self._encode(jobs), None)
         except Exception as error:  # whatever it is, `_finish` deals with it

@@ -9,6 +9,9 @@ and a slot is free again only when its Result came. There is one slab for each p
 never used again after one of them died, so a late write of a dying worker meets nobody. The slab has no name:
 it is handed over by descriptor and is gone with its last user.
 
+Before its encoder sees a batch the worker marks the slots: if it dies, the frontend knows which of its items
+no device has touched and gives them to another worker.
+
 Notices are fixed-size records, many to a packet of a SOCK_SEQPACKET socket. Integers are little-endian.
 """
 
@@ -139,15 +142,17 @@ class SlabLayout:
 
     @property
     def total(self) -> int:
-        """Bytes of the whole slab."""
-        return sum(size * count for size, count in zip(self.sizes, self.counts, strict=True))
+        """Bytes of the whole slab: the arenas, and after them one mark for each slot."""
+        arenas = sum(size * count for size, count in zip(self.sizes, self.counts, strict=True))
+        return arenas + sum(self.counts)
 
 
 class Slab:
     """The shared memory of one link, as arrays over its slots.
 
-    bytes[m]: uint8 [slots, slot bytes]; ids[m]: int32 and floats[m]: float32, both [slots, slot bytes / 4]; m
-    is a Modality. All are views of the same memory.
+    bytes[m]: uint8 [slots, slot bytes]; ids[m]: int32 and floats[m]: float32, both [slots, slot bytes / 4];
+    begun[m]: uint8 [slots], 1 once the encoder may have seen the slot; m is a Modality. All are views of the
+    same memory.
     """
 
     def __init__(self, layout: SlabLayout, descriptor: int) -> None:
@@ -160,6 +165,8 @@ class Slab:
             arena = np.frombuffer(shared, np.uint8, size * count, offset)
             self.bytes.append(arena.reshape(count, size))
             offset += size * count
+        marks = np.frombuffer(shared, np.uint8, sum(layout.counts), offset)
+        self.begun = np.split(marks, np.cumsum(layout.counts)[:-1])
         self.ids = [arena.view(np.int32) for arena in self.bytes]
         self.floats = [arena.view(np.float32) for arena in self.bytes]
 
