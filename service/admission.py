@@ -1,7 +1,12 @@
 """Who may start work: `Gate` for the whole frontend (draining), `Admission` for each model (bounded work).
 
 Decided before any work is done for a call, and before its response headers. Unary calls are refused; streams,
-which can pause their client, wait their turn. Imports no transport.
+which can pause their client, wait their turn. The same holds for both:
+
+    it is full        items or bytes are at their limit, or the expected wait (`service/forecast.py`) is over
+                      its bound, which falls while the queue stands (`service/shedding.py`)
+    it is contended   half full, with several callers: who holds its part gets no more (`service/fairness.py`)
+    the deadline      comes before the expected wait is over: refused, however full it is
 """
 
 from __future__ import annotations
@@ -9,41 +14,27 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, Self
+from collections.abc import Callable
+from typing import NamedTuple
 
-from service.errors import Draining, QueueFull
-from service.messages import Item
+from service.cost import Cost, Load, Ticket
+from service.errors import DeadlineTooShort, Draining, QueueFull
+from service.fairness import Line, Shares
+from service.forecast import Forecast, blend
+from service.shedding import Shedding
+from service.work import Batch
+from worker.jobs import Priority
 
-__all__ = ["Admission", "Cost", "Gate"]
+__all__ = ["Admission", "Bounds", "Gate"]
 
 RETRY_SECONDS = (0.05, 10.0)
 """The least and the most that a refused caller is told to wait."""
-
-
-class Cost(NamedTuple):
-    """What a call asks of the device: how many items of each kind it will compute."""
-
-    texts: int = 0
-    images: int = 0
-    prompts: int = 0
-
-    @classmethod
-    def of(cls, items: Iterable[Item]) -> Self:
-        """Of both sides of a comparison; vectors cost nothing."""
-        texts = images = 0
-        for item in items:
-            if item.text is not None:
-                texts += 1
-            elif item.vector is None:
-                images += 1
-        return cls(texts, images)
-
-    @property
-    def items(self) -> int:
-        """All of them."""
-        return self.texts + self.images + self.prompts
+CONTENDED = 0.5
+"""How full the queue is when callers are weighed against each other."""
+STREAMS = 0.5
+"""What streams may take of the queue: bulk work alone never fills it."""
+BULK_BATCH_SHARE = 1 / 8
+"""What bulk work may take of each batch before interactive work, see `worker/batcher.py`."""
 
 
 class Gate:
@@ -79,87 +70,150 @@ class Gate:
         await self._idle.wait()
 
 
-class Admission:
-    """The items of one model that are in flight in this frontend, at most `limit`.
+class Bounds(NamedTuple):
+    """How much may be in flight at a time. seconds: of expected wait."""
 
-    A call larger than the limit is let in when nothing else is in flight: it is within the API's limits, so
-    refusing it for ever would be wrong. A waiting stream keeps no unary call out, and gets only what `share`
-    leaves it: bulk work alone never fills the queue.
+    items: int
+    size: int = 1 << 29
+    seconds: float = 10.0
+
+
+class Admission:
+    """All that is in flight for one model in this frontend.
+
+    A call larger than the bounds is let in when nothing else is in flight: it is within the API's limits, so
+    refusing it for ever would be wrong. A waiting stream keeps no unary call out.
     """
 
     def __init__(
         self,
-        limit: int,
+        bounds: Bounds,
         *,
-        share: float = 0.5,
+        workers: Callable[[], int] = lambda: 1,
         clock: Callable[[], float] = time.monotonic,
         jitter: bool = True,
     ) -> None:
-        self.limit = limit
-        self.in_flight = 0
-        self._bulk_limit = max(1, int(limit * share))
-        self._bulk = 0
+        """workers: how many share the work."""
+        self._bounds = bounds
+        self._workers = workers
         self._clock = clock
         self._jitter = jitter
+        self._forecast = Forecast()
+        self._shedding = Shedding(bounds.seconds)
+        self._all = Load()
+        self._of = {priority: Load() for priority in Priority}
+        self._streams = Load()
+        self._shares = Shares()
+        self._line = Line()
         self._residence = RETRY_SECONDS[0]
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def enter(self, cost: int) -> float:
-        """Admits `cost` items or raises `QueueFull`. `leave` must follow with what this returns."""
-        if self.in_flight + cost > self.limit and self.in_flight > 0:
-            raise QueueFull(retry_after=self.retry_after())
-        self.in_flight += cost
-        return self._clock()
+    @property
+    def in_flight(self) -> int:
+        """Items of all kinds."""
+        return self._all.total
 
-    def leave(self, cost: int, entered: float) -> None:
+    def observe(self, batch: Batch) -> None:
+        """A batch of this model has ended."""
+        self._forecast.observe(batch)
+        if batch.wait is not None:
+            self._shedding.observe(batch.wait, self._forecast.batch_seconds, self._clock())
+
+    def expected_wait(self, priority: Priority) -> float:
+        """Seconds until the device would begin what is let in now; 0.0 as long as nothing is known of it."""
+        interactive, bulk = self._of[Priority.INTERACTIVE], self._of[Priority.BULK]
+        seconds = self._seconds(interactive)
+        if priority is Priority.BULK:
+            seconds += self._seconds(bulk)
+        elif bulk.calls:
+            seconds /= 1 - BULK_BATCH_SHARE
+        return seconds
+
+    def enter(
+        self,
+        cost: Cost,
+        caller: str = "",
+        priority: Priority = Priority.INTERACTIVE,
+        deadline: float | None = None,
+    ) -> Ticket:
+        """Lets a unary call in; `leave` must follow. Raises DeadlineTooShort or QueueFull.
+
+        deadline: on this object's clock.
+        """
+        now = self._clock()
+        wait = self.expected_wait(priority) if cost.items else 0.0
+        if deadline is not None and now + wait >= deadline:
+            raise DeadlineTooShort
+        bound = self._shedding.bound(now)
+        callers = self._shares.active(caller, now)
+        if cost.items and self._all.total:
+            full = self._part(self._all, cost, wait / bound)
+            theirs = self._shares.of(caller)
+            held = self._part(theirs, Cost(), self._seconds(theirs) / bound)
+            if full > 1 or (full > CONTENDED and held >= 1 / callers):
+                raise QueueFull(retry_after=self._retry_after(wait - bound / 2))
+        return self._take(Ticket(cost, caller, priority, False, now))
+
+    async def wait(self, cost: Cost, caller: str = "", priority: Priority = Priority.BULK) -> Ticket:
+        """Lets a part of a stream in once there is room and it is its caller's turn; `leave` must follow."""
+        ticket = Ticket(cost, caller, priority, True, self._clock())
+        if not self._line and self._fits(cost):
+            return self._take(ticket)
+        place = self._line.join(ticket)
+        try:
+            await place.turn
+        except asyncio.CancelledError:
+            if place.turn.cancelled():
+                self._line.leave(place)
+                self._wake()
+            else:
+                self.leave(ticket)  # its turn had come in the same moment
+            raise
+        return ticket
+
+    def leave(self, ticket: Ticket) -> None:
         """The items have ended, however they did."""
-        self.in_flight -= cost
-        # By Little's law the time an item stays is the time that all now in flight need: when to come again.
-        self._residence += 0.1 * (self._clock() - entered - self._residence)
+        for load in self._loads(ticket):
+            load.remove(ticket.cost)
+        self._shares.give_back(ticket.caller, ticket.cost)
+        if not ticket.streamed:
+            # By Little's law the time a call stays is what all now in flight need: when to come again.
+            self._residence = blend(self._residence, self._clock() - ticket.entered, 0.1)
         self._wake()
 
-    async def wait(self, cost: int) -> None:
-        """Admits `cost` bulk items once there is room, in the order of arrival. `leave_bulk` must follow."""
-        if self._waiting or not self._fits(cost):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            place = (cost, turn)
-            self._waiting.append(place)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self.leave_bulk(cost)  # its turn had come in the same moment
-                elif place in self._waiting:
-                    self._waiting.remove(place)
-                    self._wake()
-                raise
-        else:
-            self._take(cost)
+    def _take(self, ticket: Ticket) -> Ticket:
+        for load in self._loads(ticket):
+            load.add(ticket.cost)
+        self._shares.take(ticket.caller, ticket.cost)
+        return ticket
 
-    def leave_bulk(self, cost: int) -> None:
-        """The items of one `wait` have ended."""
-        self.in_flight -= cost
-        self._bulk -= cost
-        self._wake()
+    def _loads(self, ticket: Ticket) -> tuple[Load, ...]:
+        both = (self._all, self._of[ticket.priority])
+        return (*both, self._streams) if ticket.streamed else both
 
-    def retry_after(self) -> float:
-        """Seconds until there should be room; scattered, so that not all come back at once."""
-        low, high = RETRY_SECONDS
-        seconds = min(max(self._residence, low), high)
-        return seconds * random.uniform(0.75, 1.25) if self._jitter else seconds  # noqa: S311
+    def _seconds(self, load: Load) -> float:
+        return self._forecast.seconds(load.items) / max(1, self._workers())
 
-    def _fits(self, cost: int) -> bool:
-        return self._bulk == 0 or (
-            self._bulk + cost <= self._bulk_limit and self.in_flight + cost <= self.limit
-        )
+    def _part(self, load: Load, cost: Cost, waiting: float) -> float:
+        """How full the queue is with this load and cost. waiting: how much of the bound is waited for."""
+        items = (load.total + cost.items) / self._bounds.items
+        return max(items, (load.size + cost.size) / self._bounds.size, waiting)
 
-    def _take(self, cost: int) -> None:
-        self.in_flight += cost
-        self._bulk += cost
+    def _fits(self, cost: Cost) -> bool:
+        if not self._streams.calls:
+            return True
+        bound = self._shedding.bound(self._clock())
+        streamed = self._part(self._streams, cost, self._seconds(self._streams) / bound)
+        return streamed <= STREAMS and self._part(self._all, cost, self._seconds(self._all) / bound) <= 1
 
     def _wake(self) -> None:
-        while self._waiting and self._fits(self._waiting[0][0]):
-            cost, turn = self._waiting.popleft()
-            if not turn.done():
-                self._take(cost)
-                turn.set_result(None)
+        while self._line and self._fits(self._line.first.ticket.cost):
+            place = self._line.admit()
+            if not place.turn.done():
+                self._take(place.ticket)
+                place.turn.set_result(None)
+
+    def _retry_after(self, seconds: float) -> float:
+        """Seconds until there should be room, at least these; scattered: not all come back at once."""
+        low, high = RETRY_SECONDS
+        seconds = min(max(self._residence, seconds, low), high)
+        return seconds * random.uniform(0.75, 1.25) if self._jitter else seconds  # noqa: S311

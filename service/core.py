@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from service import similarity, validation
-from service.admission import Cost, Gate
+from service.admission import Gate
 from service.auth import Callers
+from service.cost import Cost
 from service.decoding import Decoders
 from service.label_cache import LabelCache
 from service.messages import (
@@ -118,7 +119,7 @@ class Core:
         """Row i belongs to texts[i]."""
         model = self.model_for(call, name)
         validation.count("texts", len(texts), model.limits.max_texts)
-        with model.admitted(call, Cost(texts=len(texts))):
+        with model.admitted(call, Cost(texts=len(texts), size=sum(map(len, texts)))):
             validation.texts("texts", texts, model.limits.max_text_bytes)
             tokens = await model.tokens("texts", texts, call, options.reject)
             outcomes = await model.outcomes([WorkItem(Modality.TEXT, each.ids) for each in tokens], call)
@@ -135,7 +136,7 @@ class Core:
         """Row i belongs to images[i]."""
         model = self.model_for(call, name)
         validation.count("images", len(images), model.limits.max_images)
-        with model.admitted(call, Cost(images=len(images))):
+        with model.admitted(call, Cost.of_images(images)):
             validation.pictures("images", images, model.limits)
             paths = [f"images[{index}]" for index in range(len(images))]
             pixels = await model.preprocessor.all_pixels(paths, images, call.priority)
@@ -190,7 +191,7 @@ class Core:
         """The states of every token position of each text, padding included."""
         model = self.model_for(call, name)
         validation.count("texts", len(texts), model.limits.max_prompts)
-        with model.admitted(call, Cost(prompts=len(texts))):
+        with model.admitted(call, Cost(prompts=len(texts), size=sum(map(len, texts)))):
             validation.texts("texts", texts, model.limits.max_text_bytes)
             tokens = await model.tokens("texts", texts, call, reject)
             work = [WorkItem(Modality.PROMPT, each.ids, int(variant)) for each in tokens]

@@ -195,7 +195,8 @@ def begin(context: Context) -> Call:
     logs.request_id.set(request_id)
     context.set_trailing_metadata(((REQUEST_ID, request_id),))
     left = cast("float | None", context.time_remaining())  # None without a deadline
-    return Call(request_id, None if left is None else time.monotonic() + left)
+    peer = context.peer().rpartition(":")[0]  # without the port, which is another with each connection
+    return Call(request_id, None if left is None else time.monotonic() + left, peer=peer)
 
 
 def valid_request_id(value: str | bytes) -> bool:

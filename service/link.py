@@ -12,14 +12,14 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from service.errors import DeadlineTooShort, Internal, WorkerUnavailable
-from service.work import Call, Outcome
+from service.work import Batch, Call, Outcome
 from worker.jobs import Modality, Priority, Status
 from worker.link import (
     CANCEL,
@@ -61,18 +61,23 @@ class WorkerLink:
         settled: Callable[[Call, Modality, Outcome], None],
         freed: Callable[[Modality], None],
         gone: Callable[[WorkerLink], None],
+        batch_ended: Callable[[Batch], None],
         outstanding_since: Callable[[float], None],
+        batch_costs: Sequence[int] = (),
     ) -> None:
         """descriptor: the socket, owned by this object from now on.
 
         settled: an item of a call that somebody waits for has its outcome. freed: a slot is free again. gone:
         the worker is dead and all that waited for it has its error. outstanding_since: told at intervals when
-        the oldest unanswered item was submitted, in time.monotonic() seconds, 0 for none.
+        the oldest unanswered item was submitted, in time.monotonic() seconds, 0 for none. batch_costs: of the
+        worker's `ModelInfo`; without them batch_ended is told nothing.
         """
         self._loop = asyncio.get_running_loop()
         self._spec = spec
         self._settled, self._freed, self._gone = settled, freed, gone
         self._outstanding_since = outstanding_since
+        self._batch_ended = batch_ended
+        self._batch_costs = batch_costs
         layout = SlabLayout.for_model(spec)
         self._slab, memory = Slab.create(layout)
         self._free = {modality: list(range(layout.counts[modality])) for modality in Modality}
@@ -173,16 +178,22 @@ class WorkerLink:
         self._loop.remove_writer(self._socket)
 
     def _read(self) -> None:
+        ended: list[tuple[_Waiting, Result]] = []
         try:
             # A few packets at a time, so that a fast worker does not hold up the event loop.
             for _ in range(8):
                 packet = receive(self._socket)
                 if packet is None:
-                    return
-                for result in unpack_results(packet):
+                    break
+                results = [*unpack_results(packet)]
+                ended += [(self._waiting[result.id], result) for result in results]
+                for result in results:
                     self._finish(result)
         except OSError:
             self.close()
+        if self._batch_costs:
+            for batch in batches(ended, self._batch_costs):
+                self._batch_ended(batch)
 
     def _finish(self, result: Result) -> None:
         waiting = self._waiting.pop(result.id)
@@ -216,3 +227,20 @@ class WorkerLink:
             oldest = min((waiting.submitted for waiting in self._waiting.values()), default=0.0)
             self._outstanding_since(oldest)
             self._loop.call_later(_PUBLISH_SECONDS, self._publish)
+
+
+def batches(ended: Iterable[tuple[_Waiting, Result]], costs: Sequence[int]) -> Iterator[Batch]:
+    """What these answers, which came one after another, tell of the batches that they were in."""
+
+    def batch(pair: tuple[_Waiting, Result]) -> tuple[Modality, int, float]:
+        waiting, result = pair
+        return waiting.modality, result.batch, result.inference
+
+    computed = (pair for pair in ended if pair[1].status == Status.OK)
+    for (modality, size, seconds), pairs in itertools.groupby(computed, batch):
+        own = [*pairs]
+        cost = len(own)
+        if modality is not Modality.IMAGE:
+            cost = sum(len(waiting.call.items[waiting.index].payload) for waiting, _ in own)
+        waits = [result.queue for waiting, result in own if waiting.call.priority is Priority.INTERACTIVE]
+        yield Batch(modality, len(own), size, cost / costs[modality], seconds, min(waits, default=None))

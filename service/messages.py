@@ -69,15 +69,21 @@ class Variant(IntEnum):
 class Call:
     """What is known of a call beside its request.
 
-    deadline: in time.monotonic() seconds, None for none. caller: who asks, "" where nobody has to say. grant:
-    what that caller may do.
+    deadline: in time.monotonic() seconds, None for none. caller: who asks, "" where nobody has to say. peer:
+    the address it asks from, without the port. grant: what that caller may do.
     """
 
     request_id: str = ""
     deadline: float | None = None
     priority: Priority = Priority.INTERACTIVE
     caller: str = ""
+    peer: str = ""
     grant: Grant = OPEN
+
+    @property
+    def whose(self) -> str:
+        """Those calls compete as one: of a key, or else of an address."""
+        return self.caller or self.peer
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from service import validation
-from service.admission import Admission, Cost
+from service.admission import Admission, Bounds
+from service.cost import Cost
 from service.decoding import Decoders
 from service.encodings import lengths, normalized
-from service.errors import DeadlineTooShort, Internal, WorkerUnavailable
+from service.errors import Internal, WorkerUnavailable
 from service.messages import Call, Matrix, Timings
 from service.pool import ModelPool, Outcome, WorkItem
 from service.preprocessing import Preprocessor, Threads
@@ -44,7 +44,10 @@ class Model:
         kind = family(spec.model_type)
         self.pool = pool
         self.limits = Limits.of(settings, spec)
-        self.admission = Admission(settings.max_queue_items)
+        bounds = Bounds(settings.max_queue_items, settings.max_queue_bytes, settings.max_wait)
+        self.admission = Admission(bounds, workers=lambda: pool.workers)
+        pool.batch_ended = self.admission.observe
+        self._pixels_size = 3 * spec.image_size**2
         self.threads = threads
         self.preprocessor = Preprocessor(
             kind.tokenizer(spec),
@@ -71,14 +74,24 @@ class Model:
 
         Raises DeadlineTooShort, QueueFull, QuotaExceeded.
         """
-        if call.deadline is not None and call.deadline <= time.monotonic():
-            raise DeadlineTooShort
-        entered = self.admission.enter(cost.items)
+        ticket = self.admission.enter(self._held(cost), call.whose, call.priority, call.deadline)
         try:
             call.grant.spend(cost.items)
             yield
         finally:
-            self.admission.leave(cost.items, entered)
+            self.admission.leave(ticket)
+
+    @asynccontextmanager
+    async def admitted_in_turn(self, call: Call, cost: Cost) -> AsyncIterator[None]:
+        """The same for a part of a stream, which waits where a call is refused."""
+        ticket = await self.admission.wait(self._held(cost), call.whose, call.priority)
+        try:
+            yield
+        finally:
+            self.admission.leave(ticket)
+
+    def _held(self, cost: Cost) -> Cost:
+        return cost._replace(size=cost.size + cost.images * self._pixels_size)
 
     async def tokens(
         self, path: str, texts: Sequence[str], call: Call, reject: bool = False

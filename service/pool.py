@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from service.errors import DeadlineTooShort, ModelNotFound, WorkerUnavailable
 from service.link import WorkerLink
-from service.work import Attempt, Call, Outcome, WorkItem
+from service.work import Attempt, Batch, Call, Outcome, WorkItem
 from worker.jobs import Modality, Priority
 from worker.metrics import Metrics
 from worker.spec import ModelInfo, ModelSpec
@@ -34,6 +34,8 @@ class ModelPool:
         """Of the worker that became ready last; None before the first."""
         self.devices: tuple[str, ...] = ()
         self.weights_sha256 = ""
+        self.batch_ended: Callable[[Batch], None] = lambda batch: None
+        """Called with what is learnt of each batch."""
         self._metrics = metrics
         self._changed = changed
         self._workers: dict[int, tuple[WorkerLink, str]] = {}
@@ -48,6 +50,11 @@ class ModelPool:
         return bool(self._workers)
 
     @property
+    def workers(self) -> int:
+        """How many are ready."""
+        return len(self._workers)
+
+    @property
     def revision(self) -> str:
         """The first 16 hex digits of the weights' checksum; "" until it is known."""
         return self.weights_sha256[:16]
@@ -60,6 +67,8 @@ class ModelPool:
             settled=self._count,
             freed=self._wake,
             gone=lambda _: self.remove_worker(worker_id),
+            batch_ended=lambda batch: self.batch_ended(batch),
+            batch_costs=info.batch_costs,
             outstanding_since=lambda since: self._publish(slot, since),
         )
         self._workers[worker_id] = (link, device)

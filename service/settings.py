@@ -157,8 +157,18 @@ class Settings:
     )
 
     # Queues, batches and caches
+    max_wait: float = option(
+        10.0,
+        options.seconds(0.01, 3600),
+        "calls are refused when they can expect to wait for longer than this; sooner while a queue stands",
+    )
     max_queue_items: int = option(
-        4096, options.integer(1), "items that wait per model and frontend before calls are refused"
+        4096, options.integer(1), "items under way per model and frontend before calls are refused"
+    )
+    max_queue_bytes: int = option(
+        512 << 20,
+        options.size(1 << 20),
+        "texts, encoded images and pixels under way per model and frontend before calls are refused",
     )
     stream_window: int = option(
         1024, options.integer(1), "items of one stream under way at a time; a picture counts as four"

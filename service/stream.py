@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from service.core import Core
+from service.cost import Cost
 from service.errors import Draining, Internal, WorkerUnavailable, from_exception
 from service.failures import failure
 from service.messages import Call, Options, StreamItem, StreamResults
@@ -52,7 +53,7 @@ class Session:
         self.model: Model = core.model_for(call, name)
         self._core = core
         self._patience = patience
-        self._grant = call.grant
+        self._call = call
         self._chunk = Chunks(core, self.model, call, options, patience)
         self._window = core.settings.stream_window
         self._rows_at_once = max(1, MESSAGE_BYTES // (4 * self.model.pool.spec.dimension))
@@ -148,14 +149,10 @@ class Session:
 
     async def _work(self, kind: Modality, items: Sequence[StreamItem]) -> None:
         """Answers all these items, come what may."""
-        admission = self.model.admission
         try:
-            await self._grant.spend_in_turn(len(items), self._core.gate.last_call)
-            await admission.wait(len(items))
-            try:
+            await self._call.grant.spend_in_turn(len(items), self._core.gate.last_call)
+            async with self.model.admitted_in_turn(self._call, Cost.of(items)):
                 results = await self._chunk.embed(kind, items)
-            finally:
-                admission.leave_bulk(len(items))
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from service.errors import ServiceError, WorkerUnavailable
 from worker.jobs import Modality, Priority
 
-__all__ = ["Attempt", "Call", "Outcome", "WorkItem"]
+__all__ = ["Attempt", "Batch", "Call", "Outcome", "WorkItem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,21 @@ class Outcome:
     inference_seconds: float = 0.0
     batch_size: int = 0
     untouched: bool = False
+
+
+class Batch(NamedTuple):
+    """What one frontend learns of one batch that has ended.
+
+    items: its own; of: all that were in it. fill: how much of what a batch may hold its own took up. seconds:
+    how long the batch took. wait: the least that an interactive item of its own had waited, None without one.
+    """
+
+    modality: Modality
+    items: int
+    of: int
+    fill: float
+    seconds: float
+    wait: float | None
 
 
 class Attempt(Enum):

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from service import similarity, validation
-from service.admission import Cost
 from service.core import Core
+from service.cost import Cost
 from service.encodings import normalized
 from service.label_cache import LabelKey, LabelVector
 from service.messages import Call, Classification, Classified, Image, Scores, Timings
@@ -55,7 +55,7 @@ async def classify(
     core.metrics.cache_lookups.inc("hit", by=len(keys) - len(missing))
     core.metrics.cache_lookups.inc("miss", by=len(missing))
     # The queue never sees more prompts at a time than one part.
-    cost = Cost(texts=min(len(missing) * len(prompts), PROMPTS_AT_ONCE), images=len(images))
+    cost = Cost.of_images(images)._replace(texts=min(len(missing) * len(prompts), PROMPTS_AT_ONCE))
     with model.admitted(call, cost):
         validation.pictures("images", images, model.limits)
         check_labels(labels, prompts, model.limits.max_text_bytes)

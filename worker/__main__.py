@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 from worker import logs, memory
@@ -21,6 +22,7 @@ from worker.engine import Engine
 from worker.errors import ModelError
 from worker.families import Encoder, family
 from worker.intake import Intake
+from worker.jobs import Modality
 from worker.metrics import Layout, Metrics
 from worker.queue import JobQueue
 from worker.spec import ModelSpec
@@ -61,7 +63,8 @@ def main() -> int:
     engine = Engine(encoder, queue, metrics, model=spec.name, device=device, slot=str(config["slot"]))
     chosen = {modality.label: budget.cost for modality, budget in sizes.items()}
     _log.info("batches_sized", "the most a batch may hold: tokens of texts and prompts, images", **chosen)
-    channel.send("ready", {"info": encoder.info.to_dict()})
+    info = replace(encoder.info, batch_costs=tuple(sizes[modality].cost for modality in Modality))
+    channel.send("ready", {"info": info.to_dict()})
     threading.Thread(target=_check_weights, args=(channel, spec), name="checksum", daemon=True).start()
     engine.run()
     return 0

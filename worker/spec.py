@@ -54,7 +54,8 @@ class ModelInfo:
 
     logit_scale: the multiplier, exp of the parameter. parameters: how many numbers it holds. weights_bytes:
     their size in the dtype they run in. load_seconds: from opening the files to weights in place, imports and
-    warm-up apart.
+    warm-up apart. batch_costs: what one batch may hold of each `Modality`, in its order: tokens of texts,
+    images, tokens of prompts; empty until it is known.
     """
 
     device: str
@@ -63,6 +64,7 @@ class ModelInfo:
     parameters: int = 0
     weights_bytes: int = 0
     load_seconds: float = 0.0
+    batch_costs: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -70,5 +72,6 @@ class ModelInfo:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`; unknown keys are ignored."""
-        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+        """The inverse of `to_dict`, also after JSON made a list of the tuple; unknown keys are ignored."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        return cls(**{**known, "batch_costs": tuple(known.get("batch_costs", ()))})

@@ -27,6 +27,7 @@ from service import server
 from service.errors import ModelNotFound, ServiceError, WorkerUnavailable
 from service.pool import Attempt, Outcome, Pools, WorkItem
 from service.settings import Settings
+from service.work import Batch
 from worker.families import Encoder, family
 from worker.jobs import Modality, Priority
 from worker.metrics import Layout, Metrics
@@ -72,6 +73,8 @@ class FakePool:
     def __init__(self, spec: ModelSpec, changed: Callable[[], None]) -> None:
         self.spec = spec
         self.weights_sha256 = SHA256
+        self.workers = 1
+        self.batch_ended: Callable[[Batch], None] = lambda batch: None
         self.computed: list[WorkItem] = []
         self.cancelled: list[WorkItem] = []
         self.deadlines: list[float | None] = []

@@ -15,6 +15,7 @@ import pytest
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
 from service.admission import Gate
+from service.cost import Ticket
 from service.errors import QueueFull
 from service.handlers import Handlers
 from tests.service.running import EMBEDDING, Refused, Running, running
@@ -182,11 +183,11 @@ async def test_a_stock_client_obeys_the_pushback(monkeypatch: pytest.MonkeyPatch
         enter = admission.enter
         attempts: list[float] = []
 
-        def full_at_first(cost: int) -> float:
+        def full_at_first(*given: Any) -> Ticket:
             attempts.append(time.monotonic())
             if len(attempts) < 3:
                 raise QueueFull(retry_after=0.2)
-            return enter(cost)
+            return enter(*given)
 
         monkeypatch.setattr(admission, "enter", full_at_first)
         await service.call("EmbedText", TEXT, timeout=9)
