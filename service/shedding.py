@@ -2,12 +2,14 @@
 
 A queue that takes up a burst and empties again is good. One that stands is not: everyone waits longer and
 nothing is done sooner. So, after CoDel (Nichols and Jacobson, 2012) as servers use it (Maurer, "Fail at
-Scale", 2015): as long as every interactive item waits for less than `target`, calls are let in up to the
-longest wait that the operator allows; once none has for an `INTERVAL`, only up to the target, until an item
-waits for less than half of it. Work that fills the device for as long as the target is always let in, so
-shedding never leaves it idle; this is why the target is several batches where batches take long.
+Scale", 2015): normally calls are let in up to the longest wait that the operator allows. Once no interactive
+item has waited for less than the target for an `INTERVAL`, they are let in only up to the target, until all
+have waited for less than half of it for a while (`CALM`).
 
-    waits below the target ─▶ bound = max_wait ─▶ a standing queue ─▶ bound = target ─▶ it has emptied ─▶ …
+    waits below the target ─▶ bound = max_wait ─▶ above, for an interval ─▶ bound = target ─▶ calm ─▶ …
+
+Work that fills the device for as long as the target is always let in, so that shedding never leaves it idle:
+this is why the target is several batches where batches take long.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ TARGET_BATCHES = 3
 """Seconds, or so many full batches where those take longer: how long interactive work may wait for ever."""
 INTERVAL = 0.5
 """Seconds that a burst may take."""
+CALM = 2.0
+"""Seconds. While little is asked for, a low bound refuses nothing; leaving it early lets the next wave in."""
 STALE = 5.0
 """After so many seconds without interactive work nothing is known of its waits."""
 
@@ -30,20 +34,24 @@ class Shedding:
         """max_wait: the bound as long as no queue stands."""
         self._max_wait = max_wait
         self._target = min(TARGET, max_wait)
-        self._above_since: float | None = None
         self._shedding = False
+        self._against_since: float | None = None
+        """Since when the waits say that it should be otherwise."""
         self._observed = 0.0
 
     def observe(self, wait: float, batch_seconds: float, now: float) -> None:
         """An interactive item has waited so long. batch_seconds: what a full batch takes."""
-        self._target = min(self._max_wait, max(TARGET, TARGET_BATCHES * batch_seconds))
+        if now - self._observed >= STALE:
+            self._shedding, self._against_since = False, None
         self._observed = now
-        if wait < (self._target / 2 if self._shedding else self._target):
-            self._above_since, self._shedding = None, False
-        elif self._above_since is None:
-            self._above_since = now
-        elif now - self._above_since >= INTERVAL:
-            self._shedding = True
+        self._target = min(self._max_wait, max(TARGET, TARGET_BATCHES * batch_seconds))
+        against = wait < self._target / 2 if self._shedding else wait >= self._target
+        if not against:
+            self._against_since = None
+        elif self._against_since is None:
+            self._against_since = now
+        elif now - self._against_since >= (CALM if self._shedding else INTERVAL):
+            self._shedding, self._against_since = not self._shedding, None
 
     def bound(self, now: float) -> float:
         """The longest expected wait at which work is let in."""

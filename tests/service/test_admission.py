@@ -144,7 +144,11 @@ def test_while_the_queue_stands_calls_are_refused_early_and_let_in_again_when_it
     admission.enter(texts(20))
     admission.enter(texts(1))  # two seconds are no standing queue where a batch takes one
     admission.enter(texts(20))
-    admission.observe(waited(0.1))
+    with pytest.raises(QueueFull):
+        admission.enter(texts(1))
+    for _ in range(10):
+        admission.observe(waited(0.1))
+        clock.now += 0.3
     admission.enter(texts(1))
 
 

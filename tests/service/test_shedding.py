@@ -23,11 +23,12 @@ def test_a_queue_that_stands_lowers_the_bound() -> None:
 
 
 def test_the_bound_stays_low_while_waits_are_about_the_target() -> None:
-    assert observed(Shedding(10.0), [2.0] * 10 + [0.2, 0.3] * 20) == 0.25
+    assert observed(Shedding(10.0), [2.0] * 10 + [0.1, 0.3] * 50) == 0.25
 
 
-def test_the_bound_is_high_again_once_an_item_hardly_waited() -> None:
-    assert observed(Shedding(10.0), [2.0] * 10 + [0.1]) == 10.0
+def test_the_bound_is_high_again_after_a_calm_while() -> None:
+    assert observed(Shedding(10.0), [2.0] * 10 + [0.1] * 19) == 0.25
+    assert observed(Shedding(10.0), [2.0] * 10 + [0.1] * 22) == 10.0
 
 
 def test_where_batches_are_long_several_of_them_may_be_waited_for() -> None:
@@ -43,3 +44,4 @@ def test_what_was_long_ago_counts_no_more() -> None:
     shedding = Shedding(10.0)
     observed(shedding, [2.0] * 10)
     assert shedding.bound(30.0) == 10.0
+    assert observed(shedding, [2.0], start=30.0) == 10.0
