@@ -29,6 +29,8 @@ __all__ = ["Admission", "Bounds", "Gate"]
 
 RETRY_SECONDS = (0.05, 10.0)
 """The least and the most that a refused caller is told to wait."""
+FIRST_RETRY_SECONDS = 0.5
+"""As long as no call has ended, so that nobody knows."""
 CONTENDED = 0.5
 """How full the queue is when callers are weighed against each other."""
 STREAMS = 0.5
@@ -105,7 +107,7 @@ class Admission:
         self._streams = Load()
         self._shares = Shares()
         self._line = Line()
-        self._residence = RETRY_SECONDS[0]
+        self._residence = 0.0
 
     @property
     def in_flight(self) -> int:
@@ -215,5 +217,5 @@ class Admission:
     def _retry_after(self, seconds: float) -> float:
         """Seconds until there should be room, at least these; scattered: not all come back at once."""
         low, high = RETRY_SECONDS
-        seconds = min(max(self._residence, seconds, low), high)
+        seconds = min(max(self._residence or FIRST_RETRY_SECONDS, seconds, low), high)
         return seconds * random.uniform(0.75, 1.25) if self._jitter else seconds  # noqa: S311
