@@ -141,6 +141,10 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 1),
         # Who connects and says nothing is let go; by default after two minutes.
         ("grpc.server_handshake_timeout_ms", 10_000),
+        # What a client may send of its stream before we read: by default it grows with the measured speed, to
+        # tens of megabytes a stream on a busy machine. A longer message still gets all the room it needs.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 1 << 20),
         # Finds peers that vanished without a word, so that their calls are cancelled.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),

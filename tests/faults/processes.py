@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,10 @@ from altclip.v1 import embedding_service_pb2, embedding_service_pb2_grpc
 from tests.server import RunningServer, start_server, until
 
 __all__ = [
+    "BUGS",
     "QUICK",
     "Failure",
+    "crew",
     "die_in_mid_batch",
     "embed",
     "failure_of",
@@ -35,11 +37,19 @@ __all__ = [
 # Short times, so that a test sees in seconds what takes minutes in service.
 QUICK = ("--restart-backoff=100ms", "--grace=10", "--batch-tokens=4096", "--batch-images=32")
 
+_FOLDER = str(Path(__file__).parent / "bugs")
+BUGS = {"PYTHONPATH": os.pathsep.join(filter(None, [_FOLDER, os.environ.get("PYTHONPATH", "")]))}
+"""The environment of a server whose processes have the bugs of `bugs/sitecustomize.py`."""
+
 
 @contextmanager
-def service(source: str = "m=stub:dimension=8,image_size=32", *arguments: str) -> Iterator[RunningServer]:
+def service(
+    source: str = "m=stub:dimension=8,image_size=32",
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[RunningServer]:
     """A running stub service; its log is shown with a test that fails."""
-    with start_server("--model", source, *QUICK, *arguments) as running:
+    with start_server("--model", source, *QUICK, *arguments, environment=environment) as running:
         try:
             yield running
         finally:
@@ -77,6 +87,11 @@ def worker_of(server: RunningServer, model: str = "m") -> psutil.Process:
     """The one worker of a model."""
     (worker,) = server.processes(f"altclip-worker {model} ")
     return worker
+
+
+def crew(server: RunningServer) -> set[int]:
+    """The ids of all frontends and workers: the same ones where none was replaced."""
+    return {child.pid for child in psutil.Process(server.pid).children()}
 
 
 @dataclass(frozen=True)
