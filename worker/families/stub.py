@@ -7,7 +7,7 @@ SOURCE is `stub:` followed by `key=value` pairs with commas between (`stub:dimen
     overlap=1                           behave as an accelerator: the call enqueues, the result waits
     calls=PATH                          append a line "MODALITY ITEMS" per batch, for any process to read
     load_time=S, load_fault=raise|abort|hang
-    oom_over=N                          `OutOfMemory` for a batch of more than N items
+    oom_over=N, oom_times=N             `OutOfMemory` for a batch of more than N items; only so many times
     poison, oom, lost, hang, abort, segfault = TRIGGERS
                                         fail the batch, `OutOfMemory`, `DeviceLost`, sleep for ever, die
 
@@ -50,6 +50,7 @@ DEFAULTS = {
     "load_time": "0",
     "load_fault": "",
     "oom_over": "0",
+    "oom_times": "1000000000",
     **dict.fromkeys(FAULTS, ""),
 }
 
@@ -84,6 +85,7 @@ class StubEncoder:
         self._options = options
         self._busy_until = 0.0
         self._oom_over = int(options["oom_over"])
+        self._oom_times = int(options["oom_times"])
         generator = np.random.Generator(np.random.PCG64(20_221_114))
         self._rows = generator.standard_normal((4, 256, spec.dimension), np.float32)
         self._states = generator.standard_normal((4, 256, spec.state_dimension), np.float32)
@@ -141,7 +143,10 @@ class StubEncoder:
             os.kill(os.getpid(), signal.SIGSEGV)
         if "lost" in faults:
             raise DeviceLost("stub: the device is gone")
-        if "oom" in faults or 0 < self._oom_over < items:
+        if "oom" in faults:
+            raise OutOfMemory("stub: no room for one of the items")
+        if 0 < self._oom_over < items and self._oom_times > 0:
+            self._oom_times -= 1
             raise OutOfMemory(f"stub: no room for {items} items")
         if "poison" in faults:
             raise RuntimeError("stub: a poison item")
