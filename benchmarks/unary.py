@@ -32,7 +32,9 @@ def rows(calls: int = 3000, in_flight: Sequence[int] = (1, 32, 128), rounds: int
     """One row for each number of calls in flight."""
     spawn = multiprocessing.get_context("spawn")
     ready = spawn.Event()
-    requests = [pb.EmbedTextRequest(texts=[text]).SerializeToString() for text in TEXTS]
+    # All different: equal texts that are under way are computed once.
+    texts = [f"{TEXTS[number % len(TEXTS)]} {number}" for number in range(calls)]
+    requests = [pb.EmbedTextRequest(texts=[text]).SerializeToString() for text in texts]
     found = []
     with start_server("--model", "m=stub:dimension=768") as server:
         with grpc.insecure_channel(server.grpc) as channel:
@@ -71,12 +73,12 @@ def _measure(address: str, requests: Sequence[bytes], calls: int, in_flight: int
 async def _rate(address: str, requests: Sequence[bytes], calls: int, in_flight: int) -> float:
     async with grpc.aio.insecure_channel(address) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
-        for request in requests:
+        for request in requests[: len(TEXTS)]:
             await call(request)
 
         async def caller(first: int) -> None:
             for number in range(first, calls, in_flight):
-                await call(requests[number % len(requests)])
+                await call(requests[number])
 
         started_at = time.perf_counter()
         await asyncio.gather(*(caller(first) for first in range(in_flight)))

@@ -1,8 +1,8 @@
 """What the service does, in plain Python: the one core under every transport. Imports no proto.
 
-    transport ─ Call + lists ─▶ Core ─ validate, admit ─▶ preprocessing ─▶ ModelPool.compute ─▶ the worker
-                                                                                     │
-    transport ◀─ Embedded, Scored, Classified, Prompts ◀─ encodings, similarity ◀────┘
+    transport ─ Call + lists ─▶ Core ─ admit, validate ─▶ known? under way? ─▶ preprocessing ─▶ the worker
+                                                               │                                    │
+    transport ◀─ Embedded, Scored, Classified, Prompts ◀─ encodings, similarity ◀───────────────────┘
 
 Unary calls are all or nothing: the first bad element (by its index) is the error of the call. One model is in
 `service/model.py`, zero-shot classification in `service/zeroshot.py`, the stream in `service/stream.py`.
@@ -20,6 +20,7 @@ import numpy as np
 from service import similarity, validation
 from service.admission import Gate
 from service.auth import Callers
+from service.content_cache import ContentCache
 from service.cost import Cost
 from service.decoding import Decoders
 from service.label_cache import LabelCache
@@ -38,9 +39,8 @@ from service.messages import (
     Variant,
 )
 from service.model import Model, matrix, timings, values
-from service.pool import Pools, WorkItem
+from service.pool import Pools
 from service.preprocessing import Threads
-from worker.jobs import Modality
 from worker.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -73,8 +73,9 @@ class Core:
             from service.fetching import Fetcher  # aiohttp is loaded only where it is used
 
             self._fetcher = Fetcher.of(settings, metrics)
+        cache = ContentCache(settings.cache_bytes)
         self._models = {
-            pool.spec.name: Model(pool, settings, self._threads, self.decoders, self._fetcher)
+            pool.spec.name: Model(pool, settings, self._threads, self.decoders, cache, metrics, self._fetcher)
             for pool in pools
         }
         self._changed = asyncio.Event()
@@ -121,15 +122,16 @@ class Core:
         validation.count("texts", len(texts), model.limits.max_texts)
         with model.admitted(call, Cost(texts=len(texts), size=sum(map(len, texts)))):
             validation.texts("texts", texts, model.limits.max_text_bytes)
-            tokens = await model.tokens("texts", texts, call, options.reject)
-            outcomes = await model.outcomes([WorkItem(Modality.TEXT, each.ids) for each in tokens], call)
+            with model.wanted(call) as wanted:
+                await model.add_texts(wanted, texts, rejected_at=text_path if options.reject else None)
+                outcomes = await wanted.outcomes()
         return Embedded(
             model=model.name,
             revision=model.pool.revision,
             rows=matrix(outcomes, options.normalize),
             timings=timings(outcomes),
-            token_counts=[len(each.ids) for each in tokens],
-            truncated=[index for index, each in enumerate(tokens) if each.truncated],
+            token_counts=wanted.tokens,
+            truncated=[index for index, cut in enumerate(wanted.truncated) if cut],
         )
 
     async def embed_image(self, call: Call, name: str, images: Sequence[Image], options: Options) -> Embedded:
@@ -138,9 +140,9 @@ class Core:
         validation.count("images", len(images), model.limits.max_images)
         with model.admitted(call, Cost.of_images(images)):
             validation.pictures("images", images, model.limits)
-            paths = [f"images[{index}]" for index in range(len(images))]
-            pixels = await model.preprocessor.all_pixels(paths, images, call.priority)
-            outcomes = await model.outcomes([WorkItem(Modality.IMAGE, each) for each in pixels], call)
+            with model.wanted(call) as wanted:
+                await model.add_images(wanted, [f"images[{index}]" for index in range(len(images))], images)
+                outcomes = await wanted.outcomes()
         return Embedded(
             model=model.name,
             revision=model.pool.revision,
@@ -193,18 +195,18 @@ class Core:
         validation.count("texts", len(texts), model.limits.max_prompts)
         with model.admitted(call, Cost(prompts=len(texts), size=sum(map(len, texts)))):
             validation.texts("texts", texts, model.limits.max_text_bytes)
-            tokens = await model.tokens("texts", texts, call, reject)
-            work = [WorkItem(Modality.PROMPT, each.ids, int(variant)) for each in tokens]
-            outcomes = await model.outcomes(work, call)
-        lengths_of_texts = np.array([len(each.ids) for each in tokens])
-        mask = np.arange(model.pool.spec.max_tokens) < lengths_of_texts[:, None]
+            with model.wanted(call) as wanted:
+                rejected_at = text_path if reject else None
+                await model.add_texts(wanted, texts, rejected_at=rejected_at, variant=variant)
+                outcomes = await wanted.outcomes()
+        mask = np.arange(model.pool.spec.max_tokens) < np.array(wanted.tokens)[:, None]
         return Prompts(
             model=model.name,
             revision=model.pool.revision,
             states=values(outcomes),
             attention_mask=mask.astype(np.uint8),
             timings=timings(outcomes),
-            truncated=[index for index, each in enumerate(tokens) if each.truncated],
+            truncated=[index for index, cut in enumerate(wanted.truncated) if cut],
         )
 
     async def _rows(
@@ -220,17 +222,18 @@ class Core:
         rows[vector_at] = validation.vectors(
             [f"{paths[index]}.vector" for index in vector_at], vectors, dimension
         )
-        images = [items[index].image or Image() for index in image_at]
-        pixels = await model.preprocessor.all_pixels(
-            [f"{paths[index]}.image" for index in image_at], images, call.priority
-        )
-        tokens = await model.preprocessor.tokens(
-            [items[index].text or "" for index in text_at], call.priority
-        )
-        work = [WorkItem(Modality.TEXT, each.ids) for each in tokens]
-        work += [WorkItem(Modality.IMAGE, each) for each in pixels]
-        outcomes = await model.outcomes(work, call)
+        with model.wanted(call) as wanted:
+            image_paths = [f"{paths[index]}.image" for index in image_at]
+            await model.add_images(wanted, image_paths, [items[index].image or Image() for index in image_at])
+            await model.add_texts(wanted, [items[index].text or "" for index in text_at])
+            outcomes = await wanted.outcomes()
         if outcomes:
-            rows[text_at + image_at] = matrix(outcomes, normalize=True)
-        truncated = [index for index, each in zip(text_at, tokens, strict=True) if each.truncated]
+            rows[image_at + text_at] = matrix(outcomes, normalize=True)
+        cut = wanted.truncated[len(image_at) :]
+        truncated = [index for index, each in zip(text_at, cut, strict=True) if each]
         return rows, timings(outcomes), truncated
+
+
+def text_path(index: int) -> str:
+    """The field of one of a call's texts."""
+    return f"texts[{index}]"

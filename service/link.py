@@ -13,13 +13,12 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from service.errors import DeadlineTooShort, Internal, WorkerUnavailable
-from service.work import Batch, Call, Outcome
+from service.work import Batch, Flight, Outcome
 from worker.jobs import Modality, Priority, Status
 from worker.link import (
     CANCEL,
@@ -41,15 +40,6 @@ _BULK_RESERVE = 4
 _PUBLISH_SECONDS = 0.25
 
 
-@dataclass(slots=True)
-class _Waiting:
-    call: Call
-    index: int
-    modality: Modality
-    slot: int
-    submitted: float
-
-
 class WorkerLink:
     """One ready worker. Dead after `gone` was called, whether by EOF on the socket or by `close`."""
 
@@ -58,23 +48,22 @@ class WorkerLink:
         spec: ModelSpec,
         descriptor: int,
         *,
-        settled: Callable[[Call, Modality, Outcome], None],
         freed: Callable[[Modality], None],
-        gone: Callable[[WorkerLink], None],
+        gone: Callable[[Sequence[Flight]], None],
         batch_ended: Callable[[Batch], None],
         outstanding_since: Callable[[float], None],
         batch_costs: Sequence[int] = (),
     ) -> None:
         """descriptor: the socket, owned by this object from now on.
 
-        settled: an item of a call that somebody waits for has its outcome. freed: a slot is free again. gone:
-        the worker is dead and all that waited for it has its error. outstanding_since: told at intervals when
-        the oldest unanswered item was submitted, in time.monotonic() seconds, 0 for none. batch_costs: of the
+        freed: a slot is free again. gone: the worker is dead; told which flights its device never saw, the
+        others have landed. outstanding_since: told at intervals when the oldest unanswered item was
+        submitted, in time.monotonic() seconds, 0 for none. batch_costs: of the
         worker's `ModelInfo`; without them batch_ended is told nothing.
         """
         self._loop = asyncio.get_running_loop()
         self._spec = spec
-        self._settled, self._freed, self._gone = settled, freed, gone
+        self._freed, self._gone = freed, gone
         self._outstanding_since = outstanding_since
         self._batch_ended = batch_ended
         self._batch_costs = batch_costs
@@ -82,7 +71,7 @@ class WorkerLink:
         self._slab, memory = Slab.create(layout)
         self._free = {modality: list(range(layout.counts[modality])) for modality in Modality}
         self._reserve = {modality: layout.counts[modality] // _BULK_RESERVE for modality in Modality}
-        self._waiting: dict[int, _Waiting] = {}
+        self._waiting: dict[int, Flight] = {}
         self._ids = itertools.count(1)
         self._notices: list[Request] = []
         self._unsent: deque[bytes] = deque()
@@ -112,27 +101,26 @@ class WorkerLink:
         free = len(self._free[modality])
         return free if priority is Priority.INTERACTIVE else max(0, free - self._reserve[modality])
 
-    def submit(self, call: Call, index: int) -> None:
-        """Sends one item of the call; there must be `room`."""
-        item = call.items[index]
+    def submit(self, flight: Flight) -> None:
+        """Sends one item; there must be `room`."""
+        item = flight.item
         modality = item.modality
-        slot = self._free[modality].pop()
+        flight.link = self
+        flight.slot = slot = self._free[modality].pop()
         payload = item.payload.reshape(-1)
         arena = self._slab.bytes if modality is Modality.IMAGE else self._slab.ids
         arena[modality][slot, : len(payload)] = payload
         self._slab.begun[modality][slot] = 0
-        job_id = next(self._ids)
-        now = time.monotonic()
-        self._waiting[job_id] = _Waiting(call, index, modality, slot, now)
-        until = math.inf if call.deadline is None else call.deadline
-        self._notify(Request(job_id, now, until, slot, len(payload), modality, call.priority, item.variant))
+        flight.job_id = job_id = next(self._ids)
+        flight.submitted = now = time.monotonic()
+        self._waiting[job_id] = flight
+        until = math.inf if flight.deadline is None else flight.deadline
+        self._notify(Request(job_id, now, until, slot, len(payload), modality, flight.priority, item.variant))
 
-    def take_back(self, calls: Iterable[Call]) -> None:
-        """Tells the worker not to compute what is left of these calls; their slots come back."""
-        wanted = set(calls)
-        for job_id, waiting in self._waiting.items():
-            if waiting.call in wanted:
-                self._notify(Request(job_id, 0.0, 0.0, 0, 0, CANCEL, 0, 0))
+    def take_back(self, flight: Flight) -> None:
+        """Tells the worker not to compute this, if it has not begun; the slot comes back."""
+        if flight.job_id in self._waiting:
+            self._notify(Request(flight.job_id, 0.0, 0.0, 0, 0, CANCEL, 0, 0))
 
     def close(self) -> None:
         """Gives the worker up: every item that waits for it fails with WorkerUnavailable."""
@@ -143,11 +131,13 @@ class WorkerLink:
         self._loop.remove_writer(self._socket)
         self._socket.close()
         self._outstanding_since(0.0)
-        waiting, self._waiting = self._waiting, {}
-        for one in waiting.values():
-            untouched = not self._slab.begun[one.modality][one.slot]
-            self._settle(one, Outcome(None, WorkerUnavailable(), untouched=untouched))
-        self._gone(self)
+        waiting = [flight for flight in self._waiting.values() if not flight.abandoned]
+        self._waiting.clear()
+        untouched = [flight for flight in waiting if not self._slab.begun[flight.item.modality][flight.slot]]
+        self._gone(untouched)
+        for flight in waiting:
+            if flight.link is self:
+                flight.land(Outcome(None, WorkerUnavailable()))
 
     def _notify(self, request: Request) -> None:
         if not self._notices:
@@ -178,7 +168,7 @@ class WorkerLink:
         self._loop.remove_writer(self._socket)
 
     def _read(self) -> None:
-        ended: list[tuple[_Waiting, Result]] = []
+        ended: list[tuple[Flight, Result]] = []
         try:
             # A few packets at a time, so that a fast worker does not hold up the event loop.
             for _ in range(8):
@@ -196,51 +186,49 @@ class WorkerLink:
                 self._batch_ended(batch)
 
     def _finish(self, result: Result) -> None:
-        waiting = self._waiting.pop(result.id)
-        outcome = self._outcome(waiting, result)
-        self._free[waiting.modality].append(waiting.slot)
-        self._settle(waiting, outcome)
-        self._freed(waiting.modality)
+        flight = self._waiting.pop(result.id)
+        modality = flight.item.modality
+        outcome = None if flight.abandoned else self._outcome(flight, result)
+        self._free[modality].append(flight.slot)
+        if outcome is not None:
+            flight.land(outcome)
+        self._freed(modality)
 
-    def _outcome(self, waiting: _Waiting, result: Result) -> Outcome:
+    def _outcome(self, flight: Flight, result: Result) -> Outcome:
         times = (result.queue, result.inference, result.batch)
         if result.status == Status.OK:
-            return Outcome(None if waiting.call.abandoned else self._value(waiting), None, *times)
+            return Outcome(self._value(flight), None, *times)
         if result.status == Status.FAILED:
             return Outcome(None, Internal("The model failed on this input."), *times)
         return Outcome(None, DeadlineTooShort("The deadline passed before the work was begun."), *times)
 
-    def _value(self, waiting: _Waiting) -> npt.NDArray[np.float32]:
-        slot: npt.NDArray[np.float32] = self._slab.floats[waiting.modality][waiting.slot]
-        if waiting.modality is Modality.PROMPT:
+    def _value(self, flight: Flight) -> npt.NDArray[np.float32]:
+        modality = flight.item.modality
+        slot: npt.NDArray[np.float32] = self._slab.floats[modality][flight.slot]
+        if modality is Modality.PROMPT:
             tokens, width = self._spec.max_tokens, self._spec.state_dimension
             return slot[: tokens * width].reshape(tokens, width).copy()
         return slot[: self._spec.dimension].copy()
 
-    def _settle(self, waiting: _Waiting, outcome: Outcome) -> None:
-        if not waiting.call.abandoned:
-            self._settled(waiting.call, waiting.modality, outcome)
-            waiting.call.settle(waiting.index, outcome)
-
     def _publish(self) -> None:
         if self.alive:
-            oldest = min((waiting.submitted for waiting in self._waiting.values()), default=0.0)
+            oldest = min((flight.submitted for flight in self._waiting.values()), default=0.0)
             self._outstanding_since(oldest)
             self._loop.call_later(_PUBLISH_SECONDS, self._publish)
 
 
-def batches(ended: Iterable[tuple[_Waiting, Result]], costs: Sequence[int]) -> Iterator[Batch]:
+def batches(ended: Iterable[tuple[Flight, Result]], costs: Sequence[int]) -> Iterator[Batch]:
     """What these answers, which came one after another, tell of the batches that they were in."""
 
-    def batch(pair: tuple[_Waiting, Result]) -> tuple[Modality, int, float]:
-        waiting, result = pair
-        return waiting.modality, result.batch, result.inference
+    def batch(pair: tuple[Flight, Result]) -> tuple[Modality, int, float]:
+        flight, result = pair
+        return flight.item.modality, result.batch, result.inference
 
     computed = (pair for pair in ended if pair[1].status == Status.OK)
     for (modality, size, seconds), pairs in itertools.groupby(computed, batch):
         own = [*pairs]
         cost = len(own)
         if modality is not Modality.IMAGE:
-            cost = sum(len(waiting.call.items[waiting.index].payload) for waiting, _ in own)
-        waits = [result.queue for waiting, result in own if waiting.call.priority is Priority.INTERACTIVE]
+            cost = sum(len(flight.item.payload) for flight, _ in own)
+        waits = [result.queue for flight, result in own if flight.priority is Priority.INTERACTIVE]
         yield Batch(modality, len(own), size, cost / costs[modality], seconds, min(waits, default=None))

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from service import validation
 from service.admission import Admission, Bounds
+from service.computing import Computing, Prepared
+from service.content_cache import ContentCache, Key, digest
 from service.cost import Cost
 from service.decoding import Decoders
 from service.encodings import lengths, normalized
-from service.errors import Internal, WorkerUnavailable
-from service.messages import Call, Matrix, Timings
-from service.pool import ModelPool, Outcome, WorkItem
-from service.preprocessing import Preprocessor, Threads
+from service.errors import Internal, WorkerUnavailable, from_exception
+from service.failures import failure
+from service.messages import Call, Image, Matrix, Timings, Variant
+from service.pool import ModelPool
+from service.preprocessing import Preprocessor, Threads, in_order
+from service.single_flight import SingleFlight, Ticket
 from service.validation import Limits
-from worker.families import Tokens, family
+from service.wanted import Wanted
+from service.work import Outcome, WorkItem
+from worker import logs
+from worker.families import Pixels, family
+from worker.jobs import Modality
+from worker.metrics import Metrics
 from worker.spec import ModelInfo
 
 if TYPE_CHECKING:
@@ -27,6 +38,8 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 __all__ = ["Model", "matrix", "timings", "values"]
+
+_log = logs.get("model")
 
 
 class Model:
@@ -38,6 +51,8 @@ class Model:
         settings: Settings,
         threads: Threads,
         decoders: Decoders,
+        cache: ContentCache,
+        metrics: Metrics,
         fetcher: Fetcher | None = None,
     ) -> None:
         spec = pool.spec
@@ -49,6 +64,8 @@ class Model:
         pool.batch_ended = self.admission.observe
         self._pixels_size = 3 * spec.image_size**2
         self.threads = threads
+        self.computing = Computing(pool, cache, metrics)
+        self._decoding: SingleFlight[bytes, Pixels] = SingleFlight()
         self.preprocessor = Preprocessor(
             kind.tokenizer(spec),
             decoders.prepared_as(kind.image_processor(spec)),
@@ -93,26 +110,86 @@ class Model:
     def _held(self, cost: Cost) -> Cost:
         return cost._replace(size=cost.size + cost.images * self._pixels_size)
 
-    async def tokens(
-        self, path: str, texts: Sequence[str], call: Call, reject: bool = False
-    ) -> Sequence[Tokens]:
-        """The token ids of each text; with `reject` a cut text is an error. `path` without the index."""
-        tokens = await self.preprocessor.tokens(texts, call.priority)
-        if reject:
-            for index, each in enumerate(tokens):
-                if each.truncated:
-                    raise validation.too_many_tokens(f"{path}[{index}]", self.pool.spec.max_tokens)
-        return tokens
+    def wanted(self, call: Call, *, strict: bool = True) -> Wanted:
+        """What a call wants computed, for a `with` block."""
+        return Wanted(self.computing, call, strict=strict)
 
-    async def outcomes(self, items: Sequence[WorkItem], call: Call) -> Sequence[Outcome]:
-        """What became of each item; raises the error of the first that failed."""
-        if not items:
-            return ()
-        outcomes = await self.pool.compute(items, priority=call.priority, deadline=call.deadline)
-        for outcome in outcomes:
-            if outcome.error is not None:
-                raise outcome.error
-        return outcomes
+    async def add_texts(
+        self,
+        wanted: Wanted,
+        texts: Sequence[str],
+        *,
+        rejected_at: Callable[[int], str] | None = None,
+        variant: Variant | None = None,
+    ) -> None:
+        """Has them computed. rejected_at: the path of a text that is cut, where that is an error. variant: of
+        prompt states, None for embeddings."""
+        modality = Modality.TEXT if variant is None else Modality.PROMPT
+        places = wanted.add(modality, len(texts))
+        missing: list[tuple[int, Key]] = []
+        for place, text in zip(places, texts, strict=True):
+            key = self.computing.key(modality, digest(text), variant or 0)
+            if not wanted.find(place, key):
+                missing.append((place, key))
+        unknown = [texts[place - places.start] for place, _ in missing]
+        tokens = await self.preprocessor.tokens(unknown, wanted.call.priority) if unknown else ()
+        for (place, _), each in zip(missing, tokens, strict=True):
+            wanted.truncated[place] = each.truncated
+        refused: set[int] = set()
+        if rejected_at is not None:
+            refused = {place for place in places if wanted.truncated[place]}
+            for place in sorted(refused):
+                path = rejected_at(place - places.start)
+                wanted.refuse(place, validation.too_many_tokens(path, self.pool.spec.max_tokens))
+        wanted.lead(
+            [
+                Prepared(place, key, WorkItem(modality, each.ids, variant or 0), each.truncated)
+                for (place, key), each in zip(missing, tokens, strict=True)
+                if place not in refused
+            ]
+        )
+
+    async def add_images(self, wanted: Wanted, paths: Sequence[str], images: Sequence[Image]) -> None:
+        """Has them computed. Strict: raises the error of the first bad one (in their order, not in time), and
+        none is."""
+        tickets: list[Ticket[Pixels]] = []
+        places = wanted.add(Modality.IMAGE, len(images))
+        pending = [
+            self._image(wanted, place, path, image, tickets)
+            for place, path, image in zip(places, paths, images, strict=True)
+        ]
+        try:
+            prepared = (
+                [await pending[0]]
+                if len(pending) == 1
+                else await in_order([asyncio.ensure_future(each) for each in pending])
+            )
+            wanted.lead([each for each in prepared if each is not None])
+        finally:
+            for ticket in tickets:
+                ticket.leave()
+
+    async def _image(
+        self, wanted: Wanted, place: int, path: str, image: Image, tickets: list[Ticket[Pixels]]
+    ) -> Prepared | None:
+        """None if it needs no computing. tickets: what is decoded; to be left once it is led."""
+        priority = wanted.call.priority
+        try:
+            async with self.preprocessor.content(path, image, priority) as (path, content):
+                key = self.computing.key(Modality.IMAGE, await self.preprocessor.digest(content, priority))
+                if wanted.find(place, key):
+                    return None
+                decode = partial(self.preprocessor.pixels, content, priority)
+                tickets.append(ticket := self._decoding.join(key.digest, priority, decode))
+                return Prepared(place, key, WorkItem(Modality.IMAGE, await ticket))
+        except Exception as error:
+            known = from_exception(error, path)
+            if wanted.strict:
+                raise (error if isinstance(known, Internal) else known) from None
+            if isinstance(known, Internal):
+                _log.error("image_failed", "an image of a stream failed", **failure(error))
+            wanted.refuse(place, known)
+            return None
 
 
 def values(outcomes: Sequence[Outcome]) -> Matrix:

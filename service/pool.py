@@ -1,27 +1,26 @@
-"""The workers of a model as the core sees them: items in, outcomes out, whichever worker computes them.
+"""The workers of a model as the core sees them: flights start, and land with what a worker made of them.
 
-    core ──▶ Pools[name] ──▶ ModelPool.compute ──▶ WorkerLink (one for each ready worker) ──▶ worker
+    core ──▶ Pools[name] ──▶ ModelPool.start ──▶ WorkerLink (one for each ready worker) ──▶ worker
 
 Lives on the event loop of its frontend.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 
-from service.errors import DeadlineTooShort, ModelNotFound, WorkerUnavailable
+from service.errors import ModelNotFound, WorkerUnavailable
 from service.link import WorkerLink
-from service.work import Attempt, Batch, Call, Outcome, WorkItem
+from service.work import Batch, Flight, Outcome
 from worker.jobs import Modality, Priority
 from worker.metrics import Metrics
 from worker.spec import ModelInfo, ModelSpec
 
-__all__ = ["Attempt", "ModelPool", "Outcome", "Pools", "WorkItem"]
+__all__ = ["ModelPool", "Pools"]
 
 _CHUNK = 32
-"""Where there are several workers, this many items of a call go to one before the next is chosen."""
+"""So many items of a call go to one worker before the next is chosen."""
 
 
 class ModelPool:
@@ -39,10 +38,10 @@ class ModelPool:
         self._metrics = metrics
         self._changed = changed
         self._workers: dict[int, tuple[WorkerLink, str]] = {}
-        self._turns = 0
-        """How many callers wait for a slot; almost always none."""
-        self._queued: dict[tuple[Modality, Priority], deque[asyncio.Future[None]]] = {
-            (modality, priority): deque() for modality in Modality for priority in Priority
+        self._queued_flights = 0
+        """How many wait for a slot; almost always none."""
+        self._queued: dict[tuple[Modality, Priority], OrderedDict[Flight, None]] = {
+            (modality, priority): OrderedDict() for modality in Modality for priority in Priority
         }
 
     @property
@@ -64,9 +63,8 @@ class ModelPool:
         link = WorkerLink(
             self.spec,
             descriptor,
-            settled=self._count,
             freed=self._wake,
-            gone=lambda _: self.remove_worker(worker_id),
+            gone=lambda untouched: self._gone(worker_id, untouched),
             batch_ended=lambda batch: self.batch_ended(batch),
             batch_costs=info.batch_costs,
             outstanding_since=lambda since: self._publish(slot, since),
@@ -82,127 +80,58 @@ class ModelPool:
             link.close()
             self._update()
 
-    async def compute(
-        self,
-        items: Sequence[WorkItem],
-        *,
-        priority: Priority,
-        deadline: float | None,
-        attempt: Attempt = Attempt.ONLY,
-    ) -> list[Outcome]:
-        """The outcome of each item, in their order; any number of items.
+    def start(self, flights: Sequence[Flight]) -> None:
+        """Sends these as workers have room, first come first served, interactive before bulk.
 
-        deadline in time.monotonic() seconds. What a worker had not begun when it died is given to another, as
-        long as there is one. attempt: after the FIRST, what it took with it is not counted as failed, because
-        the caller makes a SECOND (or calls `count_lost`). When the awaiting task is cancelled, what has not
-        reached the device is taken back.
+        Each lands, at the latest when the last worker is gone, unless it is taken back. What a worker had not
+        begun when it died is given to another, as long as there is one.
         """
-        call = Call(items, priority, deadline, attempt)
-        if attempt is not Attempt.SECOND:
-            for item in items:
-                self._metrics.accepted.inc(self.spec.name, item.modality.label)
-        todo: Sequence[int] = range(len(items))
-        try:
-            while True:
-                await self._send(call, todo)
-                if call.remaining:
-                    await call.done
-                todo = call.untouched()
-                if not todo or not self._workers:
-                    break
-                call.renew(todo)
-        except BaseException:
-            self._abandon(call)
-            raise
-        if attempt is not Attempt.FIRST:
-            self.count_lost([items[index] for index in todo])
-        return [outcome for outcome in call.outcomes if outcome is not None]
+        for start in range(0, len(flights), _CHUNK):
+            link: WorkerLink | None = None
+            for flight in flights[start : start + _CHUNK]:
+                modality, priority = flight.item.modality, flight.priority
+                if not self._workers:
+                    flight.land(Outcome(None, WorkerUnavailable()))
+                    continue
+                if link is None or not link.room(modality, priority):
+                    link = self._link(modality, priority)
+                if link is not None and not self._queued[modality, priority]:
+                    link.submit(flight)
+                else:
+                    self._queued[modality, priority][flight] = None
+                    self._queued_flights += 1
 
-    def count_lost(self, items: Sequence[WorkItem], outcome: str = "failed") -> None:
-        """Counts items whose worker died, and which were not computed once more after all."""
-        for item in items:
-            self._metrics.items.inc(self.spec.name, item.modality.label, outcome)
+    def take_back(self, flight: Flight) -> None:
+        """Nobody waits for it any more: it does not land, and is not computed unless that has begun."""
+        flight.abandoned = True
+        if flight.link is not None:
+            flight.link.take_back(flight)
+        elif flight in (queue := self._queued[flight.item.modality, flight.priority]):
+            del queue[flight]
+            self._queued_flights -= 1
 
-    async def _send(self, call: Call, todo: Sequence[int]) -> None:
-        """Sends these items of the call as slots become free; settles those that no worker is left for."""
-        sent = 0
-        while sent < len(todo):
-            modality = call.items[todo[sent]].modality
-            if self._queued[modality, call.priority]:
-                await self._turn(modality, call.priority)
-            if not self._workers:
-                break
-            submitted = self._submit(call, todo[sent:])
-            sent += submitted
-            if not submitted:
-                await self._turn(modality, call.priority)
-            else:
-                self._wake(modality)
-        for index in todo[sent:]:
-            nobody = Outcome(None, WorkerUnavailable())
-            self._count(call, call.items[index].modality, nobody)
-            call.settle(index, nobody)
-
-    def _submit(self, call: Call, todo: Sequence[int]) -> int:
-        """Sends as many of these items as one worker has room for now; how many."""
-        modality = call.items[todo[0]].modality
-        links = [link for link, _ in self._workers.values() if link.room(modality, call.priority)]
-        if not links:
-            return 0
-        link = min(links, key=lambda link: link.load)
-        chosen = todo if len(self._workers) == 1 else todo[:_CHUNK]
-        for sent, index in enumerate(chosen):
-            if not link.room(call.items[index].modality, call.priority):
-                return sent
-            link.submit(call, index)
-        return len(chosen)
-
-    async def _turn(self, modality: Modality, priority: Priority) -> None:
-        """Waits until some worker may have room, first come first served, interactive before bulk."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        queue = self._queued[modality, priority]
-        queue.append(turn)
-        self._turns += 1
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.cancelled():
-                queue.remove(turn)
-            else:
-                self._wake(modality)  # its turn had come: the next one takes it
-            raise
-        finally:
-            self._turns -= 1
+    def _link(self, modality: Modality, priority: Priority) -> WorkerLink | None:
+        """The one of the workers with room that owes the least."""
+        links = [link for link, _ in self._workers.values() if link.room(modality, priority)]
+        return min(links, key=lambda link: link.load, default=None)
 
     def _wake(self, modality: Modality) -> None:
-        if not self._turns:
+        """A slot of this kind may be free: sends whoever waits for one."""
+        if not self._queued_flights:
             return
         for priority in Priority:
             queue = self._queued[modality, priority]
-            if queue and any(link.room(modality, priority) for link, _ in self._workers.values()):
-                queue.popleft().set_result(None)
-                return
+            while queue:
+                if (link := self._link(modality, priority)) is None:
+                    return
+                link.submit(queue.popitem(last=False)[0])
+                self._queued_flights -= 1
 
-    def _abandon(self, call: Call) -> None:
-        call.abandoned = True
-        # What a dead worker took with it waited for the others, to be computed once more.
-        unsettled = [
-            item
-            for item, outcome in zip(call.items, call.outcomes, strict=True)
-            if outcome is None or call.comes_again(outcome)
-        ]
-        self.count_lost(unsettled, "cancelled")
-        for link, _ in self._workers.values():
-            link.take_back([call])
-
-    def _count(self, call: Call, modality: Modality, outcome: Outcome) -> None:
-        if outcome.error is None:
-            label = "ok"
-        elif call.comes_again(outcome):
-            return
-        else:
-            label = "cancelled" if isinstance(outcome.error, DeadlineTooShort) else "failed"
-        self._metrics.items.inc(self.spec.name, modality.label, label)
+    def _gone(self, worker_id: int, untouched: Sequence[Flight]) -> None:
+        self.remove_worker(worker_id)
+        for flight in untouched:
+            flight.link = None
+        self.start(untouched)
 
     def _publish(self, slot: str, outstanding_since: float) -> None:
         self._metrics.outstanding_since.set(outstanding_since, slot)
@@ -212,16 +141,17 @@ class ModelPool:
 
     def _update(self) -> None:
         self.devices = tuple(dict.fromkeys(device for _, device in self._workers.values()))
-        if not self._workers:
-            # Nobody will free a slot: let all who wait find out that there is no worker.
-            for queue in self._queued.values():
-                while queue:
-                    turn = queue.popleft()
-                    if not turn.done():
-                        turn.set_result(None)
-        else:
+        if self._workers:
             for modality in Modality:
                 self._wake(modality)
+        else:
+            stranded = [flight for queue in self._queued.values() for flight in queue]
+            self._queued_flights = 0
+            for queue in self._queued.values():
+                queue.clear()
+            for flight in stranded:
+                if not flight.abandoned:  # what lands first may have been all that kept a call alive
+                    flight.land(Outcome(None, WorkerUnavailable()))
         self._changed()
 
 

@@ -1,10 +1,11 @@
 """From a caller's texts and pictures to what an encoder takes: token ids and pixels. Imports no transport.
 
     texts   ─ a few short ones on the event loop, others in a thread ─▶ Tokens
-    images  ─ address → bytes, if allowed ─▶ data: URI → bytes, in a thread ─▶ known signature?
-            ─▶ decode, resize, crop: in a process of its own (`service/decoding.py`) ─▶ uint8 [S, S, 3]
+    images  ─ address → bytes, if allowed ─▶ data: URI → bytes, in a thread ─▶ known by its hash?
+            ─▶ known signature? ─▶ decode, resize, crop: in a process of its own (`service/decoding.py`)
+            ─▶ uint8 [S, S, 3]
 
-A failure names its field. The threads are few (`Settings.preprocess_threads`), and bulk work never takes the
+The threads are few (`Settings.preprocess_threads`), and bulk work never takes the
 last of them.
 """
 
@@ -15,8 +16,9 @@ import base64
 import binascii
 import ipaddress
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -24,7 +26,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from service import validation
 from service.addresses import is_web
-from service.errors import InvalidRequest, UriNotAllowed, from_exception
+from service.content_cache import digest
+from service.errors import InvalidRequest, UriNotAllowed
 from service.messages import Image
 from service.validation import Limits
 from worker.families import Pixels, Tokenizer, Tokens
@@ -34,10 +37,13 @@ from worker.jobs import Priority
 if TYPE_CHECKING:
     from service.fetching import Fetcher
 
-__all__ = ["INLINE_CHARACTERS", "Decodes", "Preprocessor", "Threads", "usable_cpus"]
+__all__ = ["INLINE_CHARACTERS", "Decodes", "Preprocessor", "Threads", "in_order", "usable_cpus"]
 
 INLINE_CHARACTERS = 512
 """Texts of so many characters together are tokenised at once: measured, a thread's round trip costs more."""
+
+INLINE_BYTES = 1 << 18
+"""A file of so many bytes is hashed at once: in a quarter of a millisecond."""
 
 PART_CHARACTERS = 1 << 18
 """Characters that a thread tokenises at a time, or one text: a tenth of a second."""
@@ -116,37 +122,35 @@ class Preprocessor:
             tokens += await self._threads.run(partial(self._tokenizer.encode, part), priority)
         return tokens
 
-    async def pixels(self, path: str, image: Image, priority: Priority = Priority.INTERACTIVE) -> Pixels:
-        """One picture; raises a ServiceError that names the field below `path`."""
-        if self.fetcher is not None and image.uri is not None and is_web(image.uri):
-            path = f"{path}.uri"
-            async with self.fetcher.content(path, image.uri, priority) as content:
-                return await self._decode(path, content, priority)
+    @asynccontextmanager
+    async def content(
+        self, path: str, image: Image, priority: Priority = Priority.INTERACTIVE
+    ) -> AsyncIterator[tuple[str, bytes]]:
+        """The file of a picture, and the path of the field below `path` that it came in, which errors name.
+
+        In the block a fetched picture keeps its place among those who fetch.
+        """
         if image.uri is None:
-            return await self._decode(f"{path}.content", image.content or b"", priority)
+            yield f"{path}.content", image.content or b""
+            return
         path = f"{path}.uri"
-        read = partial(read_data_uri, path, image.uri, self._limits.max_image_bytes)
-        return await self._decode(path, await self._threads.run(read, priority), priority)
+        if self.fetcher is not None and is_web(image.uri):
+            async with self.fetcher.content(path, image.uri, priority) as content:
+                yield path, content
+        else:
+            read = partial(read_data_uri, path, image.uri, self._limits.max_image_bytes)
+            yield path, await self._threads.run(read, priority)
 
-    async def all_pixels(
-        self, paths: Sequence[str], images: Sequence[Image], priority: Priority = Priority.INTERACTIVE
-    ) -> Sequence[Pixels]:
-        """All pictures, or the error of the first bad one (the first in their order, not in time)."""
-        if len(images) == 1:
-            return [await self.pixels(paths[0], images[0], priority)]
-        pending = [
-            asyncio.ensure_future(self.pixels(path, image, priority))
-            for path, image in zip(paths, images, strict=True)
-        ]
-        return await in_order(pending)
+    async def digest(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> bytes:
+        """By which a file is known."""
+        if len(content) <= INLINE_BYTES:
+            return digest(content)
+        return await self._threads.run(partial(digest, content), priority)
 
-    async def _decode(self, path: str, content: bytes, priority: Priority) -> Pixels:
-        try:
-            sniff(content)  # what is no picture at all takes no decoder's time
-            return await self._images.prepare(content, priority)
-        except Exception as error:
-            known = from_exception(error, path)
-            raise (known if known.violations else error) from None
+    async def pixels(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> Pixels:
+        """What a file shows; raises an `ImageError`."""
+        sniff(content)  # what is no picture at all takes no decoder's time
+        return await self._images.prepare(content, priority)
 
 
 def parts(texts: Sequence[str], characters: int) -> Iterator[Sequence[str]]:

@@ -182,6 +182,12 @@ class Settings:
     batch_wait: float = option(
         0.0, options.seconds(0, 10), "how long an idle worker waits for company for a first item"
     )
+    cache_bytes: int = option(
+        0,
+        options.size(0),
+        "cache of what was computed, per frontend, by content; a row takes 4 bytes a component and about 600 "
+        "more. 0 turns it off",
+    )
     label_cache_bytes: int = option(
         64 << 20, options.size(0), "cache of label embeddings per frontend; 0 turns it off"
     )

@@ -1,20 +1,20 @@
-"""What the core asks of workers: items, what became of each, and the call that waits for them. No I/O."""
+"""What is asked of workers: items, on their way there and back, and what became of each. No I/O."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from service.errors import ServiceError, WorkerUnavailable
+from service.errors import ServiceError
 from worker.jobs import Modality, Priority
 
-__all__ = ["Attempt", "Batch", "Call", "Outcome", "WorkItem"]
+if TYPE_CHECKING:
+    from service.link import WorkerLink
+
+__all__ = ["Batch", "Flight", "Outcome", "WorkItem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,7 @@ class Outcome:
     """What became of one item: `value` or `error`.
 
     value: TEXT and IMAGE float32 [dimension], not normalised; PROMPT float32 [max_tokens, state_dimension].
-    Times in seconds; batch_size counts all items that were computed together. untouched: its worker died
-    before any device saw the item.
+    Times in seconds; batch_size counts all items that were computed together.
     """
 
     value: npt.NDArray[np.float32] | None
@@ -44,7 +43,6 @@ class Outcome:
     queue_seconds: float = 0.0
     inference_seconds: float = 0.0
     batch_size: int = 0
-    untouched: bool = False
 
 
 class Batch(NamedTuple):
@@ -62,59 +60,24 @@ class Batch(NamedTuple):
     wait: float | None
 
 
-class Attempt(Enum):
-    """Which one it is of those that items have, where a worker that dies need not be the end of them."""
+class Flight:
+    """One item on its way to a worker and back. `land` says what becomes of its outcome."""
 
-    ONLY = auto()
-    FIRST = auto()
-    """What a dying worker takes with it is computed once more: it has not ended yet."""
-    SECOND = auto()
-    """These items were accepted with the first."""
+    __slots__ = ("abandoned", "deadline", "item", "job_id", "link", "priority", "slot", "submitted")
 
-
-class Call:
-    """Items whose outcomes one caller awaits. `done` is set when every item that is `remaining` has its own.
-
-    deadline: in time.monotonic() seconds, None for none.
-    """
-
-    def __init__(
-        self,
-        items: Sequence[WorkItem],
-        priority: Priority,
-        deadline: float | None,
-        attempt: Attempt = Attempt.ONLY,
-    ) -> None:
-        self.items = items
+    def __init__(self, item: WorkItem, priority: Priority, deadline: float | None) -> None:
+        """deadline: in time.monotonic() seconds, None for none; no worker begins it later."""
+        self.item = item
         self.priority = priority
         self.deadline = deadline
-        self.attempt = attempt
-        self.outcomes: list[Outcome | None] = [None] * len(items)
-        self.remaining = len(items)
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.abandoned = False
         """Nobody waits any more: what still comes is dropped."""
+        self.link: WorkerLink | None = None
+        """Where it was sent; job_id, slot and submitted are of that link."""
+        self.job_id = 0
+        self.slot = 0
+        self.submitted = 0.0
 
-    def settle(self, index: int, outcome: Outcome) -> None:
-        """The item has its outcome."""
-        self.outcomes[index] = outcome
-        self.remaining -= 1
-        if not self.remaining and not self.done.done():
-            self.done.set_result(None)
-
-    def untouched(self) -> Sequence[int]:
-        """The items that their worker had not begun when it died."""
-        return [index for index, each in enumerate(self.outcomes) if each is not None and each.untouched]
-
-    def renew(self, indices: Sequence[int]) -> None:
-        """These are given to another worker: their outcomes are awaited anew."""
-        for index in indices:
-            self.outcomes[index] = None
-        self.remaining = len(indices)
-        self.done = asyncio.get_running_loop().create_future()
-
-    def comes_again(self, outcome: Outcome) -> bool:
-        """Whether an item that ended so is computed once more, so that it has not ended yet."""
-        return outcome.untouched or (
-            self.attempt is Attempt.FIRST and isinstance(outcome.error, WorkerUnavailable)
-        )
+    def land(self, outcome: Outcome) -> None:
+        """Called once, unless it was abandoned."""
+        raise NotImplementedError

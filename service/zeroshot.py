@@ -20,9 +20,7 @@ from service.encodings import normalized
 from service.label_cache import LabelKey, LabelVector
 from service.messages import Call, Classification, Classified, Image, Scores, Timings
 from service.model import Model, matrix, timings
-from service.pool import WorkItem
 from service.prompts import TEMPLATES
-from worker.jobs import Modality
 
 __all__ = ["classify"]
 
@@ -50,20 +48,20 @@ async def classify(
     info = model.info
     prompts = tuple(templates or known)
     keys = [LabelKey(model.name, model.pool.revision, prompts, label) for label in dict.fromkeys(labels)]
-    found = core.label_cache.get(keys)
+    found = [core.label_cache.get(key) for key in keys]
     missing = [key for key, entry in zip(keys, found, strict=True) if entry is None]
     core.metrics.cache_lookups.inc("hit", by=len(keys) - len(missing))
     core.metrics.cache_lookups.inc("miss", by=len(missing))
     # The queue never sees more prompts at a time than one part.
     cost = Cost.of_images(images)._replace(texts=min(len(missing) * len(prompts), PROMPTS_AT_ONCE))
-    with model.admitted(call, cost):
+    with model.admitted(call, cost), model.wanted(call) as pictures:
         validation.pictures("images", images, model.limits)
         check_labels(labels, prompts, model.limits.max_text_bytes)
         paths = [f"images[{index}]" for index in range(len(images))]
-        pixels = await model.preprocessor.all_pixels(paths, images, call.priority)
+        await model.add_images(pictures, paths, images)
         vectors = {key.label: entry for key, entry in zip(keys, found, strict=True) if entry is not None}
         label_timings = await embed_labels(core, model, call, missing, vectors)
-        outcomes = await model.outcomes([WorkItem(Modality.IMAGE, each) for each in pixels], call)
+        outcomes = await pictures.outcomes()
     rows = matrix(outcomes, normalize=True)
     columns = np.stack([vectors[label].vector for label in labels])
 
@@ -101,15 +99,14 @@ async def embed_labels(
         part = keys[start : start + labels_at_once]
         # Not str.format: a label or a template may hold other braces.
         prompts = [template.replace("{}", key.label, 1) for key in part for template in templates]
-        tokens = await model.preprocessor.tokens(prompts, call.priority)
-        outcomes = await model.outcomes([WorkItem(Modality.TEXT, each.ids) for each in tokens], call)
+        with model.wanted(call) as wanted:
+            await model.add_texts(wanted, prompts)
+            outcomes = await wanted.outcomes()
         rows = matrix(outcomes, normalize=True).reshape(len(part), len(templates), -1)
         means = normalized(rows.mean(axis=1, dtype=np.float64).astype(np.float32))
         took = took.merge(timings(outcomes))
         for index, key in enumerate(part):
-            cut = any(
-                each.truncated for each in tokens[index * len(templates) : (index + 1) * len(templates)]
-            )
+            cut = any(wanted.truncated[index * len(templates) : (index + 1) * len(templates)])
             entry = LabelVector(means[index], cut)
             core.label_cache.put(key, entry)
             vectors[key.label] = entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from altclip.v1 import embedding_service_pb2 as pb
@@ -24,11 +25,13 @@ def waiting(server: RunningServer) -> float:
 
 def test_08_what_its_caller_took_back_never_reaches_the_encoder(tmp_path: Path) -> None:
     path = tmp_path / "calls"
+    numbers = itertools.count()
     with service(f"m=stub:dimension=8,service_time=2.0,calls={path}") as server, open_stub(server) as stub:
 
         def send(count: int) -> list[object]:
-            text = pb.EmbedTextRequest(texts=["a", "b", "c"])
-            return [stub.EmbedText.future(text, timeout=20) for _ in range(count)]
+            # All different: equal texts that are under way are computed once.
+            texts = [[f"{next(numbers)} {letter}" for letter in "abc"] for _ in range(count)]
+            return [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=20) for each in texts]
 
         before = len(computed(path))
         (running,) = send(1)
@@ -55,7 +58,9 @@ def test_08_a_client_that_goes_away_takes_its_work_along(tmp_path: Path) -> None
         running = stub.EmbedText.future(pb.EmbedTextRequest(texts=["a"]), timeout=20)
         until(lambda: len(computed(path)) > before, seconds=5, what="the device is busy")
         with open_stub(server) as other:
-            call = other.EmbedText.future(pb.EmbedTextRequest(texts=["b"] * 50), timeout=20)
+            call = other.EmbedText.future(
+                pb.EmbedTextRequest(texts=[f"b {n}" for n in range(50)]), timeout=20
+            )
             until(lambda: waiting(server) == 50, seconds=5, what="all are queued")
         assert not call.running()  # the connection is closed
         assert running.result().embeddings.count == 1

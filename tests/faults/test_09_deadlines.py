@@ -21,7 +21,8 @@ def test_09_a_deadline_shorter_than_the_expected_wait_is_refused_at_once() -> No
     source = "m=stub:dimension=8,service_time=0.4"
     with service(source, "--batch-tokens=154") as server, open_stub(server) as stub:
         embed(stub, *TEXTS)  # it has seen what a batch takes
-        calls = [stub.EmbedText.future(pb.EmbedTextRequest(texts=TEXTS), timeout=30) for _ in range(5)]
+        others = [[text.replace("text", f"other{n}") for text in TEXTS] for n in range(5)]
+        calls = [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=30) for each in others]
         until(lambda: server.metric("altclip_queue_depth") > 100, seconds=5, what="two seconds of work")
         called = time.monotonic()
         with pytest.raises(grpc.RpcError) as refused:

@@ -25,9 +25,9 @@ from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
 from service import server
 from service.errors import ModelNotFound, ServiceError, WorkerUnavailable
-from service.pool import Attempt, Outcome, Pools, WorkItem
+from service.pool import Pools
 from service.settings import Settings
-from service.work import Batch
+from service.work import Batch, Flight, Outcome, WorkItem
 from worker.families import Encoder, family
 from worker.jobs import Modality, Priority
 from worker.metrics import Layout, Metrics
@@ -83,11 +83,12 @@ class FakePool:
         """Nothing is computed before it is set."""
         self.fail: Callable[[WorkItem], ServiceError | None] = lambda item: None
         self.crash: BaseException | None = None
-        """Raised by `compute`."""
+        """Raised by `start`."""
         self.encoder: Encoder = family("stub").load(spec, "cpu", "auto", 1)
         self.info: ModelInfo | None = self.encoder.info
         self._changed = changed
         self._ready = True
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def ready(self) -> bool:
@@ -106,32 +107,32 @@ class FakePool:
     def revision(self) -> str:
         return self.weights_sha256[:16]
 
-    def count_lost(self, items: Sequence[WorkItem], outcome: str = "failed") -> None:
-        """As the real one; here nothing is counted."""
-
-    async def compute(
-        self,
-        items: Sequence[WorkItem],
-        *,
-        priority: Priority,
-        deadline: float | None,
-        attempt: Attempt = Attempt.ONLY,
-    ) -> list[Outcome]:
-        """As the real one."""
+    def start(self, flights: Sequence[Flight]) -> None:
+        """As the real one, all of them one batch."""
         if not self._ready:
-            return [Outcome(None, WorkerUnavailable())] * len(items)
-        self.deadlines.append(deadline)
-        self.priorities.append(priority)
-        try:
-            if self.hold is not None:
-                await self.hold.wait()
-        except asyncio.CancelledError:
-            self.cancelled += items
-            raise
+            for flight in flights:
+                flight.land(Outcome(None, WorkerUnavailable()))
+            return
         if self.crash is not None:
             raise self.crash
-        self.computed += items
-        return [self._outcome(item, len(items)) for item in items]
+        self.deadlines.append(flights[0].deadline)
+        self.priorities.append(flights[0].priority)
+        task = asyncio.create_task(self._compute(flights))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def take_back(self, flight: Flight) -> None:
+        """As the real one."""
+        flight.abandoned = True
+        self.cancelled.append(flight.item)
+
+    async def _compute(self, flights: Sequence[Flight]) -> None:
+        if self.hold is not None:
+            await self.hold.wait()
+        wanted = [flight for flight in flights if not flight.abandoned]
+        self.computed += [flight.item for flight in wanted]
+        for flight in wanted:
+            flight.land(self._outcome(flight.item, len(wanted)))
 
     def _outcome(self, item: WorkItem, size: int) -> Outcome:
         if (error := self.fail(item)) is not None:

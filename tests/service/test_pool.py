@@ -6,14 +6,19 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from service.computing import Computing, Prepared
+from service.content_cache import ContentCache
 from service.errors import DeadlineTooShort, Internal, ModelNotFound, WorkerUnavailable
-from service.pool import Attempt, ModelPool, Outcome, Pools, WorkItem
+from service.messages import Call
+from service.pool import ModelPool, Pools
+from service.wanted import Wanted
+from service.work import Outcome, WorkItem
 from tests.workers import Worker, started
 from worker.families import Floats, Ids, family
 from worker.jobs import Modality, Priority
@@ -49,13 +54,29 @@ def texts(spec: ModelSpec, *words: str) -> list[WorkItem]:
     return [WorkItem(Modality.TEXT, ids) for ids in tokenised(spec, *words)]
 
 
+def work(
+    pool: ModelPool,
+    items: list[WorkItem],
+    priority: Priority = Priority.INTERACTIVE,
+    deadline: float | None = None,
+) -> Wanted:
+    """As a call has items computed, all of different contents."""
+    computing = Computing(pool, ContentCache(0), pool._metrics)
+    made = Wanted(computing, Call(priority=priority, deadline=deadline), strict=False)
+    for item in items:
+        (place,) = made.add(item.modality, 1)
+        made.lead([Prepared(place, computing.key(item.modality, str(place).encode()), item)])
+    return made
+
+
 async def compute(
     pool: ModelPool,
     items: list[WorkItem],
     priority: Priority = Priority.INTERACTIVE,
     deadline: float | None = None,
-) -> list[Outcome]:
-    return await asyncio.wait_for(pool.compute(items, priority=priority, deadline=deadline), 30)
+) -> Sequence[Outcome]:
+    with work(pool, items, priority, deadline) as computed:
+        return await asyncio.wait_for(computed.outcomes(), 30)
 
 
 def counted(pool: ModelPool, outcome: str, modality: str = "text") -> float:
@@ -68,13 +89,6 @@ def accepted(pool: ModelPool) -> float:
 
 def slots_in_use(pool: ModelPool) -> float:
     return pool._metrics.slots.value("m", "text")
-
-
-def first(pool: ModelPool, items: list[WorkItem]) -> asyncio.Task[list[Outcome]]:
-    """As a stream computes items that would be computed once more."""
-    return asyncio.create_task(
-        pool.compute(items, priority=Priority.BULK, deadline=None, attempt=Attempt.FIRST)
-    )
 
 
 def value(outcome: Outcome) -> Floats:
@@ -262,12 +276,13 @@ async def test_what_is_computed_once_more_is_counted_once() -> None:
         pool = make(worker.spec)
         worker.join(pool)
         items = texts(worker.spec, "stop", "go")
-        owed = first(pool, items)
-        await asyncio.sleep(0.2)
-        worker.process.kill()
-        assert all(isinstance(outcome.error, WorkerUnavailable) for outcome in await owed)
-        assert counted(pool, "failed") == 0
-        await pool.compute(items, priority=Priority.BULK, deadline=None, attempt=Attempt.SECOND)
+        with work(pool, items) as owed:
+            await asyncio.sleep(0.2)
+            worker.process.kill()
+            assert all(isinstance(outcome.error, WorkerUnavailable) for outcome in await owed.outcomes())
+            assert counted(pool, "failed") == 0
+            owed.retry([0, 1])
+            await owed.outcomes()
         assert (accepted(pool), counted(pool, "failed")) == (2, 2)
 
 
@@ -278,7 +293,7 @@ async def test_what_waits_to_be_computed_once_more_is_counted_if_its_caller_goes
         pool = make(one.spec)
         one.join(pool, 1)
         two.join(pool, 2)
-        owed = first(pool, texts(one.spec, *["stop"] * 64))
+        owed = asyncio.create_task(compute(pool, texts(one.spec, *["stop"] * 64)))
         await asyncio.sleep(0.4)
         assert slots_in_use(pool) == 64
         one.process.kill()

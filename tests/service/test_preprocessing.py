@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Sequence
 import numpy as np
 import pytest
 
-from service.errors import UndecodableImage
+from service.content_cache import digest
 from service.messages import Image
-from service.preprocessing import INLINE_CHARACTERS, Preprocessor, Threads, parts, usable_cpus
+from service.preprocessing import INLINE_BYTES, INLINE_CHARACTERS, Preprocessor, Threads, parts, usable_cpus
 from service.validation import Limits
 from worker.errors import UndecodableImage as Undecodable
 from worker.families import Pixels, Tokens
 from worker.jobs import Priority
 
-GOOD, BAD = b"GIF87a", b"GIF87aBAD"
+GOOD = b"GIF87a"
 
 
 class Recorder:
@@ -27,7 +27,6 @@ class Recorder:
     def __init__(self) -> None:
         self.threads: list[str] = []
         self.begun: list[bytes] = []
-        self.seconds = 0.0
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         self.threads.append(threading.current_thread().name)
@@ -35,9 +34,6 @@ class Recorder:
 
     async def prepare(self, content: bytes, priority: Priority) -> Pixels:
         self.begun.append(content)
-        await asyncio.sleep(self.seconds)
-        if content == BAD:
-            raise Undecodable("it is damaged")
         return np.zeros((2, 2, 3), np.uint8)
 
 
@@ -74,26 +70,22 @@ async def test_bulk_leaves_a_thread_to_interactive_work() -> None:
 
 
 async def test_what_is_no_picture_reaches_no_decoder(preprocessor: Preprocessor, recorder: Recorder) -> None:
-    with pytest.raises(UndecodableImage) as refused:
-        await preprocessor.pixels("images[0]", Image(b"hello"))
-    assert refused.value.violations[0].path == "images[0].content"
+    with pytest.raises(Undecodable):
+        await preprocessor.pixels(b"hello")
     assert recorder.begun == []
 
 
-async def test_a_data_uri_is_unpacked_in_a_thread(preprocessor: Preprocessor, recorder: Recorder) -> None:
-    await preprocessor.pixels("x", Image(uri="data:image/gif;base64," + base64.b64encode(GOOD).decode()))
-    assert recorder.begun == [GOOD]
-    with pytest.raises(UndecodableImage) as refused:
-        await preprocessor.pixels("x", Image(uri="data:,GIF87aBAD"))
-    assert refused.value.violations[0].path == "x.uri"
+async def test_a_file_comes_with_the_path_of_its_field(preprocessor: Preprocessor) -> None:
+    uri = "data:image/gif;base64," + base64.b64encode(GOOD).decode()
+    async with preprocessor.content("images[0]", Image(GOOD)) as given:
+        assert given == ("images[0].content", GOOD)
+    async with preprocessor.content("images[1]", Image(uri=uri)) as given:
+        assert given == ("images[1].uri", GOOD)
 
 
-async def test_the_first_bad_picture_stops_the_others(preprocessor: Preprocessor, recorder: Recorder) -> None:
-    recorder.seconds = 0.02
-    images = [Image(GOOD), Image(BAD), *[Image(GOOD)] * 5]
-    with pytest.raises(UndecodableImage) as refused:
-        await preprocessor.all_pixels([f"images[{n}]" for n in range(7)], images)
-    assert refused.value.violations[0].path == "images[1].content"
+async def test_large_files_are_known_by_the_same_hash_as_small_ones(preprocessor: Preprocessor) -> None:
+    for size in (INLINE_BYTES, INLINE_BYTES + 1):
+        assert await preprocessor.digest(b"x" * size) == digest(b"x" * size)
 
 
 def test_long_lists_are_tokenised_in_parts_and_stay_in_order() -> None:

@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2
 from altclip.v1 import embedding_service_pb2 as pb
 from service import stream as stream_module
 from service.errors import Internal, WorkerUnavailable
-from service.pool import WorkItem
+from service.work import WorkItem
 from tests.service.running import DIMENSION, Refused, Running, detail, pictures, running
 from tests.service.test_handlers import eventually
 from worker.jobs import Modality, Priority
@@ -270,10 +270,10 @@ async def test_a_bug_while_preparing_is_the_items_error_and_the_stream_goes_on(
     preprocessor = service.server.core.model("").preprocessor
     pixels = preprocessor.pixels
 
-    async def buggy(path: str, image: Any, priority: Priority = Priority.INTERACTIVE) -> Any:
-        if image.content == b"bug":
+    async def buggy(content: bytes, priority: Priority = Priority.INTERACTIVE) -> Any:
+        if content == b"bug":
             raise RuntimeError("secret")
-        return await pixels(path, image, priority)
+        return await pixels(content, priority)
 
     monkeypatch.setattr(preprocessor, "pixels", buggy)
     items = [

@@ -13,6 +13,7 @@ server's processes. Nothing happens there until a call carries one of these word
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -44,11 +45,12 @@ def spoil_frontend() -> None:
 
     dropped = StubTokenizer(250_002, 77).word("dropped")
 
-    def buggy_submit(self: WorkerLink, call: Any, index: int) -> None:
-        submit(self, call, index)
-        payload = call.items[index].payload
+    def buggy_submit(self: WorkerLink, flight: Any) -> None:
+        submit(self, flight)
+        payload = flight.item.payload
         if payload.dtype.name == "int32" and dropped in payload:
-            call.done.cancel()
+            # Soon: now the caller does not await it yet.
+            asyncio.get_running_loop().call_soon(lambda: flight.waiting[0][0]._done.cancel())
 
     patch.object(Core, "model_for", buggy_model_for).start()
     patch.object(StubTokenizer, "encode", buggy_encode).start()
