@@ -8,7 +8,9 @@ The rules, in their order:
     3. Within it interactive jobs go before bulk jobs, oldest first, until the budget (cost or items) is full.
        Where bulk has waited longer than its patience, its oldest job runs for certain and an eighth of the
        budget is kept for it.
-    4. A batch that is not full waits for company until its oldest job is `wait` old. By default it does not
+    4. While there is interactive traffic, whether any of it waits just now or not, bulk jobs take up no more
+       of a batch than its `bulk`: who comes next shall not wait for a batch that is long because of them.
+    5. A batch that is not full waits for company until its oldest job is `wait` old. By default it does not
        wait: batches form while the device is busy.
 """
 
@@ -29,19 +31,27 @@ _BULK_SHARE = 8
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What one batch may hold. cost: tokens for text and prompts, images for images; at least one job always
-    runs."""
+    runs. bulk: the same, for bulk jobs while there is interactive traffic; 0 for an eighth."""
 
     cost: int
     items: int
+    bulk: int = 0
+
+    @property
+    def beside(self) -> int:
+        """The cost of bulk jobs beside interactive traffic."""
+        return self.bulk or max(1, self.cost // _BULK_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """budgets: for each modality. wait, bulk_patience: seconds."""
+    """budgets: for each modality. wait, bulk_patience: seconds. traffic: for so many seconds after an
+    interactive job others are expected."""
 
     budgets: Mapping[Modality, Budget]
     wait: float = 0.0
     bulk_patience: float = 0.25
+    traffic: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +69,15 @@ Lanes = Mapping[Modality, Sequence[Iterable[Job]]]
 """The queued jobs: for each modality one lane per Priority, each oldest first."""
 
 
-def decide(lanes: Lanes, served: Mapping[Modality, float], policy: Policy, now: float) -> Decision:
-    """The next batch. `served`: when each modality last ran, time.monotonic() seconds like `now`."""
+def decide(
+    lanes: Lanes,
+    served: Mapping[Modality, float],
+    policy: Policy,
+    now: float,
+    interactive: float = -math.inf,
+) -> Decision:
+    """The next batch. `served`: when each modality last ran, time.monotonic() seconds like `now`.
+    `interactive`: when the last interactive job was submitted."""
     turns: list[tuple[float, Modality]] = []
     expired: dict[Job, None] = {}
     for modality, by_priority in lanes.items():
@@ -75,7 +92,9 @@ def decide(lanes: Lanes, served: Mapping[Modality, float], policy: Policy, now: 
 
     wake_at = math.inf
     for modality in dict.fromkeys(modality for _, modality in sorted(turns)):
-        jobs, full = _fill(lanes[modality], policy.budgets[modality], policy.bulk_patience, now, expired)
+        budget = policy.budgets[modality]
+        most_bulk = budget.beside if now - interactive < policy.traffic else budget.cost
+        jobs, full = _fill(lanes[modality], budget, most_bulk, policy.bulk_patience, now, expired)
         ripe_at = min(job.submitted for job in jobs) + policy.wait
         if full or policy.wait <= 0 or ripe_at <= now:
             return Decision(jobs, tuple(expired))
@@ -95,6 +114,7 @@ def _alive(lane: Iterable[Job], now: float, expired: dict[Job, None]) -> Iterato
 def _fill(
     by_priority: Sequence[Iterable[Job]],
     budget: Budget,
+    most_bulk: int,
     patience: float,
     now: float,
     expired: dict[Job, None],
@@ -112,13 +132,13 @@ def _fill(
         if budget.items > 1 and needed <= budget.cost:
             jobs.append(first_bulk)
             first_bulk = None
-            kept = max(0, budget.cost // _BULK_SHARE - jobs[0].cost)
-    cost = sum(job.cost for job in jobs)
+            kept = max(0, min(budget.cost // _BULK_SHARE, most_bulk) - jobs[0].cost)
+    cost = bulk_cost = sum(job.cost for job in jobs)
     full = False
-    for first, rest, room in (
-        (first_interactive, interactive, budget.cost - kept),
-        (first_bulk, bulk, budget.cost),
-    ):
+    for first, rest in ((first_interactive, interactive), (first_bulk, bulk)):
+        room = budget.cost - kept
+        if rest is bulk:
+            room = min(budget.cost, cost + most_bulk - bulk_cost)
         for job in itertools.chain(() if first is None else (first,), rest):
             if jobs and (cost + job.cost > room or len(jobs) >= budget.items):
                 full = True

@@ -46,7 +46,9 @@ def scaled(policy: Policy, scales: Mapping[Modality, float]) -> Policy:
         policy,
         budgets={
             modality: Budget(
-                max(1, int(budget.cost * scales[modality])), max(1, int(budget.items * scales[modality]))
+                max(1, int(budget.cost * scales[modality])),
+                max(1, int(budget.items * scales[modality])),
+                max(1, int(budget.beside * scales[modality])),
             )
             for modality, budget in policy.budgets.items()
         },

@@ -5,6 +5,7 @@ Holds what `batcher.decide` looks at and applies what it decided; the rules them
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -29,6 +30,7 @@ class JobQueue:
         self._waiting: dict[tuple[int, int], Job] = {}
         self._depth = dict.fromkeys(Modality, 0)
         self._served: dict[Modality, float] = {}
+        self._interactive = -math.inf
         self._changed = threading.Condition()
         self._closed = False
 
@@ -36,6 +38,8 @@ class JobQueue:
         with self._changed:
             for job in jobs:
                 self._lanes[job.modality][job.priority].append(job)
+                if job.priority is Priority.INTERACTIVE:
+                    self._interactive = job.submitted
                 self._waiting[job.origin.index, job.id] = job
                 self._count(job.modality, 1)
             self._changed.notify()
@@ -71,7 +75,7 @@ class JobQueue:
         with self._changed:
             while True:
                 now = time.monotonic()
-                decision = decide(self._lanes, self._served, self.policy, now)
+                decision = decide(self._lanes, self._served, self.policy, now, self._interactive)
                 late = self._remove(decision.jobs, decision.expired)
                 if decision.jobs:
                     self._served[decision.jobs[0].modality] = now

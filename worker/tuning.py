@@ -1,14 +1,16 @@
 """How large a batch should be: the smallest one at which this device is about as fast as it gets. No torch.
 
-A larger batch than that gains nothing and makes whoever comes next wait longer. Measured once, after warm-up,
-on inputs of a typical size.
+A larger batch than that gains nothing and makes whoever comes next wait longer. Bulk work beside interactive
+traffic gets no more of it than what makes a batch a tenth longer than that of one item: who comes next waits
+for the rest of such a batch and then for one that is its own. Measured once, after warm-up, on inputs of a
+typical size.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -17,12 +19,13 @@ from worker.families import Encoder
 from worker.jobs import Modality
 from worker.spec import ModelSpec
 
-__all__ = ["budgets", "smallest_fast_enough"]
+__all__ = ["budgets", "hardly_longer", "measure", "smallest_fast_enough"]
 
 _TYPICAL_TOKENS = 16
 _TEXTS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 _GOOD_ENOUGH = 0.95
+_LONGER = 0.1
 _LEAST_RUNS = 3
 _SECONDS_A_SIZE = 0.03
 _SECONDS = 2.0
@@ -33,36 +36,61 @@ def budgets(encoder: Encoder, spec: ModelSpec, tokens: int = 0, images: int = 0)
     """What a batch of each kind may hold. tokens, images: set by the operator, 0 to measure."""
     ids = np.full(min(_TYPICAL_TOKENS, spec.max_tokens), 2, np.int32)
     pixels = np.zeros((spec.image_size, spec.image_size, 3), np.uint8)
+    bulk_tokens = bulk_images = 0
     if not tokens:
-        tokens = len(ids) * smallest_fast_enough(_TEXTS, lambda size: encoder.text([ids] * size)())
+        texts = measure(_TEXTS, lambda size: encoder.text([ids] * size)())
+        tokens, bulk_tokens = len(ids) * smallest_fast_enough(texts), len(ids) * hardly_longer(texts)
     if not images:
-        images = smallest_fast_enough(_IMAGES, lambda size: encoder.image([pixels] * size)())
+        pictures = measure(_IMAGES, lambda size: encoder.image([pixels] * size)())
+        images, bulk_images = smallest_fast_enough(pictures), hardly_longer(pictures)
     # Two of the longest texts must fit, or a bulk text and an interactive one could never share a batch.
     tokens = max(tokens, 2 * spec.max_tokens)
     return {
-        Modality.TEXT: Budget(tokens, 4096),
-        Modality.IMAGE: Budget(images, images),
-        Modality.PROMPT: Budget(max(tokens, 4 * spec.max_tokens), 4096),
+        Modality.TEXT: Budget(tokens, 4096, bulk_tokens),
+        Modality.IMAGE: Budget(images, images, bulk_images),
+        Modality.PROMPT: Budget(max(tokens, 4 * spec.max_tokens), 4096, bulk_tokens),
     }
 
 
-def smallest_fast_enough(
+def measure(
     sizes: tuple[int, ...], run: Callable[[int], object], clock: Callable[[], float] = time.perf_counter
-) -> int:
-    """The first of `sizes` (rising) at which items a second reach 95% of the best that was seen."""
+) -> dict[int, float]:
+    """The seconds that a batch of one and of each of `sizes` (rising) takes, as far as time allows."""
+    seconds = {1: quickest(1, run, clock)}
     started = clock()
-    rates: dict[int, float] = {}
     for size in sizes:
-        # The quickest of several runs: whatever else the machine does can only make a run slower.
-        best_run, began, runs = math.inf, clock(), 0
-        while runs < _LEAST_RUNS or clock() - began < _SECONDS_A_SIZE:
-            before = clock()
-            run(size)
-            best_run = min(best_run, clock() - before)
-            runs += 1
-        rates[size] = size / max(best_run, 1e-9)
+        seconds[size] = quickest(size, run, clock)
         # The next size takes about twice as long, each time.
-        if clock() - started + 2 * _LEAST_RUNS * best_run > _SECONDS:
+        if clock() - started + 2 * _LEAST_RUNS * seconds[size] > _SECONDS:
             break
-    best = max(rates.values())
-    return next(size for size, rate in rates.items() if rate >= _GOOD_ENOUGH * best)
+    return seconds
+
+
+def quickest(size: int, run: Callable[[int], object], clock: Callable[[], float]) -> float:
+    """Of several runs: whatever else the machine does can only make a run slower."""
+    best, began, runs = math.inf, clock(), 0
+    while runs < _LEAST_RUNS or clock() - began < _SECONDS_A_SIZE:
+        before = clock()
+        run(size)
+        best = min(best, clock() - before)
+        runs += 1
+    return max(best, 1e-9)
+
+
+def smallest_fast_enough(seconds: Mapping[int, float]) -> int:
+    """The first size at which items a second reach 95% of the best. seconds: of rising sizes."""
+    best = max(size / took for size, took in seconds.items())
+    return next(size for size, took in seconds.items() if size / took >= _GOOD_ENOUGH * best)
+
+
+def hardly_longer(seconds: Mapping[int, float]) -> int:
+    """How many items a batch may hold that takes a tenth longer than that of one; between two sizes in
+    proportion."""
+    most = (1 + _LONGER) * seconds[1]
+    fits = 1
+    for size, took in seconds.items():
+        if took > most:
+            before = seconds[fits]
+            return max(1, fits + round((size - fits) * (most - before) / (took - before)))
+        fits = size
+    return fits

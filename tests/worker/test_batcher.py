@@ -9,7 +9,7 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.batcher import Budget, Decision, Policy, decide
+from worker.batcher import Budget, Decision, Lanes, Policy, decide
 from worker.jobs import Job, Modality, Priority
 from worker.link import Result, Slab
 
@@ -47,8 +47,11 @@ def decision(
     rules: Policy | None = None,
     served: dict[Modality, float] | None = None,
 ) -> Decision:
-    lanes = {m: [[j for j in jobs if (j.modality, j.priority) == (m, p)] for p in Priority] for m in Modality}
-    return decide(lanes, served or {}, rules or policy(), now)
+    return decide(lanes_of(jobs), served or {}, rules or policy(), now)
+
+
+def lanes_of(jobs: list[Job]) -> Lanes:
+    return {m: [[j for j in jobs if (j.modality, j.priority) == (m, p)] for p in Priority] for m in Modality}
 
 
 def test_nothing_queued_is_nothing_to_do() -> None:
@@ -167,3 +170,18 @@ def test_every_job_is_run_or_expires_within_as_many_decisions_as_there_are_jobs(
         left = [one for one in left if one not in made.jobs and one not in made.expired]
     assert not left
     assert set(ran) == {one for one in jobs if one.deadline > 101}
+
+
+def test_while_there_is_interactive_traffic_bulk_takes_no_more_than_its_part_of_a_batch() -> None:
+    jobs = [job(priority=BULK) for _ in range(20)]
+    rules = Policy({m: Budget(100, 64, bulk=30) for m in Modality}, traffic=1.0)
+    assert len(decide(lanes_of(jobs), {}, rules, 100.0, 99.5).jobs) == 3
+    assert len(decide(lanes_of(jobs), {}, rules, 100.0, 98.0).jobs) == 10
+    both = [*jobs, *(job() for _ in range(4))]
+    assert len(decide(lanes_of(both), {}, rules, 100.0, 100.0).jobs) == 7
+
+
+def test_a_bulk_job_over_its_part_of_a_batch_still_runs() -> None:
+    large = job(priority=BULK, cost=90)
+    rules = Policy({m: Budget(100, 64, bulk=30) for m in Modality})
+    assert list(decide(lanes_of([large]), {}, rules, 100.0, 100.0).jobs) == [large]

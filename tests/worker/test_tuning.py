@@ -10,7 +10,7 @@ import pytest
 from worker.families import family
 from worker.jobs import Modality
 from worker.sources import resolve
-from worker.tuning import budgets, smallest_fast_enough
+from worker.tuning import budgets, hardly_longer, measure, smallest_fast_enough
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -28,7 +28,14 @@ class Device:
         self.now += self._seconds(size)
 
     def chosen(self) -> int:
-        return smallest_fast_enough(SIZES, self.run, lambda: self.now)
+        return smallest_fast_enough(self.measured())
+
+    def beside(self) -> int:
+        """The items of bulk work in a batch beside interactive traffic."""
+        return hardly_longer(self.measured())
+
+    def measured(self) -> dict[int, float]:
+        return measure(SIZES, self.run, lambda: self.now)
 
 
 def test_a_device_that_gains_nothing_from_company_runs_items_alone() -> None:
@@ -52,6 +59,13 @@ def test_a_slow_device_is_not_measured_for_long() -> None:
 def test_a_machine_that_stutters_does_not_change_the_choice() -> None:
     stutter = cycle([3.0, 1.0, 2.0])
     assert Device(lambda size: 0.001 * max(size, 16) * next(stutter)).chosen() == 16
+
+
+def test_bulk_work_beside_interactive_makes_batches_a_tenth_longer() -> None:
+    assert Device(lambda size: 0.01 * size).beside() == 1
+    assert Device(lambda size: 0.001).beside() == 64
+    assert Device(lambda size: 0.001 * max(size, 20)).beside() == 19  # in proportion from 16 to 32
+    assert Device(lambda size: 0.0095 + 0.0005 * size).beside() == 3
 
 
 @pytest.mark.parametrize(("tokens", "images"), [(500, 3), (1, 1)])
