@@ -23,7 +23,7 @@ from service.auth import Callers
 from service.content_cache import ContentCache
 from service.cost import Cost
 from service.decoding import Decoders
-from service.label_cache import LabelCache
+from service.labels import Labels
 from service.messages import (
     Call,
     Embedded,
@@ -64,7 +64,7 @@ class Core:
         self.metrics = metrics
         self.gate = Gate()
         self.callers = callers or Callers()
-        self.label_cache = LabelCache(settings.label_cache_bytes)
+        self.labels = Labels(settings.label_cache_bytes, metrics)
         self.decoders = Decoders.of(settings, metrics)
         self._threads = Threads(settings.preprocess_threads)
         self._pools = pools

@@ -6,6 +6,7 @@ transport only has to check them (`service/validation.py`). `Priority` is the qu
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -84,6 +85,10 @@ class Call:
     def whose(self) -> str:
         """Those calls compete as one: of a key, or else of an address."""
         return self.caller or self.peer
+
+    def in_time(self) -> bool:
+        """Whether the deadline has not passed."""
+        return self.deadline is None or self.deadline > time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,21 +43,34 @@ class SingleFlight(Generic[Key, Result]):
         self, key: Key, priority: Priority, work: Callable[[], Coroutine[Any, Any, Result]]
     ) -> Ticket[Result]:
         """A place among those who wait for this key's result; `leave` must follow. work: for the first."""
-        shared = self._under_way.get(key)
-        leads = shared is None or priority < shared.priority
-        if shared is None or leads:
+        leads = not self.joinable(key, priority)
+        if leads:
             shared = self._under_way[key] = _Shared(asyncio.create_task(work()), priority)
-            # Retrieved, so that asyncio does not report an exception that everyone left before it came.
-            shared.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+            shared.task.add_done_callback(lambda task: self._ended(key, shared))
+        else:
+            shared = self._under_way[key]
         shared.holders += 1
         return Ticket(shared, leads, lambda: self._left(key, shared))
+
+    def joinable(self, key: Key, priority: Priority) -> bool:
+        """Whether `join` would begin nothing."""
+        shared = self._under_way.get(key)
+        return shared is not None and shared.priority <= priority
+
+    def _ended(self, key: Key, shared: _Shared[Result]) -> None:
+        # Looking at its exception keeps asyncio from reporting one that everyone left before it came.
+        if shared.task.cancelled() or shared.task.exception() is not None:
+            self._forget(key, shared)
 
     def _left(self, key: Key, shared: _Shared[Result]) -> None:
         shared.holders -= 1
         if shared.holders == 0:
             shared.task.cancel()
-            if self._under_way.get(key) is shared:
-                del self._under_way[key]
+            self._forget(key, shared)
+
+    def _forget(self, key: Key, shared: _Shared[Result]) -> None:
+        if self._under_way.get(key) is shared:
+            del self._under_way[key]
 
 
 class Ticket(Generic[Result]):

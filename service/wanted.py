@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
@@ -128,8 +127,8 @@ class Wanted:
             self._done.set_result(None)
 
     def in_time(self) -> bool:
-        """Whether the call's deadline has not passed."""
-        return self.call.deadline is None or self.call.deadline > time.monotonic()
+        """Whether the call has time left."""
+        return self.call.in_time()
 
     async def outcomes(self) -> Sequence[Outcome]:
         """What became of each item, all of which are accepted now. Strict: raises the first's error."""

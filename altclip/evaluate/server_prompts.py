@@ -33,6 +33,10 @@ MISSED = BEST + 1
 
 CALLS, CALL_IMAGES, CALL_BYTES = 4, 32, 8 << 20
 
+PATIENCE = 600.0
+"""Seconds of waiting that the server may ask for before its refusals count as failures: a large label set
+takes minutes on a CPU."""
+
 Ints = npt.NDArray[np.int64]
 Batch = list[tuple[int, bytes]]
 
@@ -93,6 +97,7 @@ def _ask(evaluation: Evaluation, language: str, names: Sequence[str], batch: Bat
     service, pictures, labels = evaluation.service, evaluation.dataset.pictures, evaluation.dataset.labels
     answer = _Answer()
     pauses = iter(PAUSES)
+    told_to_wait = 0.0
     while batch:
         try:
             found = service.client.classify(
@@ -119,10 +124,13 @@ def _ask(evaluation: Evaluation, language: str, names: Sequence[str], batch: Bat
             continue
         except PASSING as passing:
             error = passing
-        pause = next(pauses, None)
-        if pause is None:
+        if error.retry_after and told_to_wait < PATIENCE:
+            told_to_wait += error.retry_after
+            service.sleep(error.retry_after)
+        elif (pause := next(pauses, None)) is not None:
+            service.sleep(error.retry_after or pause)
+        else:
             raise error
-        service.sleep(error.retry_after or pause)
     return answer
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
+from altclip.evaluate import server_prompts
 from tests.altclip.evaluation_data import CHINESE, ENGLISH, SeeingService, write_labelled, write_tar
+from tests.altclip.fake_service import Failure
 
 Run = Any
 LABELLED = [(f"{name} {extra}", label) for label, name in enumerate(ENGLISH) for extra in ("", "by night")]
@@ -70,3 +73,27 @@ def test_more_classes_than_the_server_takes(
     status, _, errors, _ = evaluate(tmp_path / "set", "--prompts", "server")
     assert status == 2
     assert "it takes 5 labels in a call" in errors
+
+
+def test_a_full_queue_is_waited_for_as_long_as_the_server_says_when_to_come_again(
+    evaluate: Run, seeing_service: SeeingService, tmp_path: Path
+) -> None:
+    full = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=0.001, pushback_ms="-1")
+    seeing_service.failures["ClassifyImage"] = [full] * 40
+    write_labelled(tmp_path / "set", LABELLED, ENGLISH)
+    status, _, _, found = evaluate(tmp_path / "set", "--prompts", "server")
+    assert status == 0
+    assert found["results"][0]["images"] == 14
+
+
+def test_but_not_for_ever(
+    evaluate: Run, seeing_service: SeeingService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=0.01, pushback_ms="-1")
+    seeing_service.failures["ClassifyImage"] = [full] * 1000
+    monkeypatch.setattr(server_prompts, "PATIENCE", 0.05)
+    write_labelled(tmp_path / "set", LABELLED, ENGLISH)
+    status, _, errors, _ = evaluate(tmp_path / "set", "--prompts", "server")
+    assert status != 0
+    assert "QUEUE_FULL" in errors
+    assert len(seeing_service.failures["ClassifyImage"]) > 950

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
-from service import zeroshot
+from service import labels as labels_module
 from service.messages import Matrix
 from service.prompts import TEMPLATES
 from tests.service.running import DIMENSION, Running, pictures, running
@@ -124,7 +124,7 @@ async def test_labels_whose_prompts_are_cut_are_reported(service: Running) -> No
 async def test_many_labels_go_to_the_worker_in_parts(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(zeroshot, "PROMPTS_AT_ONCE", 20)
+    monkeypatch.setattr(labels_module, "PROMPTS_AT_ONCE", 20)
     labels = [f"label {number}" for number in range(50)]
     answer = await service.call("ClassifyImage", request(labels=labels, templates=["{}", "a {}", "the {}"]))
     np.testing.assert_allclose(
