@@ -31,8 +31,8 @@ __all__ = ["rows"]
 TOKENS, IMAGES = 512, 4
 """What a batch may hold, here and there."""
 TEXTS, PICTURES = 256, 24
-IN_FLIGHT = {"EmbedText": 96, "EmbedImage": 12}
-"""Enough that a batch is full whenever the engine is free."""
+IN_FLIGHT = {"EmbedText": 80, "EmbedImage": 12}
+"""Enough that a batch is full whenever the engine is free, and too few for the queue to be shed."""
 
 
 def rows(rounds: int = 5, parent: Path = Path("build")) -> list[Row]:
