@@ -9,7 +9,8 @@ have waited for less than half of it for a while (`CALM`).
     waits below the target ─▶ bound = max_wait ─▶ above, for an interval ─▶ bound = target ─▶ calm ─▶ …
 
 Work that fills the device for as long as the target is always let in, so that shedding never leaves it idle:
-this is why the target is several batches where batches take long.
+this is why the target is several batches where batches take long. Callers who each wait for their answer
+before they ask again are no overload, though a few hundred of them keep a queue of some batches for ever.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 __all__ = ["Shedding"]
 
 TARGET = 0.25
-TARGET_BATCHES = 3
+TARGET_BATCHES = 8
 """Seconds, or so many full batches where those take longer: how long interactive work may wait for ever."""
 INTERVAL = 0.5
 """Seconds that a burst may take."""

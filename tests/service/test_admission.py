@@ -134,15 +134,15 @@ def test_interactive_calls_hardly_wait_for_bulk_work_but_bulk_waits_for_both() -
 def test_while_the_queue_stands_calls_are_refused_early_and_let_in_again_when_it_has_emptied() -> None:
     clock = Clock()
     admission = measured(clock)
-    ticket = admission.enter(texts(40))  # four seconds, of ten that are allowed
+    ticket = admission.enter(texts(90))  # nine seconds, of ten that are allowed
     for _ in range(3):
-        admission.observe(waited(4.0))
+        admission.observe(waited(9.0))
         clock.now += 0.3
     with pytest.raises(QueueFull):
         admission.enter(texts(1))
     admission.leave(ticket)
-    admission.enter(texts(20))
-    admission.enter(texts(1))  # two seconds are no standing queue where a batch takes one
+    admission.enter(texts(70))
+    admission.enter(texts(1))  # seven seconds are no standing queue where a batch takes one
     admission.enter(texts(20))
     with pytest.raises(QueueFull):
         admission.enter(texts(1))
@@ -225,11 +225,11 @@ async def test_streams_are_let_in_by_turns_of_their_callers() -> None:
 async def test_streams_wait_while_the_queue_stands_but_one_part_always_moves() -> None:
     clock = Clock()
     admission = measured(clock)
-    first, second = await admission.wait(texts(20)), await admission.wait(texts(20))
+    first, second = await admission.wait(texts(45)), await admission.wait(texts(45))
     for _ in range(3):
-        admission.observe(waited(4.0))
+        admission.observe(waited(9.0))
         clock.now += 0.3
-    third = asyncio.create_task(admission.wait(texts(20)))
+    third = asyncio.create_task(admission.wait(texts(45)))
     await asyncio.sleep(0)
     admission.leave(first)
     await asyncio.sleep(0)

@@ -32,7 +32,7 @@ def test_the_bound_is_high_again_after_a_calm_while() -> None:
 
 
 def test_where_batches_are_long_several_of_them_may_be_waited_for() -> None:
-    assert observed(Shedding(10.0), [5.0] * 10, batch=1.0) == 3.0
+    assert observed(Shedding(10.0), [9.0] * 10, batch=1.0) == 8.0
 
 
 def test_the_bound_is_never_above_what_the_operator_allows() -> None:
