@@ -92,12 +92,14 @@ class Admission:
         bounds: Bounds,
         *,
         workers: Callable[[], int] = lambda: 1,
+        decoding: Callable[[Priority], float] = lambda priority: 0.0,
         clock: Callable[[], float] = time.monotonic,
         jitter: bool = True,
     ) -> None:
-        """workers: how many share the work."""
+        """workers: how many share the work. decoding: seconds until a picture would be decoded."""
         self._bounds = bounds
         self._workers = workers
+        self._decoding = decoding
         self._clock = clock
         self._jitter = jitter
         self._forecast = Forecast()
@@ -143,15 +145,15 @@ class Admission:
         """
         now = self._clock()
         wait = self.expected_wait(priority) if cost.items else 0.0
+        if cost.images:
+            wait = max(wait, self._decoding(priority))
         if deadline is not None and now + wait >= deadline:
             raise DeadlineTooShort
         bound = self._shedding.bound(now)
         callers = self._shares.active(caller, now)
         if cost.items and self._all.total:
             full = self._part(self._all, cost, wait / bound)
-            theirs = self._shares.of(caller)
-            held = self._part(theirs, Cost(), self._seconds(theirs) / bound)
-            if full > 1 or (full > CONTENDED and held >= 1 / callers):
+            if full > 1 or (full > CONTENDED and self._held(caller, bound) >= 1 / callers):
                 raise QueueFull(retry_after=self._retry_after(wait - bound / 2))
         return self._take(Ticket(cost, caller, priority, False, now))
 
@@ -199,6 +201,11 @@ class Admission:
         """How full the queue is with this load and cost. waiting: how much of the bound is waited for."""
         items = (load.total + cost.items) / self._bounds.items
         return max(items, (load.size + cost.size) / self._bounds.size, waiting)
+
+    def _held(self, caller: str, bound: float) -> float:
+        """How much of the queue is this caller's."""
+        theirs = self._shares.of(caller)
+        return self._part(theirs, Cost(), self._seconds(theirs) / bound)
 
     def _fits(self, cost: Cost) -> bool:
         if not self._streams.calls:

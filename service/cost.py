@@ -77,8 +77,9 @@ class Load:
 
     def _change(self, cost: Cost, sign: int) -> None:
         self.calls += sign
-        for kind, count in enumerate(cost[:3]):
-            self.items[kind] += sign * count
+        self.items[0] += sign * cost.texts
+        self.items[1] += sign * cost.images
+        self.items[2] += sign * cost.prompts
         self.size += sign * cost.size
 
 

@@ -46,15 +46,17 @@ _ENVIRONMENT = ("PATH", "LANG", "LC_", "LD_", "PYTHON")
 
 
 class Job:
-    """A picture to decode. preparer: which of those in the processes' configuration. size: S."""
+    """A picture to decode. preparer: which of those in the processes' configuration. size: S. begun: when a
+    process took it, on the event loop's clock."""
 
-    __slots__ = ("bulk", "content", "preparer", "result", "size")
+    __slots__ = ("begun", "bulk", "content", "preparer", "result", "size")
 
     def __init__(self, content: bytes, preparer: int, size: int, bulk: bool) -> None:
         self.content = content
         self.preparer = preparer
         self.size = size
         self.bulk = bulk
+        self.begun = 0.0
         self.result: asyncio.Future[Pixels] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from service.decoder_process import DecoderProcess, Job
+from service.forecast import blend
 from worker import logs
 from worker.cores import usable_cores
 from worker.errors import ImageTooLarge
@@ -40,6 +41,8 @@ BYTES_PER_PIXEL = 20
 SPARE_BYTES = 160 << 20
 """Besides: the file itself, and a picture of extreme shape while it is resized (134 MB)."""
 
+LEARNING = 0.1
+"""How much a picture changes of how long the next one is expected to take."""
 START_FAILURES = 3
 START_AGAIN_SECONDS = 1.0
 
@@ -68,6 +71,8 @@ class Decoders:
         self._failures = 0
         self._resting = False
         self._closed = False
+        self._each = 0.0
+        """Seconds that a picture takes, on average of the last ones."""
 
     @classmethod
     def of(cls, settings: Settings, metrics: Metrics) -> Decoders:
@@ -100,11 +105,20 @@ class Decoders:
         self._waiting[job.bulk].append(job)
         self._pump()
         try:
-            return await job.result
+            pixels = await job.result
+            self._each = blend(self._each, asyncio.get_running_loop().time() - job.begun, LEARNING)
+            return pixels
         finally:
             # A deque of thousands is searched only where the caller has gone.
             if job.result.cancelled() and job in self._waiting[job.bulk]:
                 self._waiting[job.bulk].remove(job)
+
+    def expected_wait(self, priority: Priority) -> float:
+        """Seconds until a picture that comes now would be begun, about; 0.0 before the first."""
+        ahead = len(self._waiting[False])
+        if priority is Priority.BULK:
+            ahead += len(self._waiting[True])
+        return ahead * self._each / self.count
 
     def close(self) -> None:
         """Ends all processes; what waits is cancelled."""
@@ -120,6 +134,7 @@ class Decoders:
         """Gives idle processes work, and starts others where work is left."""
         for process in self._processes:
             while process.idle and (job := self._next()) is not None:
+                job.begun = asyncio.get_running_loop().time()
                 if not process.take(job):
                     self._waiting[job.bulk].appendleft(job)  # it had not been begun
                     break

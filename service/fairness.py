@@ -32,7 +32,9 @@ class Shares:
         self._seen[caller] = now
         while now - self._seen[oldest := next(iter(self._seen))] > ACTIVE_SECONDS:
             del self._seen[oldest]
-        return len(self._seen.keys() | self._held.keys())
+            if oldest in self._held:
+                self._seen[oldest] = now
+        return len(self._seen)
 
     def of(self, caller: str) -> Load:
         """What the caller holds; not to be changed."""

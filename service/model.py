@@ -60,7 +60,7 @@ class Model:
         self.pool = pool
         self.limits = Limits.of(settings, spec)
         bounds = Bounds(settings.max_queue_items, settings.max_queue_bytes, settings.max_wait)
-        self.admission = Admission(bounds, workers=lambda: pool.workers)
+        self.admission = Admission(bounds, workers=lambda: pool.workers, decoding=decoders.expected_wait)
         pool.batch_ended = self.admission.observe
         self._pixels_size = 3 * spec.image_size**2
         self.threads = threads

@@ -18,9 +18,10 @@ and one of these reasons:
   MODEL_NOT_FOUND     NOT_FOUND           no such model; ListModels tells which there are
   UNAUTHENTICATED     UNAUTHENTICATED     no key, or an unknown one
   PERMISSION_DENIED   PERMISSION_DENIED   the key does not cover this model
-  QUEUE_FULL          RESOURCE_EXHAUSTED  too much work is waiting; RetryInfo says when to come again
+  QUEUE_FULL          RESOURCE_EXHAUSTED  too much work is waiting, or too much of this caller's while others call;
+                                          RetryInfo says when to come again
   QUOTA_EXCEEDED      RESOURCE_EXHAUSTED  the caller's own share is used up; RetryInfo as above
-  DEADLINE_TOO_SHORT  DEADLINE_EXCEEDED   the call cannot be done in the time that is left
+  DEADLINE_TOO_SHORT  DEADLINE_EXCEEDED   work can be expected to wait for longer than the time that is left, or it did
   WORKER_UNAVAILABLE  UNAVAILABLE         the model is loading or was restarted; RetryInfo says when to come again
   DRAINING            UNAVAILABLE         this server is shutting down; another one will answer
   INTERNAL            INTERNAL            a fault of the server; the x-request-id trailer finds it in the log

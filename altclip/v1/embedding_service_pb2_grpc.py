@@ -110,8 +110,9 @@ class EmbeddingServiceServicer:
 
     def EmbedStream(self, request_iterator, context):
         """Embeds any number of texts and images over one stream. The first message must be the configuration, all others are
-        batches of items. Results come in any order, as they are ready. A client that stops reading is paused: the server
-        reads no further until its answers are taken. A stream waits up to 30 s for its first worker; items whose worker died
+        batches of items. Results come in any order, as they are ready. Where unary calls would be refused for QUEUE_FULL,
+        the stream is paused, and waiting streams go on by turns of their callers. A client that stops reading is paused: the
+        server reads no further until its answers are taken. A stream waits up to 30 s for its first worker; items whose worker died
         are computed once more when another is there within 30 s, and otherwise end with WORKER_UNAVAILABLE. While the server
         drains, a stream goes on for half of the grace; one that has not ended then is read no further, gets the answers that
         it is owed, and ends with DRAINING.

@@ -18,9 +18,10 @@ and one of these reasons:
   MODEL_NOT_FOUND     NOT_FOUND           no such model; ListModels tells which there are
   UNAUTHENTICATED     UNAUTHENTICATED     no key, or an unknown one
   PERMISSION_DENIED   PERMISSION_DENIED   the key does not cover this model
-  QUEUE_FULL          RESOURCE_EXHAUSTED  too much work is waiting; RetryInfo says when to come again
+  QUEUE_FULL          RESOURCE_EXHAUSTED  too much work is waiting, or too much of this caller's while others call;
+                                          RetryInfo says when to come again
   QUOTA_EXCEEDED      RESOURCE_EXHAUSTED  the caller's own share is used up; RetryInfo as above
-  DEADLINE_TOO_SHORT  DEADLINE_EXCEEDED   the call cannot be done in the time that is left
+  DEADLINE_TOO_SHORT  DEADLINE_EXCEEDED   work can be expected to wait for longer than the time that is left, or it did
   WORKER_UNAVAILABLE  UNAVAILABLE         the model is loading or was restarted; RetryInfo says when to come again
   DRAINING            UNAVAILABLE         this server is shutting down; another one will answer
   INTERNAL            INTERNAL            a fault of the server; the x-request-id trailer finds it in the log
@@ -79,8 +80,9 @@ class EmbeddingServiceStub:
     """Gives the states of every token position, as AltDiffusion's U-Net takes them."""
     EmbedStream: _grpc.StreamStreamMultiCallable[_embedding_service_pb2.EmbedStreamRequest, _embedding_service_pb2.EmbedStreamResponse]
     """Embeds any number of texts and images over one stream. The first message must be the configuration, all others are
-    batches of items. Results come in any order, as they are ready. A client that stops reading is paused: the server
-    reads no further until its answers are taken. A stream waits up to 30 s for its first worker; items whose worker died
+    batches of items. Results come in any order, as they are ready. Where unary calls would be refused for QUEUE_FULL,
+    the stream is paused, and waiting streams go on by turns of their callers. A client that stops reading is paused: the
+    server reads no further until its answers are taken. A stream waits up to 30 s for its first worker; items whose worker died
     are computed once more when another is there within 30 s, and otherwise end with WORKER_UNAVAILABLE. While the server
     drains, a stream goes on for half of the grace; one that has not ended then is read no further, gets the answers that
     it is owed, and ends with DRAINING.
@@ -105,8 +107,9 @@ class EmbeddingServiceAsyncStub(EmbeddingServiceStub):
     """Gives the states of every token position, as AltDiffusion's U-Net takes them."""
     EmbedStream: _aio.StreamStreamMultiCallable[_embedding_service_pb2.EmbedStreamRequest, _embedding_service_pb2.EmbedStreamResponse]  # type: ignore[assignment]
     """Embeds any number of texts and images over one stream. The first message must be the configuration, all others are
-    batches of items. Results come in any order, as they are ready. A client that stops reading is paused: the server
-    reads no further until its answers are taken. A stream waits up to 30 s for its first worker; items whose worker died
+    batches of items. Results come in any order, as they are ready. Where unary calls would be refused for QUEUE_FULL,
+    the stream is paused, and waiting streams go on by turns of their callers. A client that stops reading is paused: the
+    server reads no further until its answers are taken. A stream waits up to 30 s for its first worker; items whose worker died
     are computed once more when another is there within 30 s, and otherwise end with WORKER_UNAVAILABLE. While the server
     drains, a stream goes on for half of the grace; one that has not ended then is read no further, gets the answers that
     it is owed, and ends with DRAINING.
@@ -164,8 +167,9 @@ class EmbeddingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_embedding_service_pb2.EmbedStreamResponse], _abc.AsyncIterator[_embedding_service_pb2.EmbedStreamResponse]]:
         """Embeds any number of texts and images over one stream. The first message must be the configuration, all others are
-        batches of items. Results come in any order, as they are ready. A client that stops reading is paused: the server
-        reads no further until its answers are taken. A stream waits up to 30 s for its first worker; items whose worker died
+        batches of items. Results come in any order, as they are ready. Where unary calls would be refused for QUEUE_FULL,
+        the stream is paused, and waiting streams go on by turns of their callers. A client that stops reading is paused: the
+        server reads no further until its answers are taken. A stream waits up to 30 s for its first worker; items whose worker died
         are computed once more when another is there within 30 s, and otherwise end with WORKER_UNAVAILABLE. While the server
         drains, a stream goes on for half of the grace; one that has not ended then is read no further, gets the answers that
         it is owed, and ends with DRAINING.

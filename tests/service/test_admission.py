@@ -109,6 +109,14 @@ def test_a_deadline_before_the_expected_wait_is_over_is_refused_at_once() -> Non
     admission.enter(texts(1), deadline=clock.now + 3.1)
 
 
+def test_pictures_wait_for_decoders_too() -> None:
+    admission = Admission(Bounds(1000, seconds=10.0), decoding=lambda priority: 11.0)
+    admission.enter(texts(1))
+    admission.enter(texts(1))
+    with pytest.raises(QueueFull):
+        admission.enter(Cost(images=1))
+
+
 def test_a_deadline_that_has_passed_is_refused_however_idle_the_device() -> None:
     clock = Clock()
     with pytest.raises(DeadlineTooShort):

@@ -223,3 +223,18 @@ async def test_a_decoder_that_talks_nonsense_is_ended(
             await images.prepare(SMALL)
         assert (await images.prepare(SMALL)).any()
         (process,) = processes(decoders)
+
+
+async def test_the_wait_is_forecast_from_what_waits_and_what_pictures_took(
+    decoders: Decoders, images: Decoding
+) -> None:
+    assert decoders.expected_wait(Priority.BULK) == 0.0
+    began = time.monotonic()
+    await images.prepare(SLOW)
+    took = time.monotonic() - began
+    tasks = [asyncio.create_task(images.prepare(SLOW, Priority.BULK)) for _ in range(4)]
+    await busy(decoders)
+    assert 0.0 < decoders.expected_wait(Priority.BULK) <= 3 * took
+    assert decoders.expected_wait(Priority.INTERACTIVE) == 0.0
+    for task in tasks:
+        task.cancel()

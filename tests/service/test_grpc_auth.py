@@ -204,3 +204,45 @@ async def test_a_stream_over_its_quota_is_slowed_and_not_refused() -> None:
         assert sum(len(answer.ids) for answer in answers) == 180
         assert not any(answer.errors for answer in answers)
         assert time.monotonic() - started > 0.7, "a hundred at once, and eighty more in 0.8 s"
+
+
+async def test_a_caller_that_fills_the_queue_keeps_no_other_out() -> None:
+    other = "the-secret-of-the-shop"
+    lines = [line_of("search", SECRET, ()), line_of("shop", other, ())]
+    files = {API_KEYS: "\n".join(lines).encode()}
+    callers = ["search", "shop"]
+    async with running(api_keys="/keys", files=files, callers=callers, max_queue_items=10) as service:
+        service.pool.hold = asyncio.Event()
+        theirs = (("authorization", f"Bearer {other}"),)
+
+        def begin(metadata: Any) -> asyncio.Task[Any]:
+            return asyncio.create_task(service.call("EmbedText", TEXT, metadata=metadata))
+
+        tasks = [begin(KEY) for _ in range(7)]  # as long as it is alone
+        await active(service, 7)
+        tasks.append(begin(theirs))
+        await active(service, 8)
+        refused = await service.refusal("EmbedText", TEXT, metadata=KEY)
+        assert (refused.code, refused.reason) == ("RESOURCE_EXHAUSTED", "QUEUE_FULL")
+        tasks.append(begin(theirs))
+        await active(service, 9)
+        service.pool.hold.set()
+        await asyncio.gather(*tasks)
+
+
+async def test_connections_from_one_address_are_one_caller() -> None:
+    async with running(max_queue_items=10) as service:
+        service.pool.hold = asyncio.Event()
+        tasks = [asyncio.create_task(service.call("EmbedText", TEXT)) for _ in range(5)]
+        await active(service, 5)
+        local = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}", local) as channel:
+            again: Any = channel.unary_unary("/altclip.v1.EmbeddingService/EmbedText")
+
+            async def call() -> None:
+                await again(TEXT.SerializeToString())
+
+            tasks += [asyncio.create_task(call()) for _ in range(5)]
+            await active(service, 10)
+            service.pool.hold.set()
+            await asyncio.gather(*tasks)
