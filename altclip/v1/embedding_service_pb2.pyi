@@ -9,7 +9,8 @@ and one of these reasons:
 
   reason              code                when
   INVALID_REQUEST     INVALID_ARGUMENT    a field is missing, too many, or out of range
-  UNDECODABLE_IMAGE   INVALID_ARGUMENT    the bytes are no picture, or a damaged one
+  UNDECODABLE_IMAGE   INVALID_ARGUMENT    the bytes are no picture, or a damaged one, or one over which its decoder died
+                                          or took longer than the operator allows: sending it again will not help
   IMAGE_TOO_LARGE     INVALID_ARGUMENT    more pixels or bytes than ModelLimits allows
   UNSUPPORTED_IMAGE   INVALID_ARGUMENT    a known format that is not accepted here
   TEXT_TOO_LONG       INVALID_ARGUMENT    over the byte limit, or over max_tokens with TRUNCATION_REJECT
