@@ -116,6 +116,7 @@ def test_24_a_damaged_certificate_keeps_the_last_good_and_raises_a_metric(
         Pair(two.chain, one.key).put(tmp_path)
         until(lambda: server.metric(failures, file="tls") == 2, seconds=15, what="so is a wrong pair")
         assert works(server, one)
+        stream.embed("meanwhile")
         # Nor does a frontend that is replaced meanwhile need the files.
         (frontend,) = server.processes("altclip-frontend")
         stream.end()
