@@ -33,8 +33,8 @@ class Answer(NamedTuple):
 
 @pytest.fixture(scope="module")
 def stub() -> Iterator[Any]:
-    """The bundled model in float32, whose batches hold all that is sent here."""
-    arguments = ("--dtype=float32", f"--batch-tokens={TOKENS}", "--batch-images=64")
+    """The bundled model in float32, whose batches hold all that is sent here; it remembers nothing."""
+    arguments = ("--dtype=float32", f"--batch-tokens={TOKENS}", "--batch-images=64", "--cache-bytes=0")
     with service(f"m={BUNDLED}", *arguments) as server, open_stub(server) as made:
         yield made
 

@@ -1,18 +1,21 @@
 """The supervisor and workers that end at awkward moments.
 
-One that is stopped is in test_03, one of two models that crash-loops in test_04.
+One that is stopped is in test_03; that one of two models which crash-loops ends the service, in test_04.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 
 import grpc
 import psutil
 import pytest
 
-from tests.faults.processes import QUICK, embed, health, open_stub, service, worker_of
+from tests.faults.processes import QUICK, embed, failure_of, health, open_stub, service, worker_of
 from tests.server import RunningServer, launch, until
+
+SERVICE = "altclip.v1.EmbeddingService"
 
 
 def test_a_worker_that_cannot_be_started_for_a_while_is_started_later() -> None:
@@ -80,3 +83,44 @@ def test_a_worker_that_dies_while_draining_is_not_replaced() -> None:
         caller.join(5)
         assert ended == [grpc.StatusCode.UNAVAILABLE]
         assert [record["event"] for record in server.logs.records].count("worker_ready") == 1
+
+
+def test_as_long_as_one_of_two_models_crash_loops_the_other_serves() -> None:
+    """Until the supervisor gives up; then its callers are drained, not cut off."""
+    models = ("--model=good=stub:dimension=8,service_time=0.2", "--model=bad=stub:load_fault=abort")
+    process, logs = launch(*QUICK, *models, "--restart-limit=6", "--restart-backoff=200ms")
+    ended: Counter[str] = Counter()
+    try:
+        address = logs.wait_for("frontend_listening", seconds=20)["grpc"]
+        server = RunningServer(process, logs, grpc=address, http="", ops="", ready={})
+        until(
+            lambda: health(server, f"{SERVICE}/good") == "SERVING", seconds=20, what="the good one is ready"
+        )
+        with open_stub(server) as stub:
+            failed = 0
+            while failed < 4:
+                assert health(server, f"{SERVICE}/bad") == "NOT_SERVING"
+                assert health(server) == "NOT_SERVING"
+                assert embed(stub, model="good").embeddings.count == 1
+                with pytest.raises(grpc.RpcError) as refused:
+                    embed(stub, model="bad")
+                assert failure_of(refused.value).reason == "WORKER_UNAVAILABLE"
+                failed = sum(record["event"] == "child_ended" for record in logs.records)
+            while process.poll() is None:
+                try:
+                    embed(stub, model="good")
+                    ended["OK"] += 1
+                except grpc.RpcError as error:
+                    ended[error.code().name] += 1
+                    break
+        assert process.wait(10) == 1
+        assert (
+            "altclip-worker bad cpu failed 6 times in a row" in logs.wait_for("gave_up", seconds=2)["message"]
+        )
+        assert ended["OK"] > 0
+        assert set(ended) <= {"OK", "UNAVAILABLE"}
+        titles = {record["title"] for record in logs.records if record["event"] == "child_ended"}
+        assert titles == {"altclip-worker bad cpu"}
+    finally:
+        process.kill()
+        process.wait()
