@@ -32,6 +32,12 @@ def _engine(quick: bool) -> Found:
     return Found(engine.rows())
 
 
+def _int8(quick: bool) -> Found:
+    import benchmarks.int8 as int8  # imports torch
+
+    return Found(int8.rows())
+
+
 def _service(quick: bool) -> Found:
     import benchmarks.serving as serving  # imports torch
 
@@ -99,6 +105,7 @@ def _padding(quick: bool) -> Found:
 
 PARTS: Mapping[str, Callable[[bool], Found]] = {
     "engine": _engine,
+    "int8": _int8,
     "service": _service,
     "unary": _unary,
     "link": _link,
@@ -110,7 +117,7 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "capacity": _capacity,
     **{f"peer-{name}": _peer(name) for name in PEERS},
 }
-FULL_SIZE = ("engine", "service", "roofline", *(f"peer-{name}" for name in PEERS))
+FULL_SIZE = ("engine", "int8", "service", "roofline", *(f"peer-{name}" for name in PEERS))
 
 
 def main() -> int:

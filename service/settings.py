@@ -22,7 +22,7 @@ __all__ = ["Settings", "SettingsError", "markdown_table", "parser"]
 
 SettingsError = options.OptionError
 
-_DTYPES = ("auto", "float32", "bfloat16", "float16")
+_DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,8 @@ class Settings:
     dtype: str = option(
         "auto",
         options.choice(*_DTYPES),
-        "what the weights run in; auto is float32 on a CPU, bfloat16 on CUDA",
+        "what the weights run in; auto is float32 on a CPU, bfloat16 on CUDA; int8, on a CPU only, trades a "
+        "little accuracy for speed",
     )
 
     # Who may call

@@ -98,7 +98,7 @@ def test_other_addresses_are_refused(address: str) -> None:
         ("--device", "tpu"),
         ("--device", "cuda:"),
         ("--dtype", "float64"),
-        ("--dtype", "int8"),
+        ("--dtype", "int4"),
         ("--grace", "-1"),
         ("--grace", "nan"),
         ("--hang-timeout", "0"),

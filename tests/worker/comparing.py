@@ -1,12 +1,39 @@
-"""How rows are compared."""
+"""Models to compare, and how rows are compared."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 
-from worker.families import Floats
+from tests.reference import Reference
+from worker.families import Encoder, Floats, Pixels, family
+from worker.sources import resolve
+from worker.spec import ModelSpec
 
-__all__ = ["assert_close", "cosine"]
+__all__ = ["Side", "assert_close", "cosine"]
+
+
+class Side:
+    """One checkpoint, loaded by us and by transformers."""
+
+    def __init__(self, directory: Path, dtype: str = "float32") -> None:
+        self.spec: ModelSpec = resolve(f"m={directory}")
+        self.family = family("altclip")
+        self.encoder: Encoder = self.family.load(self.spec, "cpu", dtype, 2)
+        self.reference = Reference(directory)
+        self.tokenizer = self.family.tokenizer(self.spec)
+
+    def text(self, texts: list[str]) -> Floats:
+        return self.encoder.text([tokens.ids for tokens in self.tokenizer.encode(texts)])()
+
+    def prompt(self, texts: list[str], variants: list[int]) -> Floats:
+        return self.encoder.prompt([tokens.ids for tokens in self.tokenizer.encode(texts)], variants)()
+
+    def pixels(self, image: Image.Image) -> Pixels:
+        size = self.spec.image_size
+        return np.asarray(image.resize((size, size)).convert("RGB"))
 
 
 def cosine(ours: Floats, theirs: Floats) -> float:

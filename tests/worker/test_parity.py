@@ -11,36 +11,13 @@ import pytest
 from PIL import Image
 
 from tests.checkpoints import SIZES, TEXTS, Size
-from tests.reference import Reference
-from tests.worker.comparing import assert_close, cosine
-from worker.families import Encoder, Floats, Pixels, family
+from tests.worker.comparing import Side, assert_close, cosine
+from worker.families import family
 from worker.families.altclip.encoder import AltClipEncoder
 from worker.sources import resolve
-from worker.spec import ModelSpec
 
 Checkpoints = Callable[..., Path]
 SMALL_SIZES = [size for size in SIZES if size != "full"]
-
-
-class Side:
-    """One checkpoint, loaded by us and by transformers."""
-
-    def __init__(self, directory: Path, dtype: str = "float32") -> None:
-        self.spec: ModelSpec = resolve(f"m={directory}")
-        self.family = family("altclip")
-        self.encoder: Encoder = self.family.load(self.spec, "cpu", dtype, 2)
-        self.reference = Reference(directory)
-        self.tokenizer = self.family.tokenizer(self.spec)
-
-    def text(self, texts: list[str]) -> Floats:
-        return self.encoder.text([tokens.ids for tokens in self.tokenizer.encode(texts)])()
-
-    def prompt(self, texts: list[str], variants: list[int]) -> Floats:
-        return self.encoder.prompt([tokens.ids for tokens in self.tokenizer.encode(texts)], variants)()
-
-    def pixels(self, image: Image.Image) -> Pixels:
-        size = self.spec.image_size
-        return np.asarray(image.resize((size, size)).convert("RGB"))
 
 
 @pytest.fixture(scope="module", params=SMALL_SIZES)

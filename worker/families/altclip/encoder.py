@@ -23,7 +23,8 @@ from worker.cores import usable_cores
 from worker.errors import DeviceLost, ModelError, OutOfMemory
 from worker.families import Floats, Ids, Pending, Pixels
 from worker.families.altclip import config
-from worker.families.altclip.layers import Sequences
+from worker.families.altclip.int8 import INT8, require_int8
+from worker.families.altclip.layers import FLOAT, Sequences
 from worker.families.altclip.text import TextTower
 from worker.families.altclip.vision import VisionTower
 from worker.images import Preprocessing
@@ -32,7 +33,13 @@ from worker.spec import ModelInfo, ModelSpec
 
 __all__ = ["AltClipEncoder", "empty_model", "load"]
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.float32,
+}
+"""What the weights are loaded as; int8 rounds those of the layers afterwards."""
 
 
 def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncoder:
@@ -49,12 +56,20 @@ def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncod
         torch.cuda.set_device(device)
     if device == "cpu":
         torch.set_num_threads(threads or usable_cores())
+    arithmetic = FLOAT
+    if dtype == "int8":
+        require_int8(device)
+        arithmetic = INT8
     directory = Path(spec.directory)
     model = empty_model(directory)
     started = time.monotonic()
     checkpoint.load(model, directory, device, DTYPES[dtype])
+    with torch.inference_mode():
+        text = TextTower(model.text_model, model.text_projection, arithmetic)
+        preprocessing = Preprocessing.read(directory)
+        vision = VisionTower(model.vision_model, model.visual_projection, arithmetic, preprocessing)
     seconds = time.monotonic() - started
-    return AltClipEncoder(model, spec, Preprocessing.read(directory), device, dtype, seconds)
+    return AltClipEncoder(model, text, vision, spec, device, dtype, seconds)
 
 
 class AltClipEncoder:
@@ -63,16 +78,15 @@ class AltClipEncoder:
     def __init__(
         self,
         model: AltCLIPModel,
+        text: TextTower,
+        vision: VisionTower,
         spec: ModelSpec,
-        preprocessing: Preprocessing,
         device: str,
         dtype: str,
         load_seconds: float,
     ) -> None:
-        with torch.inference_mode():
-            self._text = TextTower(model.text_model, model.text_projection)
-            self._vision = VisionTower(model.vision_model, model.visual_projection, preprocessing)
-        # Only now: the towers may have joined some, and the separate ones are to go.
+        """model: what the towers are made of; they may have joined or rounded some of its weights."""
+        self._text, self._vision = text, vision
         self._weights = [parameter.detach() for parameter in model.parameters()]
         self.info = ModelInfo(
             device=device,
@@ -129,8 +143,8 @@ class AltClipEncoder:
         return self._pending(run)
 
     def weights(self) -> list[Tensor]:
-        """Every weight as it is held, for those who measure."""
-        return self._weights
+        """Every weight that is held as torch's own, for those who measure."""
+        return [weight for weight in self._weights if weight.device.type != "meta"]
 
     def warm_up(self) -> None:
         """One short text, one image, one prompt: every weight is touched, every kernel chosen."""

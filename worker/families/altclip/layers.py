@@ -5,8 +5,8 @@ All functions take and give rows: float [tokens, width], sequences one after ano
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,56 @@ from torch.nn import functional
 
 from worker.packing import Group
 
-__all__ = ["Attention", "FeedForward", "Linear", "Norm", "Sequences", "attend", "linear", "norm"]
+__all__ = [
+    "FLOAT",
+    "Arithmetic",
+    "FeedForward",
+    "LinearMap",
+    "Norm",
+    "Projections",
+    "Sequences",
+    "attend",
+    "linear",
+    "norm",
+]
+
+
+class LinearMap(Protocol):
+    """Rows [tokens, in] → rows [tokens, out]."""
+
+    def __call__(self, rows: Tensor) -> Tensor: ...
+
+    def times(self, rows: Tensor, scale: float) -> Tensor:
+        """scale × (rows · weight + bias)."""
+        ...
+
+    def onto(self, rows: Tensor, residual: Tensor, scale: float = 1.0) -> Tensor:
+        """residual + bias + scale × rows · weight, in the residual's memory."""
+        ...
+
+
+class Projections(Protocol):
+    """Multi-head self-attention's three input projections."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether the three are one matrix product."""
+        ...
+
+    def project(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of all rows, each [tokens, width]."""
+        ...
+
+    def project_some(self, rows: Tensor, asking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of the rows `asking` alone, keys and values of all `rows`."""
+        ...
+
+
+class Arithmetic(NamedTuple):
+    """How a layer's large matrix products are computed; all else is the same in each."""
+
+    linear: Callable[[nn.Linear], LinearMap]
+    projections: Callable[[nn.Linear, nn.Linear, nn.Linear], Projections]
 
 
 class Linear(NamedTuple):
@@ -25,6 +74,12 @@ class Linear(NamedTuple):
 
     def __call__(self, rows: Tensor) -> Tensor:
         return functional.linear(rows, self.weight, self.bias)
+
+    def times(self, rows: Tensor, scale: float) -> Tensor:
+        """scale × (rows · weight + bias)."""
+        if self.bias is None:
+            return (rows @ self.weight.t()).mul_(scale)
+        return torch.addmm(self.bias * scale, rows, self.weight.t(), alpha=scale)
 
     def onto(self, rows: Tensor, residual: Tensor, scale: float = 1.0) -> Tensor:
         """residual + bias + scale × rows · weight, in the residual's memory."""
@@ -48,15 +103,14 @@ class Norm(NamedTuple):
         return functional.layer_norm(rows, (rows.shape[-1],), self.weight, self.bias, self.eps)
 
 
-class Attention:
-    """Multi-head self-attention's three input projections, as one matrix product where the weights allow it.
+class FloatProjections:
+    """The three as one matrix product where the weights allow it.
 
     They do when the checkpoint holds them next to each other (`convert` writes them so), or when they had to
     be copied to the device anyway: mapped weights are never copied only to be joined.
     """
 
-    def __init__(self, query: nn.Linear, key: nn.Linear, value: nn.Linear, heads: int) -> None:
-        self.heads = heads
+    def __init__(self, query: nn.Linear, key: nn.Linear, value: nn.Linear) -> None:
         modules = (query, key, value)
         weights = [module.weight for module in modules]
         joined = _joined(weights)
@@ -71,11 +125,9 @@ class Attention:
 
     @property
     def joined(self) -> bool:
-        """Whether the three are one matrix product."""
         return self._fused is not None
 
     def project(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of all rows, each [tokens, width]."""
         if self._fused is None:
             query, key, value = self._parts
             return query(rows), key(rows), value(rows)
@@ -83,7 +135,6 @@ class Attention:
         return query_rows, key_rows, value_rows
 
     def project_some(self, rows: Tensor, asking: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries of the rows `asking` alone, keys and values of all `rows`."""
         query, key, value = self._parts
         if self._fused is None:
             return query(asking), key(rows), value(rows)
@@ -162,16 +213,15 @@ def norm(module: nn.LayerNorm) -> Norm:
 class FeedForward:
     """Two linear maps with an activation between, added to the residual."""
 
-    def __init__(self, up: nn.Linear, down: nn.Linear, name: str, act: nn.Module) -> None:
-        self._up, self._down, self._act = linear(up), linear(down), act
+    def __init__(self, up: LinearMap, down: LinearMap, name: str, act: nn.Module) -> None:
+        self._up, self._down, self._act = up, down, act
         # quick_gelu(x) = x · sigmoid(1.702 x) = silu(1.702 x) / 1.702, and the products scale for nothing.
         self._scale = 1.702 if name == "quick_gelu" else 1.0
         self._gelu = name == "gelu"
-        self._bias = up.bias * self._scale
 
     def onto(self, rows: Tensor, residual: Tensor) -> Tensor:
         """residual + down(act(up(rows))), in the residual's memory."""
-        wide = torch.addmm(self._bias, rows, self._up.weight.t(), alpha=self._scale)
+        wide = self._up.times(rows, self._scale)
         if self._scale != 1.0:
             wide = functional.silu(wide, inplace=True)
         else:
@@ -188,3 +238,6 @@ def _joined(weights: Sequence[Tensor]) -> Tensor | None:
         if weight.untyped_storage().data_ptr() != storage or weight.storage_offset() != offset:
             return None
     return first.as_strided((len(weights) * first.shape[0], first.shape[1]), first.stride())
+
+
+FLOAT = Arithmetic(linear, FloatProjections)

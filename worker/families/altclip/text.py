@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from transformers import AltCLIPTextModel
 
 from worker.families.altclip.layers import (
-    Attention,
+    Arithmetic,
     FeedForward,
-    Linear,
+    LinearMap,
     Norm,
+    Projections,
     Sequences,
     attend,
     linear,
@@ -29,8 +30,8 @@ __all__ = ["TextTower"]
 class Layer(NamedTuple):
     """One post-norm encoder layer."""
 
-    attention: Attention
-    out: Linear
+    attention: Projections
+    out: LinearMap
     attention_norm: Norm
     feed: FeedForward
     output_norm: Norm
@@ -39,8 +40,9 @@ class Layer(NamedTuple):
 class TextTower:
     """Token rows in, embeddings or prompt states out."""
 
-    def __init__(self, model: AltCLIPTextModel, projection: nn.Linear) -> None:
-        roberta, heads = model.roberta, model.config.num_attention_heads
+    def __init__(self, model: AltCLIPTextModel, projection: nn.Linear, arithmetic: Arithmetic) -> None:
+        roberta = model.roberta
+        self._heads = model.config.num_attention_heads
         embeddings = roberta.embeddings
         self._words = embeddings.word_embeddings.weight
         self._positions = embeddings.position_embeddings.weight
@@ -48,14 +50,14 @@ class TextTower:
         self._norm = norm(embeddings.LayerNorm)
         self._layers = [
             Layer(
-                Attention(
-                    layer.attention.self.query, layer.attention.self.key, layer.attention.self.value, heads
+                arithmetic.projections(
+                    layer.attention.self.query, layer.attention.self.key, layer.attention.self.value
                 ),
-                linear(layer.attention.output.dense),
+                arithmetic.linear(layer.attention.output.dense),
                 norm(layer.attention.output.LayerNorm),
                 FeedForward(
-                    layer.intermediate.dense,
-                    layer.output.dense,
+                    arithmetic.linear(layer.intermediate.dense),
+                    arithmetic.linear(layer.output.dense),
                     model.config.hidden_act,
                     layer.intermediate.intermediate_act_fn,
                 ),
@@ -80,8 +82,8 @@ class TextTower:
         """
         rows = self._embed(ids, positions)
         for layer in self._layers[:-1]:
-            rows = _encode(layer, rows, sequences)
-        rows = _encode_firsts(self._layers[-1], rows, firsts, sequences)
+            rows = self._encode(layer, rows, sequences)
+        rows = self._encode_firsts(self._layers[-1], rows, firsts, sequences)
         return self._projection(self._transformation(self._pre_norm(rows)))
 
     def states(
@@ -94,7 +96,7 @@ class TextTower:
         """
         rows = self._embed(ids, positions)
         for layer in self._layers:
-            rows = _encode(layer, rows, sequences)
+            rows = self._encode(layer, rows, sequences)
         plain, full = self._transformation(rows), self._transformation(self._pre_norm(rows))
         return torch.where(normed, full[where], plain[where])
 
@@ -102,19 +104,14 @@ class TextTower:
         words = nn.functional.embedding(ids, self._words).add_(self._type)
         return self._norm(words.add_(nn.functional.embedding(positions, self._positions)))
 
+    def _encode(self, layer: Layer, rows: Tensor, sequences: Sequences) -> Tensor:
+        return _finish(layer, attend(*layer.attention.project(rows), sequences, self._heads), rows)
 
-def _encode(layer: Layer, rows: Tensor, sequences: Sequences) -> Tensor:
-    mixed = attend(*layer.attention.project(rows), sequences, layer.attention.heads)
-    return _finish(layer, mixed, rows)
-
-
-def _encode_firsts(layer: Layer, rows: Tensor, firsts: Tensor, sequences: Sequences) -> Tensor:
-    """The layer's output for the first row of each sequence alone."""
-    asking = rows[firsts]
-    mixed = attend(
-        *layer.attention.project_some(rows, asking), sequences, layer.attention.heads, first_only=True
-    )
-    return _finish(layer, mixed, asking)
+    def _encode_firsts(self, layer: Layer, rows: Tensor, firsts: Tensor, sequences: Sequences) -> Tensor:
+        """The layer's output for the first row of each sequence alone."""
+        asking = rows[firsts]
+        mixed = attend(*layer.attention.project_some(rows, asking), sequences, self._heads, first_only=True)
+        return _finish(layer, mixed, asking)
 
 
 def _finish(layer: Layer, mixed: Tensor, rows: Tensor) -> Tensor:

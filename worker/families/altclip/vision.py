@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from transformers import AltCLIPVisionModel
 
 from worker.families.altclip.layers import (
-    Attention,
+    Arithmetic,
     FeedForward,
-    Linear,
+    LinearMap,
     Norm,
+    Projections,
     Sequences,
     attend,
     linear,
@@ -31,8 +32,8 @@ class Layer(NamedTuple):
     """One pre-norm encoder layer."""
 
     attention_norm: Norm
-    attention: Attention
-    out: Linear
+    attention: Projections
+    out: LinearMap
     feed_norm: Norm
     feed: FeedForward
 
@@ -41,9 +42,14 @@ class VisionTower:
     """Pixels in, embeddings out."""
 
     def __init__(
-        self, model: AltCLIPVisionModel, projection: nn.Linear, preprocessing: Preprocessing
+        self,
+        model: AltCLIPVisionModel,
+        projection: nn.Linear,
+        arithmetic: Arithmetic,
+        preprocessing: Preprocessing,
     ) -> None:
-        embeddings, heads = model.embeddings, model.config.num_attention_heads
+        embeddings = model.embeddings
+        self._heads = model.config.num_attention_heads
         kernel = embeddings.patch_embedding.weight  # [width, 3, patch, patch]
         self._patch = kernel.shape[-1]
         # A convolution whose windows do not overlap is one matrix product over patches, here channels last.
@@ -56,10 +62,17 @@ class VisionTower:
         self._layers = [
             Layer(
                 norm(layer.layer_norm1),
-                Attention(layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj, heads),
-                linear(layer.self_attn.out_proj),
+                arithmetic.projections(
+                    layer.self_attn.q_proj, layer.self_attn.k_proj, layer.self_attn.v_proj
+                ),
+                arithmetic.linear(layer.self_attn.out_proj),
                 norm(layer.layer_norm2),
-                FeedForward(layer.mlp.fc1, layer.mlp.fc2, model.config.hidden_act, layer.mlp.activation_fn),
+                FeedForward(
+                    arithmetic.linear(layer.mlp.fc1),
+                    arithmetic.linear(layer.mlp.fc2),
+                    model.config.hidden_act,
+                    layer.mlp.activation_fn,
+                ),
             )
             for layer in model.encoder.layers
         ]
@@ -78,13 +91,11 @@ class VisionTower:
         rows = self._pre_norm(self._embed(pixels)).flatten(0, 1)
         for layer in self._layers[:-1]:
             normed = layer.attention_norm(rows)
-            rows = _finish(
-                layer, attend(*layer.attention.project(normed), images, layer.attention.heads), rows
-            )
+            rows = _finish(layer, attend(*layer.attention.project(normed), images, self._heads), rows)
         last = self._layers[-1]
         normed = last.attention_norm(rows)
         query, key, value = last.attention.project_some(normed, normed[::length])
-        mixed = attend(query, key, value, images, last.attention.heads, first_only=True)
+        mixed = attend(query, key, value, images, self._heads, first_only=True)
         return self._projection(self._post_norm(_finish(last, mixed, rows[::length].contiguous())))
 
     def _embed(self, pixels: Tensor) -> Tensor:
