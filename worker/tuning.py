@@ -1,9 +1,9 @@
 """How large a batch should be: the smallest one at which this device is about as fast as it gets. No torch.
 
 A larger batch than that gains nothing and makes whoever comes next wait longer. Bulk work beside interactive
-traffic gets no more of it than what makes a batch a tenth longer than that of one item: who comes next waits
-for the rest of such a batch and then for one that is its own. Measured once, after warm-up, on inputs of a
-typical size.
+traffic gets no more of it than what makes the batch of one item a tenth longer: who comes next waits for the
+rest of such a batch and then for one that is its own. Measured once, after warm-up, on inputs of a typical
+size.
 """
 
 from __future__ import annotations
@@ -84,13 +84,13 @@ def smallest_fast_enough(seconds: Mapping[int, float]) -> int:
 
 
 def hardly_longer(seconds: Mapping[int, float]) -> int:
-    """How many items a batch may hold that takes a tenth longer than that of one; between two sizes in
+    """How many items may join one whose batch then takes a tenth longer, at least one; between two sizes in
     proportion."""
     most = (1 + _LONGER) * seconds[1]
     fits = 1
     for size, took in seconds.items():
         if took > most:
             before = seconds[fits]
-            return max(1, fits + round((size - fits) * (most - before) / (took - before)))
+            return max(1, fits + round((size - fits) * (most - before) / (took - before)) - 1)
         fits = size
-    return fits
+    return max(1, fits - 1)

@@ -63,9 +63,9 @@ def test_a_machine_that_stutters_does_not_change_the_choice() -> None:
 
 def test_bulk_work_beside_interactive_makes_batches_a_tenth_longer() -> None:
     assert Device(lambda size: 0.01 * size).beside() == 1
-    assert Device(lambda size: 0.001).beside() == 64
-    assert Device(lambda size: 0.001 * max(size, 20)).beside() == 19  # in proportion from 16 to 32
-    assert Device(lambda size: 0.0095 + 0.0005 * size).beside() == 3
+    assert Device(lambda size: 0.001).beside() == 63
+    assert Device(lambda size: 0.001 * max(size, 20)).beside() == 18  # in proportion from 16 to 32
+    assert Device(lambda size: 0.0095 + 0.0005 * size).beside() == 2
 
 
 @pytest.mark.parametrize(("tokens", "images"), [(500, 3), (1, 1)])
