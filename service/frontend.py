@@ -8,6 +8,7 @@ Everything runs on one event loop. gRPC is imported here, after the spawn, and n
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _HEARTBEAT_SECONDS = 0.25
+_COLLECT_AFTER = 10_000
+"""New objects, in place of Python's 700, which a single batch exceeds: 4% of the time of a call."""
 
 
 def main() -> None:
@@ -72,9 +75,17 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
     control.changed = running.file_changed
     channel.send("listening", {"grpc": settings.grpc_address})
     running.core.decoders.start()
+    _calm_collector()
     await running.drain(await drain)
     channel.send("drained")
     leave(0)
+
+
+def _calm_collector() -> None:
+    """What is there now stays, so it need not be looked at again; and calls leave few cycles behind."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER)
 
 
 def _beat(metrics: Metrics) -> None:

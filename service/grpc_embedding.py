@@ -52,26 +52,28 @@ class EmbeddingServicer:
         call.priority = priority(request.priority, Priority.INTERACTIVE)
         wanted = options(request.options)
         done = await self._core.embed_text(call, request.model, list(request.texts), wanted)
-        return pb.EmbedTextResponse(
+        response = pb.EmbedTextResponse(
             model=done.model,
-            embeddings=embeddings(done.rows, wanted.encoding),
             token_counts=done.token_counts,
             truncated=done.truncated,
-            timings=timings(done.timings),
             revision=done.revision,
         )
+        embeddings(response.embeddings, done.rows, wanted.encoding)
+        timings(response.timings, done.timings)
+        return response
 
     async def embed_image(self, request: pb.EmbedImageRequest, call: Call) -> pb.EmbedImageResponse:
         call.priority = priority(request.priority, Priority.INTERACTIVE)
         wanted = options(request.options)
         images = [image(each) for each in request.images]
         done = await self._core.embed_image(call, request.model, images, wanted)
-        return pb.EmbedImageResponse(
+        response = pb.EmbedImageResponse(
             model=done.model,
-            embeddings=embeddings(done.rows, wanted.encoding),
-            timings=timings(done.timings),
             revision=done.revision,
         )
+        embeddings(response.embeddings, done.rows, wanted.encoding)
+        timings(response.timings, done.timings)
+        return response
 
     async def similarity(self, request: pb.SimilarityRequest, call: Call) -> pb.SimilarityResponse:
         call.priority = priority(request.priority, Priority.INTERACTIVE)
@@ -83,14 +85,15 @@ class EmbeddingServicer:
             validation.choice("score", request.score, Scores, Scores.COSINE),
             request.top_k,
         )
-        return pb.SimilarityResponse(
+        response = pb.SimilarityResponse(
             model=done.model,
             logit_scale=done.logit_scale,
             rows=[score_row(row) for row in done.rows],
-            timings=timings(done.timings),
             revision=done.revision,
             truncated=done.truncated,
         )
+        timings(response.timings, done.timings)
+        return response
 
     async def classify_image(self, request: pb.ClassifyImageRequest, call: Call) -> pb.ClassifyImageResponse:
         call.priority = priority(request.priority, Priority.INTERACTIVE)
@@ -116,13 +119,14 @@ class EmbeddingServicer:
             )
             for result in done.results
         ]
-        return pb.ClassifyImageResponse(
+        response = pb.ClassifyImageResponse(
             model=done.model,
             results=results,
-            timings=timings(done.timings),
             revision=done.revision,
             truncated=done.truncated,
         )
+        timings(response.timings, done.timings)
+        return response
 
     async def encode_prompt(self, request: pb.EncodePromptRequest, call: Call) -> pb.EncodePromptResponse:
         call.priority = priority(request.priority, Priority.INTERACTIVE)
@@ -134,7 +138,7 @@ class EmbeddingServicer:
         done = await self._core.encode_prompt(call, request.model, list(request.texts), variant, reject)
         count, token_count, dimension = done.states.shape
         data, _ = encodings.encode(done.states.reshape(count * token_count, dimension), encoding)
-        return pb.EncodePromptResponse(
+        response = pb.EncodePromptResponse(
             model=done.model,
             count=count,
             token_count=token_count,
@@ -142,10 +146,11 @@ class EmbeddingServicer:
             data=data,
             attention_mask=done.attention_mask.tobytes(),
             truncated=done.truncated,
-            timings=timings(done.timings),
             revision=done.revision,
             encoding=int(encoding),  # type: ignore[arg-type]
         )
+        timings(response.timings, done.timings)
+        return response
 
     async def embed_stream(
         self,

@@ -40,7 +40,9 @@ def status(error: ServiceError) -> status_pb2.Status:
             )
         result.details.add().Pack(fields)
     if error.retry_after is not None:
-        result.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration(error.retry_after)))
+        retry = error_details_pb2.RetryInfo()
+        duration(retry.retry_delay, error.retry_after)
+        result.details.add().Pack(retry)
     return result
 
 
@@ -51,10 +53,10 @@ def retry_trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:
     return ((PUSHBACK, str(max(1, round(error.retry_after * 1000)))),)
 
 
-def duration(seconds: float) -> Duration:
-    """Seconds ≥ 0 as a Duration, to the nanosecond."""
-    whole = int(seconds)
-    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
+def duration(into: Duration, seconds: float) -> None:
+    """Seconds ≥ 0, to the nanosecond. Also where they are 0 the field is there."""
+    into.seconds = whole = int(seconds)
+    into.nanos = int((seconds - whole) * 1e9)
 
 
 def short(text: str) -> str:

@@ -122,16 +122,16 @@ def stream_item(value: pb.StreamItem) -> StreamItem:
             return StreamItem(value.id)
 
 
-def embeddings(rows: Matrix, encoding: Encoding) -> pb.Embeddings:
+# These write into the answer where they belong: a message made apart is copied when it is put there.
+
+
+def embeddings(into: pb.Embeddings, rows: Matrix, encoding: Encoding) -> None:
     """Rows in the encoding that was asked for."""
     data, scales = encodings.encode(rows, encoding)
-    return pb.Embeddings(
-        encoding=int(encoding),  # type: ignore[arg-type]
-        count=rows.shape[0],
-        dimension=rows.shape[1],
-        data=data,
-        scales=scales,
-    )
+    into.encoding = int(encoding)  # type: ignore[assignment]
+    into.count, into.dimension = rows.shape
+    into.data = data
+    into.scales.extend(scales)
 
 
 def score_row(row: ScoreRow) -> pb.ScoreRow:
@@ -149,23 +149,22 @@ def score_row(row: ScoreRow) -> pb.ScoreRow:
     return result
 
 
-def timings(value: Timings) -> pb.Timings:
+def timings(into: pb.Timings, value: Timings) -> None:
     """How long the work took."""
-    return pb.Timings(
-        queue_duration=duration(value.queue_seconds),
-        inference_duration=duration(value.inference_seconds),
-        batch_size=value.batch_size,
-    )
+    duration(into.queue_duration, value.queue_seconds)
+    duration(into.inference_duration, value.inference_seconds)
+    into.batch_size = value.batch_size
 
 
 def stream_response(results: StreamResults, encoding: Encoding) -> pb.EmbedStreamResponse:
     """One message of results. `embeddings` is there only where some item has one."""
-    rows = results.rows
-    return pb.EmbedStreamResponse(
+    response = pb.EmbedStreamResponse(
         ids=results.ids,
-        embeddings=embeddings(np.concatenate(rows) if len(rows) > 1 else rows[0], encoding) if rows else None,
         errors=[pb.StreamError(id=name, status=status(error)) for name, error in results.errors],
-        timings=timings(results.timings),
         truncated=results.truncated,
         revision=results.revision,
     )
+    if rows := results.rows:
+        embeddings(response.embeddings, np.concatenate(rows) if len(rows) > 1 else rows[0], encoding)
+    timings(response.timings, results.timings)
+    return response

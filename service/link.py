@@ -75,6 +75,8 @@ class WorkerLink:
         self._ids = itertools.count(1)
         self._notices: list[Request] = []
         self._unsent: deque[bytes] = deque()
+        self._blocked = False
+        """The worker takes no more notices for now."""
         self._socket = socket.socket(fileno=descriptor)
         try:
             send_slab(self._socket, layout, memory)
@@ -160,27 +162,27 @@ class WorkerLink:
                 self._socket.send(self._unsent[0], socket.MSG_NOSIGNAL)
                 self._unsent.popleft()
         except BlockingIOError:
+            self._blocked = True
             self._loop.add_writer(self._socket, self._send)
             return
         except OSError:
             self.close()
             return
-        self._loop.remove_writer(self._socket)
+        if self._blocked:
+            self._blocked = False
+            self._loop.remove_writer(self._socket)
 
     def _read(self) -> None:
-        ended: list[tuple[Flight, Result]] = []
         try:
-            # A few packets at a time, so that a fast worker does not hold up the event loop.
-            for _ in range(8):
-                packet = receive(self._socket)
-                if packet is None:
-                    break
-                results = [*unpack_results(packet)]
-                ended += [(self._waiting[result.id], result) for result in results]
-                for result in results:
-                    self._finish(result)
+            # One packet: mostly there is no other, and a fast worker does not hold up the event loop.
+            packet = receive(self._socket)
         except OSError:
             self.close()
+            return
+        results = [*unpack_results(packet)] if packet is not None else []
+        ended = [(self._waiting[result.id], result) for result in results]
+        for result in results:
+            self._finish(result)
         if self._batch_costs:
             for batch in batches(ended, self._batch_costs):
                 self._batch_ended(batch)

@@ -108,7 +108,7 @@ class Model:
             self.admission.leave(ticket)
 
     def _held(self, cost: Cost) -> Cost:
-        return cost._replace(size=cost.size + cost.images * self._pixels_size)
+        return cost._replace(size=cost.size + cost.images * self._pixels_size) if cost.images else cost
 
     def wanted(self, call: Call, *, strict: bool = True) -> Wanted:
         """What a call wants computed, for a `with` block."""
@@ -195,7 +195,7 @@ class Model:
 def values(outcomes: Sequence[Outcome]) -> Matrix:
     """What was computed, one array; no outcome may be an error."""
     computed = [outcome.value for outcome in outcomes if outcome.value is not None]
-    return computed[0][np.newaxis] if len(computed) == 1 else np.stack(computed)
+    return computed[0].reshape(1, *computed[0].shape) if len(computed) == 1 else np.stack(computed)
 
 
 def matrix(outcomes: Sequence[Outcome], normalize: bool) -> Matrix:
@@ -206,7 +206,7 @@ def matrix(outcomes: Sequence[Outcome], normalize: bool) -> Matrix:
         length = math.sqrt(wide @ wide)
         if not math.isfinite(length):
             raise Internal
-        return (wide / length).astype(np.float32)[np.newaxis] if normalize and length > 0.0 else rows
+        return (wide / length).astype(np.float32).reshape(1, -1) if normalize and length > 0.0 else rows
     size = lengths(rows)
     if not np.isfinite(size).all():
         raise Internal

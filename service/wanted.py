@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -152,23 +151,26 @@ class Wanted:
 
     def _accept(self) -> None:
         name = self._computing.pool.spec.name
-        for modality, number in Counter(self._modalities).items():
-            self._computing.metrics.accepted.inc(name, modality.label, by=number)
+        for modality in dict.fromkeys(self._modalities):
+            count = self._modalities.count(modality)
+            self._computing.metrics.accepted.inc(name, modality.label, by=count)
 
     def _count(self, cancelled: bool) -> None:
         name = self._computing.pool.spec.name
-        ended = Counter(
-            (modality, _label(outcome, cancelled))
-            for modality, outcome in zip(self._modalities, self._outcomes, strict=True)
-        )
+        ended: dict[tuple[Modality, str], int] = {}
+        for modality, outcome in zip(self._modalities, self._outcomes, strict=True):
+            key = modality, _label(outcome, cancelled)
+            ended[key] = ended.get(key, 0) + 1
         for (modality, label), number in ended.items():
             self._computing.metrics.items.inc(name, modality.label, label, by=number)
 
 
 def _label(outcome: Outcome | None, cancelled: bool) -> str:
     """cancelled: the call was, so that what might have been computed once more was not."""
-    if outcome is None or isinstance(outcome.error, DeadlineTooShort):
+    if outcome is None:
         return "cancelled"
     if outcome.error is None:
         return "ok"
+    if isinstance(outcome.error, DeadlineTooShort):
+        return "cancelled"
     return "cancelled" if cancelled and isinstance(outcome.error, WorkerUnavailable) else "failed"

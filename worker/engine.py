@@ -20,7 +20,7 @@ from worker.batcher import Budget, Policy
 from worker.control import leave
 from worker.errors import DeviceLost, OutOfMemory
 from worker.families import Encoder, Floats, Pending
-from worker.jobs import Job, Modality, Origin, Priority, Status
+from worker.jobs import Job, Modality, Origin, Status
 from worker.link import Result
 from worker.metrics import Metrics
 from worker.queue import JobQueue
@@ -180,7 +180,7 @@ class Engine:
             self._metrics.batch_tokens.observe(sum(job.cost for job in jobs), self._model)
         for job in jobs:
             self._metrics.queue_wait.observe(
-                max(0.0, started - job.submitted), self._model, label, Priority(job.priority).name.lower()
+                max(0.0, started - job.submitted), self._model, label, job.priority.label
             )
 
     def _observe_progress(self, unanswered: Iterable[Sequence[Job]]) -> None:

@@ -139,7 +139,8 @@ class Intake:
             self._selector.modify(link.socket, selectors.EVENT_READ, link)
         if events & selectors.EVENT_READ:
             try:
-                while (packet := receive(link.socket)) is not None:
+                # One packet: mostly there is no other, and if there is the selector tells at once.
+                if (packet := receive(link.socket)) is not None:
                     self._take(link, packet)
             except OSError:
                 self._close(link)

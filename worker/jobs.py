@@ -21,12 +21,23 @@ class Modality(IntEnum):
 
     @property
     def label(self) -> str:
-        return self.name.lower()
+        return _MODALITIES[self]
 
 
 class Priority(IntEnum):
+    """Who goes first. The lower-case name is the metrics label."""
+
     INTERACTIVE = 0
     BULK = 1
+
+    @property
+    def label(self) -> str:
+        return _PRIORITIES[self]
+
+
+# An enum's own `name` takes a microsecond, and these are asked for with every item.
+_MODALITIES = tuple(modality.name.lower() for modality in Modality)
+_PRIORITIES = tuple(priority.name.lower() for priority in Priority)
 
 
 class Status(IntEnum):

@@ -160,7 +160,8 @@ class StubEncoder:
 
         def wait() -> Floats:
             value = result()
-            time.sleep(max(0.0, done - time.monotonic()))
+            if (left := done - time.monotonic()) > 0.0:
+                time.sleep(left)
             return value
 
         if options["overlap"] != "0":
