@@ -7,10 +7,11 @@ STAMP := $(VENV)/.stamp
 AUDIT := $(VENV)/audit
 FUZZ := $(VENV)/fuzz
 FUZZ_SECONDS ?= 60
+SOAK_MINUTES ?= 20
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock proto readme demo serve test lint format bench bench-quick train audit sbom fuzz tools clean
+.PHONY: help setup lock proto readme demo serve test lint format bench bench-quick overload soak train audit sbom fuzz tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +63,12 @@ bench: setup ## Measure, and print what was measured beside what (ARGS="--only s
 
 bench-quick: setup ## Measure what needs no full-size model, with fewer samples
 	$(BIN)/python -m benchmarks --quick $(ARGS)
+
+overload: setup ## Offer one to ten times what the service can do; figures and a picture in build/benchmarks
+	$(BIN)/python -m benchmarks --only overload $(ARGS)
+
+soak: setup ## Mixed traffic and steady trouble for SOAK_MINUTES; the reckoning and a picture in build/soak
+	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(ARGS)
 
 train: setup ## Make the bundled model anew (takes hours, goes on where it was interrupted)
 	$(BIN)/python -m training $(ARGS)

@@ -37,7 +37,7 @@ from altclip.channel import CHANNEL_OPTIONS
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 
-__all__ = ["Answer", "Answers", "Plan", "Running", "load"]
+__all__ = ["Answer", "Answers", "Plan", "Running", "details_of", "failed", "load", "picture"]
 
 _LATE_SECONDS = 60.0
 """How long the last answers may take; a load without an end would hold up every other test."""
@@ -242,12 +242,8 @@ def picture(name: str, size: int = 32) -> bytes:
 def failed(error: grpc.aio.AioRpcError, due: float) -> Answer:
     """What an error says of itself."""
     trailers = dict(error.trailing_metadata() or ())
-    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     status = status_pb2.Status.FromString(cast(bytes, trailers.get("grpc-status-details-bin", b"")))
-    for detail in status.details:
-        for kind in (info, retry):
-            if detail.Is(kind.DESCRIPTOR):
-                detail.Unpack(kind)
+    info, retry = details_of(status)
     return Answer(
         due,
         time.monotonic() - due,
@@ -256,6 +252,18 @@ def failed(error: grpc.aio.AioRpcError, due: float) -> Answer:
         retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9,
         int(trailers.get("grpc-retry-pushback-ms", 0)),
     )
+
+
+def details_of(
+    status: status_pb2.Status,
+) -> tuple[error_details_pb2.ErrorInfo, error_details_pb2.RetryInfo]:
+    """The details of a status; empty ones where it has none."""
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    for detail in status.details:
+        for kind in (info, retry):
+            if detail.Is(kind.DESCRIPTOR):
+                detail.Unpack(kind)
+    return info, retry
 
 
 def main(arguments: Sequence[str]) -> None:

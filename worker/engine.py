@@ -81,18 +81,24 @@ class Engine:
 
     def run(self) -> None:
         launched: deque[_Launched] = deque()
-        while True:
-            taken = self._queue.take(block=not launched)
-            if taken is None:
-                return
-            jobs, late = taken
-            self._end(late, Status.EXPIRED)
-            if jobs:
-                self._observe_progress([*(batch.jobs for batch in launched), jobs])
-                launched.append(self._launch(jobs))
-            if launched and (len(launched) > self._ahead or not jobs):
-                self._finish(launched.popleft())
-            self._observe_progress([batch.jobs for batch in launched])
+        while self._step(launched):
+            pass
+
+    def _step(self, launched: deque[_Launched]) -> bool:
+        """One batch begun, or ended, or both; False once there will be none. Whoever waits for the next one
+        holds nothing of the last, whose frontend may be gone."""
+        taken = self._queue.take(block=not launched)
+        if taken is None:
+            return False
+        jobs, late = taken
+        self._end(late, Status.EXPIRED)
+        if jobs:
+            self._observe_progress([*(batch.jobs for batch in launched), jobs])
+            launched.append(self._launch(jobs))
+        if launched and (len(launched) > self._ahead or not jobs):
+            self._finish(launched.popleft())
+        self._observe_progress([batch.jobs for batch in launched])
+        return True
 
     def _launch(self, jobs: Sequence[Job]) -> _Launched:
         started = time.monotonic()
@@ -132,6 +138,8 @@ class Engine:
             if isinstance(error, OutOfMemory):
                 self._rescale(modality, 0.5)
             self._retry_in_halves(launched.jobs, error)
+            # It holds this frame, and so a batch whose frontend may be gone, until cycles are collected.
+            error.__traceback__ = None
             return
         if self._scales[modality] < 1:
             self._rescale(modality, _RECOVERY)

@@ -92,17 +92,21 @@ class Intake:
     def _run(self) -> None:
         try:
             while True:
-                for key, events in self._selector.select():
-                    if key.fileobj is self._channel:
-                        self._on_control(self._channel.receive())
-                    elif key.fileobj == self._woken:
-                        os.read(self._woken, 4096)
-                        self._watch_writes()
-                    else:
-                        self._on_link(key.data, events)
+                self._turn()
         finally:
             # Without this thread the worker would look alive and hear nothing: die and be replaced.
             leave()
+
+    def _turn(self) -> None:
+        """Whoever waits for the next one holds no link that was closed, with its memory."""
+        for key, events in self._selector.select():
+            if key.fileobj is self._channel:
+                self._on_control(self._channel.receive())
+            elif key.fileobj == self._woken:
+                os.read(self._woken, 4096)
+                self._watch_writes()
+            else:
+                self._on_link(key.data, events)
 
     def _on_control(self, message: Message | None) -> None:
         if message is None:

@@ -83,7 +83,9 @@ class JobQueue:
                     return decision.jobs, late
                 if self._closed and not self._waiting:
                     return None
-                self._changed.wait(min(decision.wake_at - now, threading.TIMEOUT_MAX))
+                wake_at = decision.wake_at
+                del decision  # what it struck out may be a dead frontend's
+                self._changed.wait(min(wake_at - now, threading.TIMEOUT_MAX))
 
     def _remove(self, jobs: Sequence[Job], expired: Sequence[Job]) -> list[Job]:
         # The decision looks at each lane from its head and stops at the first job it leaves there, so that

@@ -10,8 +10,9 @@ import grpc
 import pytest
 
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.faults.processes import embed, open_stub, service
+from tests.faults.processes import embed, open_stub, service, worker_of
 from tests.server import until
+from tests.soak.watching import shared_memory
 
 
 def test_05_a_dead_frontend_is_replaced_and_no_counter_falls() -> None:
@@ -63,6 +64,31 @@ def test_05_what_a_dead_frontend_had_queued_is_never_computed(tmp_path: Path) ->
         with open_stub(server) as another:
             assert embed(another).embeddings.count == 1
         assert server.metric("altclip_oldest_inflight_seconds") == 0
+
+
+def test_05_an_idle_worker_gives_back_the_memory_of_a_dead_frontend() -> None:
+    # It has a page for its metrics, and memory that it shares with the one frontend.
+    with service("m=stub:dimension=8,poison=bad,service_time=0.3", "--batch-tokens=3") as server:
+        for _ in range(2):
+            # A decoder that is just being started still bears its frontend's title.
+            frontend = min(server.processes("altclip-frontend"), key=lambda process: process.create_time())
+            with open_stub(server) as stub:
+                embed(stub, "good")
+                _fails(stub, "bad")
+                queued = threading.Thread(
+                    target=_fails, args=(stub, *(f"{letter} " * 70 for letter in "abcdef"))
+                )
+                queued.start()
+                until(lambda: server.metric("altclip_queue_depth") > 0, seconds=10, what="a queue")
+                frontend.kill()
+                queued.join(10)
+            frontend.wait(5)
+            until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="a new frontend")
+            until(
+                lambda: len(shared_memory(worker_of(server).pid)) == 2,
+                seconds=5,
+                what="the memory given back",
+            )
 
 
 def _fails(stub: EmbeddingServiceStub, *texts: str) -> None:

@@ -1,0 +1,35 @@
+"""25. A soak as long as a suite has time for; `make soak` takes twenty minutes, with the bundled model."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.soak.plan import Plan
+from tests.soak.reckoning import reckon
+from tests.soak.report import text
+from tests.soak.run import soak
+
+
+@pytest.mark.timeout(240)
+def test_25_nothing_is_lost_in_half_a_minute_of_trouble() -> None:
+    plan = Plan(seconds=22, warm_up=2, pause=1.0, hang_timeout=4.0, real=False, callers=2)
+    found = soak(plan)
+    lines = reckon(found)
+    print(text(lines), *found.deaths, *(str(event) for event in found.events), sep="\n")
+    assert [line for line in lines if not line.holds] == []
+    # It was a soak: calls of every kind, about a third of them given up, and trouble.
+    assert {method for _, method, _ in found.ledger.told} == {
+        "EmbedText",
+        "EmbedImage",
+        "Similarity",
+        "ClassifyImage",
+        "EncodePrompt",
+        "EmbedStream",
+    }
+    assert found.ledger.calls > 200
+    assert (
+        0.1
+        < sum(how == "cancelled" for _, _, how in found.ledger.untold.elements()) / found.ledger.calls
+        < 0.5
+    )
+    assert len(found.events) >= 3

@@ -1,0 +1,75 @@
+"""What the engine keeps of a batch once it has answered it: nothing."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import os
+import time
+import weakref
+from collections.abc import Sequence
+
+from worker.batcher import Budget, Policy
+from worker.engine import Engine
+from worker.families import family
+from worker.jobs import Job, Modality, Priority, Status
+from worker.link import Result, Slab, SlabLayout
+from worker.metrics import Metrics
+from worker.queue import JobQueue
+from worker.sources import resolve
+from worker.spec import ModelSpec
+
+
+class Frontend:
+    """Whom jobs come from, with memory of its own."""
+
+    index = 1
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.slab, descriptor = Slab.create(SlabLayout.for_model(spec, 4, 1, 1))
+        os.close(descriptor)
+        self.results: list[Result] = []
+
+    def send(self, results: Sequence[Result]) -> None:
+        self.results += results
+
+    def job(self, slot: int, ids: Sequence[int]) -> Job:
+        self.slab.ids[Modality.TEXT][slot, : len(ids)] = ids
+        return Job(
+            id=slot,
+            origin=self,
+            slot=slot,
+            modality=Modality.TEXT,
+            priority=Priority.INTERACTIVE,
+            variant=0,
+            length=len(ids),
+            cost=len(ids),
+            submitted=time.monotonic(),
+            deadline=math.inf,
+        )
+
+
+def test_a_failed_batch_does_not_keep_the_memory_of_a_frontend_that_is_gone() -> None:
+    spec = resolve("m=stub:dimension=8,poison=bad")
+    encoder = family("stub").load(spec, "cpu", "auto", 1)
+    policy = Policy({modality: Budget(100, 100) for modality in Modality})
+    queue = JobQueue(policy, lambda modality, depth: None)
+    engine = Engine(encoder, queue, Metrics.local(), model="m", device="cpu", slot="0")
+    frontend = Frontend(spec)
+    texts = ("good", "bad", "better")
+    tokens = family("stub").tokenizer(spec).encode(texts)
+    queue.put([frontend.job(slot, each.ids.tolist()) for slot, each in enumerate(tokens)])
+    queue.close()
+    slab = weakref.ref(frontend.slab)
+    gc.disable()  # in a process with a large model a full collection is rare
+    logging.disable()  # a test's log keeps what it was given
+    try:
+        engine.run()
+        statuses = {result.id: result.status for result in frontend.results}
+        assert statuses == {0: Status.OK, 1: Status.FAILED, 2: Status.OK}
+        del frontend
+        assert slab() is None
+    finally:
+        logging.disable(logging.NOTSET)
+        gc.enable()
