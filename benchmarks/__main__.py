@@ -91,6 +91,12 @@ def _loads(quick: bool) -> Found:
     return Found(loads.rows(seconds=2 if quick else 10), {"full-size model under open-loop load": why})
 
 
+def _overload(quick: bool) -> Found:
+    from benchmarks import overload
+
+    return Found(overload.rows(seconds=5 if quick else 20))
+
+
 def _roofline(quick: bool) -> Found:
     import benchmarks.roofline as roofline  # imports torch
 
@@ -112,6 +118,7 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "bulk": _bulk,
     "scaling": _scaling,
     "loads": _loads,
+    "overload": _overload,
     "padding": _padding,
     "roofline": _roofline,
     "capacity": _capacity,

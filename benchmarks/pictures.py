@@ -1,5 +1,5 @@
-"""The report's pictures: throughput and p99 against load, a roofline, what padding wastes. Without matplotlib
-there are none."""
+"""The report's pictures: throughput and p99 against load, overload, a roofline, what padding wastes. Without
+matplotlib there are none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.report import Row
 
 __all__ = ["draw"]
 
-UNDER_LOAD, PADDING = "stub encoder under load", "padding, "
+UNDER_LOAD, OVERLOAD, PADDING = "stub encoder under load", "overload, ", "padding, "
 
 
 def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
@@ -46,6 +46,26 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
                 place.set_ylim(bottom=0)
                 place.legend()
             save(figure, f"{name}-against-load.png")
+    points = [row.facts for row in rows if row.what.startswith(OVERLOAD)]
+    if points:
+        figure, panels = plt.subplots(1, 3, figsize=(11, 3.4))
+        offered = [point["offered, calls/s"] for point in points]
+        shown: dict[str, Sequence[str]] = {
+            "answered well, calls/s": ("goodput, calls/s",),
+            "the admitted, ms": ("p50 of the admitted, ms", "p99 of the admitted, ms"),
+            "health checks, ms": ("health, median ms", "health, longest ms"),
+        }
+        for place, (title, figures) in zip(panels, shown.items(), strict=True):
+            for key in figures:
+                place.plot(offered, [point[key] for point in points], "o-", label=key)
+            place.set(title=title, xlabel="calls/s offered")
+            place.set_ylim(bottom=0)
+            place.legend()
+        refused = panels[0].twinx()
+        refused.plot(offered, [point["refused"] for point in points], "s:", color="C3", label="refused")
+        refused.set_ylim(0, 1)
+        refused.legend(loc="lower right")
+        save(figure, "overload.png")
     points = [row.facts for row in rows if row.what.startswith("roofline")]
     if points:
         figure, place = plt.subplots(figsize=(7, 4))
