@@ -159,7 +159,10 @@ class Handlers:
             # more.
             late = call.deadline is not None and time.monotonic() >= call.deadline
             self._count(name, call, "DEADLINE_EXCEEDED" if late else "CANCELLED", started)
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # or it would hold this frame, and all of the call, until cycles are collected
         if not isinstance(error, (Exception, asyncio.CancelledError)):
             raise error  # the process is being ended
         known = from_exception(error)

@@ -91,7 +91,7 @@ class WorkerLink:
 
     def in_use(self, modality: Modality) -> int:
         """How many slots are not free."""
-        return len(self._slab.bytes[modality]) - len(self._free[modality])
+        return self._slab.layout.counts[modality] - len(self._free[modality])
 
     @property
     def load(self) -> int:
@@ -136,6 +136,8 @@ class WorkerLink:
         waiting = [flight for flight in self._waiting.values() if not flight.abandoned]
         self._waiting.clear()
         untouched = [flight for flight in waiting if not self._slab.begun[flight.item.modality][flight.slot]]
+        # Not left to those who hold this object: the frames of a call that failed live on in its error.
+        self._slab.release()
         self._gone(untouched)
         for flight in waiting:
             if flight.link is self:

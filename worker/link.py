@@ -166,7 +166,7 @@ class Slab:
             self.bytes.append(arena.reshape(count, size))
             offset += size * count
         marks = np.frombuffer(shared, np.uint8, sum(layout.counts), offset)
-        self.begun = np.split(marks, np.cumsum(layout.counts)[:-1])
+        self.begun = list(np.split(marks, np.cumsum(layout.counts)[:-1]))
         self.ids = [arena.view(np.int32) for arena in self.bytes]
         self.floats = [arena.view(np.float32) for arena in self.bytes]
 
@@ -175,6 +175,11 @@ class Slab:
         """A new slab and its descriptor, which the caller hands over and then closes."""
         descriptor = memory.create("altclip-slab", layout.total)
         return cls(layout, descriptor), descriptor
+
+    def release(self) -> None:
+        """Lets the memory go, whoever still holds this object. Nobody may look into it any more."""
+        for arenas in (self.bytes, self.begun, self.ids, self.floats):
+            arenas.clear()
 
 
 def send_slab(sock: socket.socket, layout: SlabLayout, descriptor: int) -> None:

@@ -19,6 +19,7 @@ from service.messages import Call
 from service.pool import ModelPool, Pools
 from service.wanted import Wanted
 from service.work import Outcome, WorkItem
+from tests.soak.watching import shared_memory
 from tests.workers import Worker, started
 from worker.families import Floats, Ids, family
 from worker.jobs import Modality, Priority
@@ -305,6 +306,24 @@ async def test_what_waits_to_be_computed_once_more_is_counted_if_its_caller_goes
         assert (accepted(pool), counted(pool, "cancelled"), counted(pool, "failed")) == (64, 64, 0)
         pool.remove_worker(2)
         assert slots_in_use(pool) == 0
+
+
+async def test_the_memory_of_a_dead_worker_is_given_back_though_somebody_holds_its_work() -> None:
+    with started("m=stub:dimension=8,hang=stop") as worker:
+        before = set(shared_memory(os.getpid()))
+        pool = make(worker.spec)
+        worker.join(pool)
+        assert len(set(shared_memory(os.getpid())) - before) == 1
+        given_up = asyncio.create_task(compute(pool, texts(worker.spec, "stop")))
+        await asyncio.sleep(0.2)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError) as kept:
+            await given_up
+        worker.process.kill()
+        worker.process.wait(5)
+        await asyncio.sleep(0.2)
+        assert set(shared_memory(os.getpid())) == before
+        assert kept.value.__traceback__ is not None
 
 
 async def test_two_frontends_share_a_worker_and_neither_sees_the_others_answers(stub: Worker) -> None:
