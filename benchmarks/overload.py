@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import statistics
 
+import numpy as np
+
 from benchmarks.report import Row
 from tests.faults.overload import CALLS, ITEMS, SOURCE, checked
 from tests.load import Answers, load
@@ -58,8 +60,9 @@ def facts(answers: Answers, goodput: float, offered: float, health: list[float])
         "p99 of the admitted, ms": answers.latency(0.99) * 1e3,
         "refused": answers.share("RESOURCE_EXHAUSTED"),
         "p50 of a refusal, ms": refused.latency(0.5, "RESOURCE_EXHAUSTED") * 1e3 if refused else "–",
-        "ended otherwise": 1 - answers.share("OK") - answers.share("RESOURCE_EXHAUSTED"),
+        "calls that ended otherwise": float(len(answers) - len(answers.of("OK")) - len(refused)),
         "health checks": float(len(health)),
         "health, median ms": statistics.median(health) * 1e3,
+        "health, 95% within ms": float(np.quantile(health, 0.95)) * 1e3,
         "health, longest ms": max(health) * 1e3,
     }

@@ -53,7 +53,7 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
         shown: dict[str, Sequence[str]] = {
             "answered well, calls/s": ("goodput, calls/s",),
             "the admitted, ms": ("p50 of the admitted, ms", "p99 of the admitted, ms"),
-            "health checks, ms": ("health, median ms", "health, longest ms"),
+            "health checks, ms": ("health, median ms", "health, 95% within ms", "health, longest ms"),
         }
         for place, (title, figures) in zip(panels, shown.items(), strict=True):
             for key in figures:

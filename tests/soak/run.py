@@ -70,7 +70,7 @@ class _Soak:
         stop = asyncio.Event()
         async with self._traffic():
             trouble = asyncio.create_task(self._trouble.run(stop))
-            await asyncio.sleep(self._plan.seconds)
+            await asyncio.wait([trouble], timeout=self._plan.seconds)
             stop.set()
             await trouble
         self._watch.stop()
@@ -125,8 +125,10 @@ class _Soak:
                 for _ in range(max(1, callers // 2)):
                     tasks.create_task(streams(self._caller(name), contents, stop))
             tasks.create_task(documented(self._caller(DOCUMENTED), self._stub, stop))
-            yield
-            stop.set()
+            try:
+                yield
+            finally:
+                stop.set()
 
     async def _quiet(self) -> Sequence[Footprint]:
         """Waits until nothing is under way and no connection is left; the footprints then."""

@@ -7,6 +7,7 @@ the deaths of others leave something behind in it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -115,13 +116,12 @@ class Trouble:
     def _victim(self, title: str) -> psutil.Process:
         """One that is not spared. A decoder that is just being started still bears its frontend's title."""
         decoder = title.startswith("altclip-decoder")
-        return self._random.choice(
-            [
-                process
-                for process in self.server.processes(title)
-                if process.pid not in self.spared and (process.ppid() == self.server.pid) != decoder
-            ]
-        )
+        found = []
+        for process in self.server.processes(title):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.pid not in self.spared and (process.ppid() == self.server.pid) != decoder:
+                    found.append(process)
+        return self._random.choice(found)
 
     async def _end(self, victim: psutil.Process, how: Callable[[psutil.Process], None]) -> None:
         how(victim)
@@ -129,10 +129,11 @@ class Trouble:
 
     async def _gone(self, victim: psutil.Process) -> None:
         end = time.monotonic() + RECOVERY_SECONDS
-        while victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE:
-            if time.monotonic() > end:
-                raise AssertionError(f"nobody ended process {victim.pid}, which stands still")
-            await asyncio.sleep(0.05)
+        with contextlib.suppress(psutil.NoSuchProcess):  # gone between two looks
+            while victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE:
+                if time.monotonic() > end:
+                    raise AssertionError(f"nobody ended process {victim.pid}, which stands still")
+                await asyncio.sleep(0.05)
 
     async def _recovered(self) -> bool:
         end = time.monotonic() + RECOVERY_SECONDS
