@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from worker.families.altclip.few_rows import onednn_is_faster, product
 from worker.packing import Group
 
 __all__ = [
@@ -73,18 +74,22 @@ class Linear(NamedTuple):
     bias: Tensor | None
 
     def __call__(self, rows: Tensor) -> Tensor:
+        if onednn_is_faster(rows):
+            return product(rows, self.weight, self.bias)
         return functional.linear(rows, self.weight, self.bias)
 
     def times(self, rows: Tensor, scale: float) -> Tensor:
         """scale × (rows · weight + bias)."""
-        if self.bias is None:
-            return (rows @ self.weight.t()).mul_(scale)
+        if self.bias is None or onednn_is_faster(rows):
+            return self(rows).mul_(scale)
         return torch.addmm(self.bias * scale, rows, self.weight.t(), alpha=scale)
 
     def onto(self, rows: Tensor, residual: Tensor, scale: float = 1.0) -> Tensor:
         """residual + bias + scale × rows · weight, in the residual's memory."""
         if self.bias is not None:
             residual.add_(self.bias)
+        if onednn_is_faster(rows):
+            return residual.add_(product(rows, self.weight, None), alpha=scale)
         return residual.addmm_(rows, self.weight.t(), alpha=scale)
 
     def part(self, start: int, end: int | None = None) -> Linear:
