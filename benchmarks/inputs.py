@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,9 +33,10 @@ def tokens_of() -> Callable[[str], int]:
 
 
 def texts(count: int, seed: int) -> list[str]:
-    """That many texts, each in one language, as long in tokens as `full_size.lengths` says.
+    """That many distinct texts, each in one language, as long in tokens as `full_size.lengths` says.
 
     They are rows of names of things. The tokenizer splits at spaces first, so the words' tokens add up.
+    Distinct, because equal ones are computed once while they are under way.
     """
     generator = np.random.default_rng(seed)
     count_tokens = tokens_of()
@@ -45,17 +47,26 @@ def texts(count: int, seed: int) -> list[str]:
         )
         for language in ALL_LANGUAGES
     }
-    found = []
+    found: dict[str, None] = {}
     for number, length in enumerate(lengths(count, seed)):
-        room = length - 2
-        chosen: list[str] = []
-        known = words[ALL_LANGUAGES[number % len(ALL_LANGUAGES)]]
-        while fitting := [(tokens, word) for tokens, word in known if tokens <= room]:
-            tokens, word = fitting[generator.integers(len(fitting))]
-            chosen.append(word)
-            room -= tokens
-        found.append(" ".join(chosen) or known[0][1])
-    return found
+        # There are only so many shortest texts: where they have run out, one is a token longer.
+        for attempt in itertools.count():
+            known = words[ALL_LANGUAGES[(number + attempt) % len(ALL_LANGUAGES)]]
+            text = _row_of(known, length - 2 + attempt // 100, generator)
+            if text and text not in found:
+                found[text] = None
+                break
+    return list(found)
+
+
+def _row_of(words: Sequence[tuple[int, str]], room: int, generator: np.random.Generator) -> str:
+    """Some of the words, which are (tokens, word), until there is no room for another."""
+    chosen: list[str] = []
+    while fitting := [(tokens, word) for tokens, word in words if tokens <= room]:
+        tokens, word = fitting[generator.integers(len(fitting))]
+        chosen.append(word)
+        room -= tokens
+    return " ".join(chosen)
 
 
 def jpegs(count: int, seed: int, sides: Sequence[tuple[int, int]] = MIXED) -> list[bytes]:
