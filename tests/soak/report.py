@@ -89,7 +89,7 @@ def _draw(path: Path, found: Found) -> None:
     except ImportError:
         return
     minutes = [sample.seconds / 60 for sample in found.samples]
-    figure, (calls, memory, descriptors) = plt.subplots(3, 1, figsize=(9, 8), sharex=True)
+    figure, (calls, memory, descriptors) = plt.subplots(3, 1, figsize=(10, 7), sharex=True)
     steps = list(zip(found.samples, found.samples[1:], strict=False))
     for code in sorted({code for sample in found.samples for code in sample.calls}):
         rates = [
@@ -100,30 +100,29 @@ def _draw(path: Path, found: Found) -> None:
     calls.set(ylabel="calls/s that ended", yscale="symlog")
     memory.plot(minutes, [sample.total / MEGABYTE for sample in found.samples], label="all processes")
     for pid, title in found.spared.items():
-        memory.plot(
-            minutes,
-            [sample.anonymous.get(pid, 0) / MEGABYTE for sample in found.samples],
-            label=title.strip(),
-        )
+        own = [sample.anonymous.get(pid, 0) / MEGABYTE for sample in found.samples]
+        memory.plot(minutes, own, label=title.strip())
     memory.set(ylabel="MB")
     descriptors.plot(minutes, [sample.descriptors for sample in found.samples], label="open descriptors")
-    descriptors.plot(minutes, [sample.slots for sample in found.samples], label="slots in use")
+    descriptors.plot(minutes, [sample.slots for sample in found.samples], label="slots in use", linewidth=0.6)
     descriptors.set(xlabel="minutes")
-    colours = dict(
-        zip(
-            sorted({event.kind for event in found.events}),
-            (f"C{number}" for number in range(10)),
-            strict=False,
-        )
-    )
+    for number, kind in enumerate(sorted({event.kind for event in found.events})):
+        moments = [event.at / 60 for event in found.events if event.kind == kind]
+        for place in (calls, memory, descriptors):
+            label = kind if place is descriptors else None
+            place.vlines(
+                moments,
+                0,
+                1,
+                f"C{number}",
+                alpha=0.4,
+                linewidth=0.7,
+                label=label,
+                transform=place.get_xaxis_transform(),
+            )
     for place in (calls, memory, descriptors):
         place.set_ylim(bottom=0)
-        for event in found.events:
-            place.axvline(event.at / 60, color=colours[event.kind], alpha=0.25, linewidth=0.8)
-        place.legend(fontsize="x-small", ncols=4, loc="upper left")
-    for kind, colour in colours.items():
-        descriptors.plot([], [], color=colour, alpha=0.5, label=kind)
-    descriptors.legend(fontsize="x-small", ncols=5, loc="upper left")
+        place.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.tight_layout()
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=80)
     plt.close(figure)
