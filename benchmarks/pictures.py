@@ -59,7 +59,7 @@ def draw(rows: Sequence[Row], folder: Path) -> list[Path]:
             for key in figures:
                 place.plot(offered, [point[key] for point in points], "o-", label=key)
             place.set(title=title, xlabel="calls/s offered")
-            place.set_ylim(bottom=0)
+            place.set_ylim(0, 1.1 * max(float(point[key]) for point in points for key in figures))
             place.legend()
         refused = panels[0].twinx()
         refused.plot(offered, [point["refused"] for point in points], "s:", color="C3", label="refused")
