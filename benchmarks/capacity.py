@@ -63,14 +63,23 @@ class _Worker:
     running: Sequence[Job] = ()
     waiting: int = 0
     batches: int = 0
+    interactive: float = -math.inf
+    """When the last interactive job came."""
 
     @property
     def load(self) -> int:
         return self.waiting + len(self.running)
 
+    def put(self, job: Job) -> None:
+        """As `JobQueue.put` does it."""
+        self.lanes[job.modality][job.priority].append(job)
+        self.waiting += 1
+        if job.priority is Priority.INTERACTIVE:
+            self.interactive = job.submitted
+
     def next_batch(self, policy: Policy, now: float) -> Sequence[Job]:
         """As `JobQueue.take` and the engine do it."""
-        decision = decide(self.lanes, self.served, policy, now)
+        decision = decide(self.lanes, self.served, policy, now, self.interactive)
         gone = {*decision.jobs, *decision.expired}
         for lane in itertools.chain.from_iterable(self.lanes.values()):
             while lane and lane[0] in gone:
@@ -107,8 +116,7 @@ def simulate(
             yield from begin(number, ended)
         number = min(range(replicas), key=lambda place: workers[place].load)
         worker = workers[number]
-        worker.lanes[job.modality][job.priority].append(job)
-        worker.waiting += 1
+        worker.put(job)
         if not worker.running:
             yield from begin(number, job.submitted)
     while free_at:
