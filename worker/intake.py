@@ -105,8 +105,10 @@ class Intake:
             elif key.fileobj == self._woken:
                 os.read(self._woken, 4096)
                 self._watch_writes()
-            else:
+            elif isinstance(key.data, FrontendLink):
                 self._on_link(key.data, events)
+            else:
+                self._greet(key.data)
 
     def _on_control(self, message: Message | None) -> None:
         if message is None:
@@ -117,13 +119,18 @@ class Intake:
             self._queue.close()
 
     def _open(self, descriptor: int) -> None:
+        """A frontend may stand still before it has sent its memory: the others do not wait for it."""
         end = socket.socket(fileno=descriptor)
+        end.setblocking(False)
+        self._selector.register(end, selectors.EVENT_READ, end)
+
+    def _greet(self, end: socket.socket) -> None:
+        self._selector.unregister(end)
         try:
             slab = receive_slab(end)
         except OSError:  # that frontend has died in the meantime
             end.close()
             return
-        end.setblocking(False)
         # Never an index twice: a job of a dead frontend must not be answered to its successor.
         self._opened += 1
         link = FrontendLink(self._opened, end, slab, self._wake)

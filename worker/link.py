@@ -188,7 +188,8 @@ def send_slab(sock: socket.socket, layout: SlabLayout, descriptor: int) -> None:
 
 
 def receive_slab(sock: socket.socket) -> Slab:
-    """The other end of `send_slab`; waits for it. Raises ConnectionError when the peer is gone."""
+    """The other end of `send_slab`. Raises ConnectionError when the peer is gone, BlockingIOError where a
+    socket that does not block has nothing yet."""
     message, descriptors, _, _ = socket.recv_fds(sock, _PACKET_BYTES, 1)
     if not descriptors:
         raise ConnectionResetError("the other end of the link is gone")

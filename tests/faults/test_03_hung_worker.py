@@ -117,3 +117,27 @@ def test_03_a_stopped_frontend_is_replaced_and_its_worker_is_not_blamed(
     with open_stub(server) as stub:
         assert embed(stub).embeddings.count == 1
     assert restarts() == 0
+
+
+def test_03_a_worker_that_starts_while_a_frontend_stands_still_serves_the_others() -> None:
+    source, hang = "m=stub:dimension=8,load_time=1.5", 6.0
+    with service(source, "--frontends=2", f"--hang-timeout={hang}") as server:
+        worker_of(server).kill()
+        until(lambda: server.metric("altclip_worker_up") == 0, seconds=5, what="the worker's end is noticed")
+        (frontend,) = server.processes("altclip-frontend 1")
+        frontend.suspend()
+        until(lambda: server.metric("altclip_worker_up") == 1, seconds=10, what="a new worker")
+        # Connections are shared between the frontends: one of these soon meets the one that works.
+        until(lambda: answered(server), seconds=hang / 2, what="an answer")
+        frontend.wait(2 * hang)
+        until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="a new frontend")
+        assert server.metric("altclip_worker_restarts_total") == 1
+
+
+def answered(server: RunningServer) -> bool:
+    """Whether a fresh connection gets an answer at once."""
+    with open_stub(server) as stub:
+        try:
+            return embed(stub, seconds=0.4).embeddings.count == 1
+        except grpc.RpcError:
+            return False

@@ -42,6 +42,9 @@ def server_arguments(plan: Plan) -> list[str]:
         "--threads=1",
         "--decoders=1",
         "--max-queue-items=512",
+        # So small that they are full soon: a cache that fills looks like a leak.
+        "--cache-bytes=64KiB",
+        "--label-cache-bytes=256KiB",
         f"--hang-timeout={plan.hang_timeout}",
         "--restart-backoff=100ms",
         "--restart-stable=1",

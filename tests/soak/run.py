@@ -15,7 +15,7 @@ from tests.soak.ledger import Ledger
 from tests.soak.plan import REAL, STUB, STUB_SHAPE, Plan, server_arguments
 from tests.soak.reckoning import Found
 from tests.soak.streams import streams
-from tests.soak.traffic import BURST, DOCUMENTED, FICKLE, STEADY, Caller, burst, documented, unary
+from tests.soak.traffic import BURST, DOCUMENTED, FICKLE, STEADY, Caller, burst, documented, largest, unary
 from tests.soak.trouble import Trouble
 from tests.soak.watching import Footprint, Watch, footprints, session
 
@@ -25,6 +25,8 @@ NAMES = (STEADY, FICKLE, BURST, DOCUMENTED)
 SAMPLES = 300
 """At most so many, however long it takes."""
 QUIET_SECONDS = 20.0
+FORGOTTEN_SECONDS = 5.0
+"""After so long the supervisor has let go of a process that ended."""
 
 
 def soak(plan: Plan) -> Found:
@@ -62,7 +64,9 @@ class _Soak:
             self._ledger.told[STEADY, "EmbedText", "OK"] += 1
             self._ledger.told[STEADY, "EmbedImage", "OK"] += 1
         async with self._traffic():
-            await self._burst()
+            for content in (self._real, self._stub):  # memory that grows with the load grows now
+                await burst(self._caller(BURST), content)
+                await largest(self._caller(BURST), content)
             await asyncio.sleep(self._plan.warm_up)
         self._before = await self._quiet()
         self._watch.start()
@@ -135,6 +139,7 @@ class _Soak:
         loop = asyncio.get_running_loop()
         end = loop.time() + QUIET_SECONDS
         last: list[int] = []
+        await asyncio.sleep(FORGOTTEN_SECONDS)
         while True:
             await asyncio.sleep(1.0)
             prints = await asyncio.to_thread(footprints, self._server)

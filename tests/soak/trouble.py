@@ -67,6 +67,7 @@ class Trouble:
             self._frontend_killed,
             self._frontend_stopped,
             self._model_gone,
+            self._frontend_stopped_while_a_worker_loads,
             self._burst,
         ]
         while True:
@@ -110,6 +111,12 @@ class Trouble:
         await self._end(self._victim("altclip-frontend "), psutil.Process.suspend)
         self.frontends += 1
 
+    async def _frontend_stopped_while_a_worker_loads(self) -> None:
+        """Who stands still must keep nobody else from meeting the new worker."""
+        await self._end(self._victim(f"altclip-worker {STUB} "), psutil.Process.kill)
+        self.workers += 1
+        await self._frontend_stopped()
+
     async def _burst(self) -> None:
         await self.burst()
 
@@ -130,7 +137,7 @@ class Trouble:
     async def _gone(self, victim: psutil.Process) -> None:
         end = time.monotonic() + RECOVERY_SECONDS
         with contextlib.suppress(psutil.NoSuchProcess):  # gone between two looks
-            while victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE:
+            while victim.is_running():  # until its parent knows, too
                 if time.monotonic() > end:
                     raise AssertionError(f"nobody ended process {victim.pid}, which stands still")
                 await asyncio.sleep(0.05)
