@@ -2,7 +2,9 @@
 
 Such a product is all reading of the weight. MKL reads as fast as memory gives for one row, but for a few it
 takes a slow path on AMD's processors: six rows of 1024 with a weight of 4096 × 1024 took 5.3 ms, which oneDNN
-did in 2.4, from the same mapped weight. From some hundred rows on the two are alike.
+did in 2.4, from the same mapped weight. Of the whole tower at full size oneDNN took 0.76 of MKL's time for 8
+texts (126 rows) and 0.88 for 16 (234 rows), on two threads; with 500 rows the two are alike, and with 1,000
+MKL is ahead.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from torch import Tensor
 
 __all__ = ["amd", "onednn_is_faster", "product"]
 
-_FEW = range(2, 65)
+_FEW = range(2, 256)
 
 
 def onednn_is_faster(rows: Tensor) -> bool:
