@@ -20,7 +20,7 @@ from service.keys import KeyFileError, make_key
 from service.settings import Settings, SettingsError
 from worker import logs
 from worker.control import entitle
-from worker.errors import ModelError
+from worker.errors import ModelChoiceError, ModelError
 
 __all__ = ["main"]
 
@@ -56,7 +56,7 @@ def _serve(settings: Settings) -> int:
         signal.signal(number, _stop)
     try:
         return asyncio.run(_run(settings))
-    except SettingsError as error:
+    except (SettingsError, ModelChoiceError) as error:
         events.error("cannot_start", str(error))
         return 2
     except ModelError as error:

@@ -17,7 +17,7 @@ from worker.metrics import Layout
 from worker.sources import resolve_all
 from worker.spec import ModelSpec
 
-__all__ = ["exposure", "places", "prepare", "specs"]
+__all__ = ["doubts", "exposure", "places", "prepare", "specs"]
 
 _events = logs.get("supervisor")
 
@@ -32,6 +32,8 @@ def prepare(settings: Settings, version: str) -> Supervisor:
     layout = Layout(tuple(spec.name for spec in models), chosen, len(workers), version, files.callers())
     pages = Pages(layout)
     pages.own.build_info.set(1, version)
+    for message in doubts(settings):
+        _events.warning("doubtful_settings", message)
     if not ports.is_loopback(address):
         for event, message in exposure(settings):
             _events.warning(event, message, grpc=address)
@@ -51,6 +53,18 @@ def exposure(settings: Settings) -> list[tuple[str, str]]:
         )
         warnings.append(("keys_in_the_clear", message))
     return warnings
+
+
+def doubts(settings: Settings) -> list[str]:
+    """What works, and is hardly what was meant."""
+    found = []
+    if settings.image_url_hosts and not settings.image_urls:
+        found.append("--image-url-hosts does nothing without --image-urls: no address is fetched")
+    if settings.max_message_bytes <= settings.max_image_bytes:
+        found.append(
+            "an image of --max-image-bytes does not fit in a message: --max-message-bytes should be larger"
+        )
+    return found
 
 
 def specs(settings: Settings) -> list[ModelSpec]:

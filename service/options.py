@@ -42,6 +42,9 @@ Reader = Callable[[str], Any]
 Field = dataclasses.Field[Any]
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_DIGITS = "[0-9]+(?:_[0-9]+)*"
+_LONGEST = 24
+"""Characters of a number: int() takes time and memory for what is longer, and refuses it in its own words."""
 _SHOWN_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 
 
@@ -106,32 +109,32 @@ def show(field: Field) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def integer(least: int, most: int | None = None) -> Reader:
+def integer(least: int, most: int) -> Reader:
     """A whole number in a range."""
 
     def whole_number(text: str) -> int:
         accepted = f"a whole number {_range(least, most)}"
-        if not re.fullmatch(r"[+-]?[0-9_]{1,18}", text):
+        if len(text) > _LONGEST or not re.fullmatch(rf"[+-]?{_DIGITS}", text):
             raise ValueError(accepted)
         return int(_within(int(text), least, most, accepted))
 
     return _named(whole_number, "N")
 
 
-def size(least: int, most: int | None = None) -> Reader:
+def size(least: int, most: int) -> Reader:
     """Bytes, with or without a unit: 65536, 64KiB, 32MiB, 1G."""
 
     def byte_count(text: str) -> int:
         accepted = f"a number of bytes {_range(least, most)}, such as 65536, 64KiB or 32MiB"
-        match = re.fullmatch(r"([0-9_]{1,15})\s*([kmg]?)(?:i?b)?", text.lower())
-        if match is None:
+        match = re.fullmatch(rf"({_DIGITS})\s*([kmg]?)(?:i?b)?", text.lower())
+        if match is None or len(text) > _LONGEST:
             raise ValueError(accepted)
         return int(_within(int(match[1]) * _UNITS[match[2]], least, most, accepted))
 
     return _named(byte_count, "SIZE")
 
 
-def seconds(least: float, most: float | None = None) -> Reader:
+def seconds(least: float, most: float) -> Reader:
     """A time in seconds, with or without its unit: 30, 0.5, 30s, 500ms, 10m."""
 
     def time_span(text: str) -> float:
@@ -242,11 +245,11 @@ def _named(reader: Reader, metavar: str) -> Reader:
     return reader
 
 
-def _range(least: float, most: float | None) -> str:
-    return f"from {least}" if most is None else f"from {least} to {most}"
+def _range(least: float, most: float) -> str:
+    return f"from {least} to {most}"
 
 
-def _within(value: float, least: float, most: float | None, accepted: str) -> float:
-    if value < least or (most is not None and value > most):
+def _within(value: float, least: float, most: float, accepted: str) -> float:
+    if not least <= value <= most:
         raise ValueError(accepted)
     return value

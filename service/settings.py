@@ -24,6 +24,12 @@ SettingsError = options.OptionError
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "int8")
 
+# Far beyond any use, and within what holds them: callers are told limits in 32 bits, and a decoder has
+# room for the largest image.
+_MOST_COUNT = 1_000_000
+_MOST_BYTES = 1 << 30
+_MOST_MEMORY = 1 << 40
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -111,17 +117,19 @@ class Settings:
     )
 
     # Limits of one request
-    max_texts: int = option(256, options.integer(1), "texts in a call")
-    max_images: int = option(64, options.integer(1), "images in a call")
-    max_items: int = option(1024, options.integer(1), "queries, and candidates, of a Similarity call")
-    max_labels: int = option(1000, options.integer(1), "labels of a ClassifyImage call")
-    max_templates: int = option(100, options.integer(1), "templates of a ClassifyImage call")
-    max_prompts: int = option(64, options.integer(1), "texts in an EncodePrompt call")
-    max_stream_items: int = option(1024, options.integer(1), "items in one message of a stream")
-    max_text_bytes: int = option(65_536, options.size(1), "a text, in UTF-8")
-    max_image_bytes: int = option(32 << 20, options.size(1), "an image, encoded")
+    max_texts: int = option(256, options.integer(1, _MOST_COUNT), "texts in a call")
+    max_images: int = option(64, options.integer(1, _MOST_COUNT), "images in a call")
+    max_items: int = option(
+        1024, options.integer(1, _MOST_COUNT), "queries, and candidates, of a Similarity call"
+    )
+    max_labels: int = option(1000, options.integer(1, _MOST_COUNT), "labels of a ClassifyImage call")
+    max_templates: int = option(100, options.integer(1, _MOST_COUNT), "templates of a ClassifyImage call")
+    max_prompts: int = option(64, options.integer(1, _MOST_COUNT), "texts in an EncodePrompt call")
+    max_stream_items: int = option(1024, options.integer(1, _MOST_COUNT), "items in one message of a stream")
+    max_text_bytes: int = option(65_536, options.size(1, _MOST_BYTES), "a text, in UTF-8")
+    max_image_bytes: int = option(32 << 20, options.size(1, _MOST_BYTES), "an image, encoded")
     max_image_pixels: int = option(
-        64_000_000, options.integer(1), "width × height of an image, from its header"
+        64_000_000, options.integer(1, 1_000_000_000), "width × height of an image, from its header"
     )
     max_message_bytes: int = option(
         36 << 20,
@@ -153,7 +161,7 @@ class Settings:
     )
     image_url_cache_bytes: int = option(
         32 << 20,
-        options.size(0),
+        options.size(0, _MOST_MEMORY),
         "cache of fetched images per frontend, kept for a minute; 0 turns it off",
     )
 
@@ -164,33 +172,39 @@ class Settings:
         "calls are refused when they can expect to wait for longer than this; sooner while a queue stands",
     )
     max_queue_items: int = option(
-        4096, options.integer(1), "items under way per model and frontend before calls are refused"
+        4096,
+        options.integer(1, _MOST_COUNT),
+        "items under way per model and frontend before calls are refused",
     )
     max_queue_bytes: int = option(
         512 << 20,
-        options.size(1 << 20),
+        options.size(1 << 20, _MOST_MEMORY),
         "texts, encoded images and pixels under way per model and frontend before calls are refused",
     )
     stream_window: int = option(
-        1024, options.integer(1), "items of one stream under way at a time; a picture counts as four"
+        1024,
+        options.integer(1, _MOST_COUNT),
+        "items of one stream under way at a time; a picture counts as four",
     )
     batch_tokens: int = option(
-        0, options.integer(0), "tokens in a batch of texts; 0 lets the worker choose for its device"
+        0,
+        options.integer(0, _MOST_COUNT),
+        "tokens in a batch of texts; 0 lets the worker choose for its device",
     )
     batch_images: int = option(
-        0, options.integer(0), "images in a batch; 0 lets the worker choose for its device"
+        0, options.integer(0, _MOST_COUNT), "images in a batch; 0 lets the worker choose for its device"
     )
     batch_wait: float = option(
         0.0, options.seconds(0, 10), "how long an idle worker waits for company for a first item"
     )
     cache_bytes: int = option(
         0,
-        options.size(0),
+        options.size(0, _MOST_MEMORY),
         "cache of what was computed, per frontend, by content; a row takes 4 bytes a component and about 600 "
         "more. 0 turns it off",
     )
     label_cache_bytes: int = option(
-        64 << 20, options.size(0), "cache of label embeddings per frontend; 0 turns it off"
+        64 << 20, options.size(0, _MOST_MEMORY), "cache of label embeddings per frontend; 0 turns it off"
     )
 
     # Life and death
@@ -227,12 +241,12 @@ class Settings:
     )
     restart_limit: int = option(
         5,
-        options.integer(1),
+        options.integer(1, _MOST_COUNT),
         "the server gives up when a process fails so many times in a row without becoming stable",
     )
     max_connection_age: float = option(
         0.0,
-        options.seconds(0),
+        options.seconds(0, 2_000_000),  # gRPC counts its milliseconds in 31 bits
         "a connection is asked to end after so long, so that clients spread anew; 0 means never",
     )
     log_level: str = option("info", options.choice(*logs.LEVELS), "the least level that is logged")

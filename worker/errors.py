@@ -1,6 +1,7 @@
 """What can go wrong with a model, a device or an image. Imports nothing.
 
     ModelError        the source or its weights cannot be served: expected, its text is for the operator
+      ModelChoiceError  what was asked for can already be seen to be no model
     OutOfMemory       the batch was too large for the device: split it, the process is fine
     DeviceLost        the device is unusable until the process is replaced
     ImageError        the caller's bytes are at fault: the text is safe to show to the caller
@@ -15,6 +16,7 @@ __all__ = [
     "DeviceLost",
     "ImageError",
     "ImageTooLarge",
+    "ModelChoiceError",
     "ModelError",
     "OutOfMemory",
     "UndecodableImage",
@@ -24,6 +26,10 @@ __all__ = [
 
 class ModelError(Exception):
     """A source that cannot be resolved, converted or loaded; the message is one sentence for an operator."""
+
+
+class ModelChoiceError(ModelError):
+    """A name or source that is wrong as it is written, whatever the model's files hold."""
 
 
 class OutOfMemory(Exception):

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 
 from worker.checkpoint import MANIFEST, weight_files
-from worker.errors import ModelError
+from worker.errors import ModelChoiceError, ModelError
 from worker.families import family
 from worker.hub import KNOWN, download, is_hub_name, split_revision
 from worker.spec import ModelSpec
@@ -33,18 +33,18 @@ def bundled_directory() -> Path:
 
 def resolve_all(texts: list[str] | tuple[str, ...]) -> list[ModelSpec]:
     """Each model's spec, the bundled one for none; raises `ModelError`, also for a name given twice."""
-    specs = [resolve(text) for text in texts or [BUNDLED]]
-    names = [spec.name for spec in specs]
+    texts = texts or [BUNDLED]
+    names = [_split(text)[0] for text in texts]  # looked at first: what follows may download for an hour
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ModelError(f"two models are called {twice[0]}; name one of them with NAME=SOURCE")
-    return specs
+        raise ModelChoiceError(f"two models are called {twice[0]}; name one of them with NAME=SOURCE")
+    return [resolve(text) for text in texts]
 
 
 def resolve(text: str) -> ModelSpec:
     """The model of one `--model`; fetches it when it is on the hub. Raises `ModelError`."""
     name, source = _split(text)
     if not NAME.fullmatch(name):
-        raise ModelError(f"{name!r} is no name for a model: letters, digits and . _ / - only")
+        raise ModelChoiceError(f"{name!r} is no name for a model: letters, digits and . _ / - only")
     if source == BUNDLED:
         return _describe(name, source, bundled_directory(), "")
     if source.partition(":")[0] == "stub":
@@ -54,7 +54,7 @@ def resolve(text: str) -> ModelSpec:
     if is_hub_name(source):
         directory, commit = download(source)
         return _describe(name, source, directory, commit)
-    raise ModelError(f"{source!r} is neither a directory nor a model on the hub (OWNER/NAME)")
+    raise ModelChoiceError(f"{source!r} is neither a directory nor a model on the hub (OWNER/NAME)")
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.launch import places, specs
+from service.launch import doubts, places, specs
 from service.settings import Settings
 
 
@@ -58,3 +58,12 @@ def test_without_a_model_the_bundled_one_is_served() -> None:
     (spec,) = specs(Settings())
     assert spec.name == "bundled"
     assert Path(spec.directory).is_dir()
+
+
+def test_settings_that_are_hardly_meant_are_told() -> None:
+    assert doubts(Settings()) == []
+    assert doubts(Settings(image_urls=("https:443",), image_url_hosts=("a.example",))) == []
+    (unused,) = doubts(Settings(image_url_hosts=("a.example",)))
+    assert "--image-urls" in unused
+    (small,) = doubts(Settings(max_message_bytes=1 << 20, max_image_bytes=1 << 20))
+    assert "--max-message-bytes" in small

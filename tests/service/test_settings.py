@@ -104,6 +104,13 @@ def test_other_addresses_are_refused(address: str) -> None:
         ("--hang-timeout", "0"),
         ("--max-message-bytes", "4GiB"),
         ("--model", " "),
+        ("--max-texts", "_"),
+        ("--max-texts", "1__0"),
+        ("--max-texts", "9" * 5000),
+        ("--max-text-bytes", "_"),
+        ("--max-text-bytes", "1__0k"),
+        ("--max-text-bytes", "9" * 5000),
+        ("--max-connection-age", "9999h"),
     ],
 )
 def test_an_error_names_the_option_the_variable_and_what_is_accepted(option: str, text: str) -> None:
@@ -118,6 +125,17 @@ def test_an_error_names_the_option_the_variable_and_what_is_accepted(option: str
         assert variable in message
         assert "; give " in message
         assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("field", "unit"),
+    [(field, "") for field in FIELDS if field.metadata["metavar"] == "N"]
+    + [(field, "g") for field in FIELDS if field.metadata["metavar"] == "SIZE"],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_no_count_and_no_size_is_without_bounds(field: dataclasses.Field[object], unit: str) -> None:
+    with pytest.raises(SettingsError, match=r"give a (whole number|number of bytes) from \d+ to \d+"):
+        Settings.load([options.flag(field), "4294967296" + unit], {})
 
 
 @pytest.mark.parametrize("arguments", [["--max-text", "1"], ["--unknown"], ["stray"], ["--grace"]])

@@ -109,9 +109,11 @@ def test_a_taken_operations_port_is_refused(two_models: RunningServer) -> None:
     [
         (["--max-texts", "0"], 2, "--max-texts (ALTCLIP_MAX_TEXTS): '0' is not accepted"),
         (["--no-such-option"], 2, "--no-such-option"),
-        (["--model", "m=/no/such/directory"], 1, "/no/such/directory"),
-        (["--model", "m=stub:", "--model", "m=stub:"], 1, "two models are called m"),
-        (["--model", "m=stub:dimension=x"], 1, "dimension"),
+        (["--model", "m=/no/such/directory"], 2, "/no/such/directory"),
+        (["--model", "m=stub:", "--model", "m=stub:"], 2, "two models are called m"),
+        (["--model", "=stub:"], 2, "'' is no name for a model"),
+        (["--model", "m=stub:dimension=1.5"], 2, "dimension"),
+        (["--model", "m=/usr"], 1, "/usr has no config.json"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_one_line(arguments: list[str], status: int, said: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from worker import hub, sources
-from worker.errors import ModelError
+from worker.errors import ModelChoiceError, ModelError
 from worker.hub import KNOWN
 from worker.sources import resolve, resolve_all
 from worker.spec import ALL_LANGUAGES, ModelInfo, ModelSpec
@@ -72,7 +72,9 @@ def test_a_stub_is_described_by_its_options() -> None:
     assert resolve("stub:dimension=8").name == "stub"
 
 
-@pytest.mark.parametrize("text", ["stub:colour=red", "stub:dimension=wide", "m=stub:dimension"])
+@pytest.mark.parametrize(
+    "text", ["stub:colour=red", "stub:dimension=wide", "stub:dimension=1.5", "m=stub:dimension"]
+)
 def test_a_wrong_option_of_the_stub_is_refused(text: str) -> None:
     with pytest.raises(ModelError, match="stub: "):
         resolve(text)
@@ -175,8 +177,12 @@ def test_images_of_another_size_than_the_tower_takes_are_noticed(
 def test_several_models_need_several_names(bundled: Path) -> None:
     assert [spec.name for spec in resolve_all(["a=stub", "b=stub", "bundled"])] == ["a", "b", "bundled"]
     assert [spec.name for spec in resolve_all([])] == ["bundled"]
-    with pytest.raises(ModelError, match="two models are called stub"):
+    with pytest.raises(ModelChoiceError, match="two models are called stub"):
         resolve_all(["stub", "stub:dimension=3"])
+    with pytest.raises(
+        ModelChoiceError, match="two models are called nobody/nothing"
+    ):  # before it is fetched
+        resolve_all(["nobody/nothing@one", "nobody/nothing@two"])
 
 
 def test_specs_and_infos_cross_a_process_border_as_json() -> None:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from worker.errors import DeviceLost, ModelError, OutOfMemory
+from worker.errors import DeviceLost, ModelChoiceError, ModelError, OutOfMemory
 from worker.families import Floats, Ids, ImageProcessor, Pending, Pixels, Tokens
 from worker.spec import ALL_LANGUAGES, ModelInfo, ModelSpec
 
@@ -34,6 +34,7 @@ __all__ = ["FAMILY", "StubEncoder", "StubTokenizer"]
 
 BOS, EOS, FIRST_WORD = 0, 2, 5
 FAULTS = ("poison", "oom", "lost", "hang", "abort", "segfault")
+INTEGERS = ("dimension", "state_dimension", "image_size", "max_tokens", "vocabulary", "oom_over", "oom_times")
 DEFAULTS = {
     "dimension": "768",
     "state_dimension": "768",
@@ -220,17 +221,20 @@ class StubFamily:
 
 
 def _options(source: str) -> dict[str, str]:
-    """DEFAULTS with the source's own values; raises `ModelError` for an unknown key or a bad number."""
+    """DEFAULTS with the source's own values; raises `ModelChoiceError` for an unknown key or a bad
+    number."""
     options = dict(DEFAULTS)
     for pair in filter(None, source.partition(":")[2].split(",")):
         key, equals, value = pair.partition("=")
         if key not in DEFAULTS or not equals:
-            raise ModelError(f"stub: unknown option {pair!r}; known: {', '.join(DEFAULTS)}")
+            raise ModelChoiceError(f"stub: unknown option {pair!r}; known: {', '.join(DEFAULTS)}")
         if DEFAULTS[key].isdigit():
             try:
-                float(value)
+                int(value) if key in INTEGERS else float(value)
             except ValueError:
-                raise ModelError(f"stub: option {pair!r} needs a number") from None
+                raise ModelChoiceError(
+                    f"stub: option {pair!r} needs a {'whole ' if key in INTEGERS else ''}number"
+                ) from None
         options[key] = value
     return options
 
