@@ -4,8 +4,11 @@ Decided before any work is done for a call, and before its response headers. Una
 which can pause their client, wait their turn. The same holds for both:
 
     it is full        items or bytes are at their limit, or the expected wait (`service/forecast.py`) is over
-                      its bound, which falls while the queue stands (`service/shedding.py`)
-    it is contended   half full, with several callers: who holds its part gets no more (`service/fairness.py`)
+                      what the operator allows
+    it stands         the expected wait is over a bound that falls while the queue stands
+                      (`service/shedding.py`): who would hold more than its part of that bound gets no more
+    it is contended   half of that, with several callers: who holds its part gets no more
+                      (`service/fairness.py`)
     the deadline      comes before the expected wait is over: refused, however full it is
 """
 
@@ -149,11 +152,11 @@ class Admission:
             wait = max(wait, self._decoding(priority))
         if deadline is not None and now + wait >= deadline:
             raise DeadlineTooShort
-        bound = self._shedding.bound(now)
         callers = self._shares.active(caller, now)
         if cost.items and self._all.total:
-            full = self._part(self._all, cost, wait / bound)
-            if full > 1 or (full > CONTENDED and self._held(caller, bound) >= 1 / callers):
+            bound = self._shedding.bound(now)
+            if self._is_full(cost, wait) or self._is_over(cost, caller, wait / bound, bound, callers):
+                self._shedding.refused()
                 raise QueueFull(retry_after=self._retry_after(wait - bound / 2))
         return self._take(Ticket(cost, caller, priority, False, now))
 
@@ -202,10 +205,25 @@ class Admission:
         items = (load.total + cost.items) / self._bounds.items
         return max(items, (load.size + cost.size) / self._bounds.size, waiting)
 
-    def _held(self, caller: str, bound: float) -> float:
-        """How much of the queue is this caller's."""
+    def _is_full(self, cost: Cost, wait: float) -> bool:
+        """For everyone, whatever they hold."""
+        return self._part(self._all, cost, wait / self._bounds.seconds) > 1
+
+    def _is_over(self, cost: Cost, caller: str, waiting: float, bound: float, callers: int) -> bool:
+        """For this caller, beside the others.
+
+        Parts of the bound add up to the bound, so who stays within its own may come in while others, who
+        came before the bound fell, hold all of it and more: they are refused until they hold less.
+        """
+        full = self._part(self._all, cost, waiting)
+        if callers == 1 or full <= CONTENDED:
+            return full > 1
         theirs = self._shares.of(caller)
-        return self._part(theirs, Cost(), self._seconds(theirs) / bound)
+        seconds = self._seconds(theirs)
+        if full > 1:
+            seconds += self._forecast.seconds(cost[:3]) / max(1, self._workers())
+            return self._part(theirs, cost, seconds / bound) > 1 / callers
+        return self._part(theirs, Cost(), seconds / bound) >= 1 / callers
 
     def _fits(self, cost: Cost) -> bool:
         if not self._streams.calls:

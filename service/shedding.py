@@ -4,7 +4,8 @@ A queue that takes up a burst and empties again is good. One that stands is not:
 nothing is done sooner. So, after CoDel (Nichols and Jacobson, 2012) as servers use it (Maurer, "Fail at
 Scale", 2015): normally calls are let in up to the longest wait that the operator allows. Once no interactive
 item has waited for less than the target for an `INTERVAL`, they are let in only up to the target, until all
-have waited for less than half of it for a while (`CALM`).
+have waited for less than half of it, and nobody was refused, for a while (`CALM`). Short waits alone are no
+calm: it may be the low bound that keeps them short, by what it refuses.
 
     waits below the target ─▶ bound = max_wait ─▶ above, for an interval ─▶ bound = target ─▶ calm ─▶ …
 
@@ -53,6 +54,11 @@ class Shedding:
             self._against_since = now
         elif now - self._against_since >= (CALM if self._shedding else INTERVAL):
             self._shedding, self._against_since = not self._shedding, None
+
+    def refused(self) -> None:
+        """A call was refused for want of room: more is asked for than is let in."""
+        if self._shedding:
+            self._against_since = None
 
     def bound(self, now: float) -> float:
         """The longest expected wait at which work is let in."""

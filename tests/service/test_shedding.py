@@ -31,6 +31,23 @@ def test_the_bound_is_high_again_after_a_calm_while() -> None:
     assert observed(Shedding(10.0), [2.0] * 10 + [0.1] * 22) == 10.0
 
 
+def test_short_waits_are_no_calm_while_calls_are_refused() -> None:
+    shedding = Shedding(10.0)
+    observed(shedding, [2.0] * 10)
+    for second in range(1, 10):
+        assert observed(shedding, [0.1] * 10, start=second) == 0.25
+        shedding.refused()
+    assert observed(shedding, [0.1] * 22, start=10.0) == 10.0
+
+
+def test_refusals_alone_are_no_standing_queue_nor_make_one_harder_to_see() -> None:
+    shedding = Shedding(10.0)
+    observed(shedding, [2.0] * 4)
+    shedding.refused()
+    assert shedding.bound(0.4) == 10.0
+    assert observed(shedding, [2.0] * 2, start=0.5) == 0.25
+
+
 def test_where_batches_are_long_several_of_them_may_be_waited_for() -> None:
     assert observed(Shedding(10.0), [9.0] * 10, batch=1.0) == 8.0
 
