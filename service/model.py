@@ -126,10 +126,11 @@ class Model:
         prompt states, None for embeddings."""
         modality = Modality.TEXT if variant is None else Modality.PROMPT
         places = wanted.add(modality, len(texts))
+        uncut = rejected_at is not None
         missing: list[tuple[int, Key]] = []
         for place, text in zip(places, texts, strict=True):
             key = self.computing.key(modality, digest(text), variant or 0)
-            if not wanted.find(place, key):
+            if not wanted.find(place, key, uncut=uncut):
                 missing.append((place, key))
         unknown = [texts[place - places.start] for place, _ in missing]
         tokens = await self.preprocessor.tokens(unknown, wanted.call.priority) if unknown else ()

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from service.computing import Computing, Prepared, Shared
-from service.content_cache import Key
+from service.content_cache import Key, Row
 from service.errors import DeadlineTooShort, ServiceError, WorkerUnavailable
 from service.messages import Call
 from service.work import Outcome
@@ -61,17 +61,21 @@ class Wanted:
         self._unsettled += count
         return range(start, start + count)
 
-    def find(self, place: int, key: Key) -> bool:
-        """Whether that content was computed before or is being computed; then the item has what it needs."""
-        row = self._computing.row(key)
-        if row is not None:
-            self.tokens[place], self.truncated[place] = row.tokens, row.truncated
-            self.settle(place, Outcome(row.value))
-            return True
-        shared = self._computing.under_way(key, self.call.priority)
-        if shared is None:
+    def find(self, place: int, key: Key, *, uncut: bool = False) -> bool:
+        """Whether that content was computed before or is being computed; then the item has what it needs.
+
+        uncut: a text that was cut is only marked as truncated; it is to be refused.
+        """
+        known = self._computing.row(key) or self._computing.under_way(key, self.call.priority)
+        if known is None:
             return False
-        self._wait(place, shared, final=False)
+        self.tokens[place], self.truncated[place] = known.tokens, known.truncated
+        if uncut and known.truncated:
+            return True
+        if isinstance(known, Row):
+            self.settle(place, Outcome(known.value))
+        else:
+            self._wait(place, known, final=False)
         return True
 
     def lead(self, items: Sequence[Prepared]) -> None:
@@ -111,15 +115,13 @@ class Wanted:
         )
 
     def refuse(self, place: int, error: ServiceError) -> None:
-        """An item that will not be computed, though its content may be."""
+        """An item that has no outcome and waits for none: its content is not computed for it."""
         if self.strict:
             raise error
-        if (flight := self._flights.pop(place, None)) is not None and flight not in self._flights.values():
-            flight.leave(self)
         self.settle(place, Outcome(None, error))
 
     def settle(self, place: int, outcome: Outcome) -> None:
-        """The outcome of an item."""
+        """The outcome of an item, which has none yet."""
         self._outcomes[place] = outcome
         self._unsettled -= 1
         if not self._unsettled and self._done is not None and not self._done.done():
