@@ -95,9 +95,18 @@ class Watched:
     def _counted(self, modality: str, items: Sequence[Any], run: Callable[[], Any]) -> Any:
         if not self._path:
             return run()
+        import torch
         from torch.utils.flop_counter import FlopCounterMode
 
-        with FlopCounterMode(display=False) as counter:
+        def product(rows: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
+            return 2 * rows[0] * rows[1] * weight[0]
+
+        def onto(_: Sequence[int], rows: Sequence[int], weight: Sequence[int], *__: Any, **___: Any) -> int:
+            return 2 * rows[0] * rows[1] * weight[1]
+
+        # Those that torch does not count by itself; few rows go to oneDNN's on some processors.
+        mapping = {torch.ops.mkldnn._linear_pointwise: product, torch.ops.aten.addmm_: onto}
+        with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
             pending = run()
         tokens = sum(map(len, items)) if modality != "image" else 0
         self._write(modality, len(items), tokens, counter.get_total_flops())
