@@ -1,7 +1,7 @@
 """The command `altclip-server`: serves; with `convert SOURCE DIRECTORY` makes safetensors of a pickle once,
 with `key NAME` an API key.
 
-Exit status: 0 after a drain; 1 where the server could not start or gave up; 2 for unusable options.
+Exit status: 0 after a drain; 1 where it could not start, gave up or cut calls off; 2 for unusable options.
 """
 
 from __future__ import annotations

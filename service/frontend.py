@@ -2,6 +2,8 @@
 
     config, files, begin ──▶ pools, gRPC server ──▶ listening ──▶ serve ──▶ drain ──▶ drained, exit 0
 
+It exits with 1 where the drain cut calls off.
+
 Everything runs on one event loop. gRPC is imported here, after the spawn, and nowhere in the supervisor.
 """
 
@@ -76,9 +78,9 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
     channel.send("listening", {"grpc": settings.grpc_address})
     running.core.decoders.start()
     _calm_collector()
-    await running.drain(await drain)
+    cut_off = await running.drain(await drain)
     channel.send("drained")
-    leave(0)
+    leave(1 if cut_off else 0)
 
 
 def _calm_collector() -> None:

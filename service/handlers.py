@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError, Message
 from service import wire
 from service.admission import Gate
 from service.auth import Callers
-from service.errors import Internal, ServiceError, Unauthenticated, from_exception
+from service.errors import Internal, InvalidRequest, ServiceError, Unauthenticated, from_exception
 from service.failures import failure
 from service.grpc_auth import Doorkeeper, Strangers, authorization
 from service.grpc_errors import DETAILS, retry_trailers, status
@@ -79,7 +79,8 @@ class Handlers:
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for name, method in methods.items():
             if isinstance(method, tuple):
-                handlers[name] = grpc.unary_unary_rpc_method_handler(self._unary(name, *method))
+                # Of a unary request without a message gRPC tells nobody, and its client would wait for ever.
+                handlers[name] = grpc.stream_unary_rpc_method_handler(self._unary(name, *method))
             else:
                 handlers[name] = grpc.stream_stream_rpc_method_handler(self._stream(name, method))
         return Doorkeeper(service.full_name, handlers, self._callers, self._refuse)
@@ -87,10 +88,12 @@ class Handlers:
     def _unary(
         self, name: str, kind: type[Message], method: Callable[[Any, Call], Awaitable[Message]]
     ) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        async def handle(raw: bytes, context: Context) -> bytes:
+        async def handle(_: Any, context: Context) -> bytes:
             started = time.perf_counter()
             call = begin(context)
             try:
+                raw = await only_message(context)
+                started = time.perf_counter()  # how fast it arrives is the client's affair
                 self._enter(call, context)
                 try:
                     answer = (await method(parse(kind, raw), call)).SerializeToString()
@@ -200,6 +203,15 @@ def begin(context: Context) -> Call:
     left = cast("float | None", context.time_remaining())  # None without a deadline
     peer = context.peer().rpartition(":")[0]  # without the port, which is another with each connection
     return Call(request_id, None if left is None else time.monotonic() + left, peer=peer)
+
+
+async def only_message(context: Context) -> bytes:
+    """The request of a unary call. Raises InvalidRequest where the client ends it without any."""
+    raw: Any = await context.read()
+    if raw is grpc.aio.EOF:
+        await asyncio.sleep(0)  # where the call was cancelled, that is raised here
+        raise InvalidRequest("The call has no request message.")
+    return cast(bytes, raw)
 
 
 def valid_request_id(value: str | bytes) -> bool:

@@ -69,8 +69,10 @@ class Server:
         if name == given_files.TLS and found is not None and self._tls is not None:
             self._tls.change(found)
 
-    async def drain(self, grace: float) -> None:
-        """Ends once what was admitted has its answer, at the latest after `grace` seconds."""
+    async def drain(self, grace: float) -> int:
+        """Ends once what was admitted has its answer, at the latest after `grace` seconds; how many calls it
+        then cut off."""
+        cut_off = 0
         until = time.monotonic() + grace
         self.health.drain()
         self.core.gate.close()
@@ -81,12 +83,14 @@ class Server:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + until - time.monotonic()):
                 await self.core.gate.idle()
         except TimeoutError:
-            _log.warning("drain_incomplete", "calls were cut off", calls=self.core.gate.active)
+            cut_off = self.core.gate.active
+            _log.warning("drain_incomplete", "calls were cut off", calls=cut_off)
         # A health watcher whose client reads nothing would hold the server for the whole grace.
         await asyncio.wait({stopping}, timeout=min(LAST_WORDS, max(0.1, until - time.monotonic())))
         await self._server.stop(0)
         await stopping
         await self.core.close()
+        return cut_off
 
 
 async def start(

@@ -212,10 +212,14 @@ class Supervisor:
             if place.child is not None and not place.ready:  # it owes nobody an answer
                 place.child.kill()
         frontends = _children(self._roster.frontends)
+        serving = _children(place for place in self._roster.frontends if place.ready)
         for child in frontends:
             child.send("drain", {"grace": grace - reserve})
         # A frontend that keeps to its time ends before this does.
         await self._ended(frontends, ends - reserve / 2 - time.monotonic())
+        if unfinished := [child.title for child in serving if child.alive or await child.wait() != 0]:
+            _events.error("drain_incomplete", "not every call has its answer", frontends=unfinished)
+            self._status = 1
         workers = _children(self._workers)
         for child in workers:
             child.send("drain")

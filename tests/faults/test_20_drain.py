@@ -115,7 +115,7 @@ def test_20_a_long_call_is_finished_although_the_signal_came() -> None:
         assert answers == [1]
 
 
-def test_20_a_call_longer_than_the_grace_is_cut_off() -> None:
+def test_20_a_call_longer_than_the_grace_is_cut_off_and_the_exit_status_says_so() -> None:
     with service("m=stub:dimension=8,service_time=30", "--grace=2") as server, open_stub(server) as stub:
         ended: list[grpc.StatusCode] = []
 
@@ -132,8 +132,13 @@ def test_20_a_call_longer_than_the_grace_is_cut_off() -> None:
             seconds=5,
             what="the call is under way",
         )
-        assert server.stop() == 0
+        assert server.stop() == 1
         assert seconds_to_stop(server.logs) < 2.5
+        told = [record for record in server.logs.records if record["event"] == "drain_incomplete"]
+        assert [(record["level"], record.get("calls")) for record in told] == [
+            ("warning", 1),
+            ("error", None),
+        ]
         caller.join(5)
         assert len(ended) == 1
 

@@ -33,7 +33,7 @@ async def test_admitted_calls_end_and_new_ones_are_sent_elsewhere() -> None:
         assert not draining.done()
         service.pool.hold.set()
         assert (await admitted).embeddings.count == 1
-        await asyncio.wait_for(draining, 5)
+        assert await asyncio.wait_for(draining, 5) == 0
 
 
 async def test_health_says_so_before_calls_are_refused() -> None:
@@ -52,7 +52,7 @@ async def test_calls_that_do_not_end_are_cut_off_after_the_grace() -> None:
         stuck = asyncio.create_task(service.call("EmbedText", TEXT))
         await eventually(lambda: service.pool.deadlines)
         started = time.monotonic()
-        await service.server.drain(1.0)
+        assert await service.server.drain(1.0) == 1
         assert 0.9 < time.monotonic() - started < 2.5
         with pytest.raises(Refused):
             await stuck

@@ -115,6 +115,25 @@ async def eventually(condition: Any, seconds: float = 5.0) -> None:
         await asyncio.sleep(0.01)
 
 
+async def test_a_call_without_a_message_is_refused(service: Running) -> None:
+    call = service.channel.stream_stream(f"/{EMBEDDING}/EmbedText")(timeout=5)
+    await call.done_writing()
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await call.read()
+    refused = Refused(ended.value)
+    assert (refused.code, refused.reason) == ("INVALID_ARGUMENT", "INVALID_REQUEST")
+    assert service.requests("EmbedText", "INVALID_ARGUMENT") == 1
+
+
+async def test_a_call_that_is_cancelled_before_its_message_is_no_ones_mistake(service: Running) -> None:
+    call = service.channel.stream_stream(f"/{EMBEDDING}/EmbedText")(timeout=5)
+    await call.wait_for_connection()
+    await asyncio.sleep(0.1)
+    call.cancel()
+    await eventually(lambda: service.requests("EmbedText", "CANCELLED") == 1)
+    assert service.server.core.gate.active == 0
+
+
 async def test_a_client_that_cancels_takes_its_work_back(service: Running) -> None:
     service.pool.hold = asyncio.Event()
     stub = service.channel.unary_unary(f"/{EMBEDDING}/EmbedText")
