@@ -5,11 +5,12 @@
 
 A flight goes on while anybody waits for it, and is taken back when the last one has gone. Interactive work
 joins no bulk work. What was wrong with the content is everyone's error; that the worker died, or that time
-ran out for whoever came first, is not: then the others compute it for themselves.
+ran out for whoever came first, is not: then the others compute it once more, together.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 from service.content_cache import ContentCache, Key, Row
@@ -34,6 +35,11 @@ class Prepared(NamedTuple):
 
 class Waiter(Protocol):
     """Whoever wants some contents computed: a `Wanted`."""
+
+    @property
+    def deadline(self) -> float | None:
+        """In time.monotonic() seconds, None for none."""
+        ...
 
     def in_time(self) -> bool:
         """Whether its deadline has not passed."""
@@ -68,12 +74,16 @@ class Shared(Flight):
     def land(self, outcome: Outcome) -> None:
         self._computing.landed(self, outcome)
         waiting, self.waiting = self.waiting, []
+        of_the_first = isinstance(outcome.error, DeadlineTooShort | WorkerUnavailable)
+        again: list[tuple[Waiter, int]] = []
         for work, place, final in waiting:
-            of_the_first = isinstance(outcome.error, DeadlineTooShort | WorkerUnavailable)
             if of_the_first and not final and work.in_time():
-                work.again(Prepared(place, self.key, self.item, self.truncated))
+                again.append((work, place))
             else:
                 work.settle(place, outcome)
+        # Whoever has the longest time left begins, so that the others can rely on that flight and join it.
+        for work, place in sorted(again, key=lambda one: one[0].deadline or math.inf, reverse=True):
+            work.again(Prepared(place, self.key, self.item, self.truncated))
 
     def leave(self, waiter: Waiter) -> None:
         """This call waits no more."""

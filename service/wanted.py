@@ -92,9 +92,12 @@ class Wanted:
             self._computing.pool.start(begun)
 
     def again(self, prepared: Prepared) -> None:
-        """Computes an item whose flight failed for reasons of another call, once and for all."""
+        """Computes an item whose flight failed for reasons of another call, once and for all.
+
+        Its new flight's deadline is no earlier than this call's.
+        """
         shared = self._computing.under_way(prepared.key, self.call.priority)
-        if shared is not None and (shared.deadline or math.inf) >= (self.call.deadline or math.inf):
+        if shared is not None and (shared.deadline or math.inf) >= (self.deadline or math.inf):
             self._wait(prepared.place, shared, final=True)
         else:
             shared = self._computing.begin(self.call, prepared)
@@ -126,6 +129,11 @@ class Wanted:
         self._unsettled -= 1
         if not self._unsettled and self._done is not None and not self._done.done():
             self._done.set_result(None)
+
+    @property
+    def deadline(self) -> float | None:
+        """The call's."""
+        return self.call.deadline
 
     def in_time(self) -> bool:
         """Whether the call has time left."""

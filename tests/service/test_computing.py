@@ -190,17 +190,31 @@ async def test_a_content_that_kills_workers_kills_no_more_than_two(service: Runn
     assert counted(service)["failed"] == 5
 
 
-async def test_whoever_has_the_longest_time_left_computes_for_itself(service: Running) -> None:
+async def together(service: Running, *calls: tuple[int, pb.EmbedTextRequest]) -> list[float]:
+    """Answers these calls, of (seconds, request), but for the first one, whose time is up before it was
+    computed. The seconds that each computation had, the first one's apart."""
     service.pool.hold = asyncio.Event()
-    calls = []
-    for timeout in (10, 20, 30):
-        calls.append(call(service, timeout=timeout))
-        await eventually(lambda: service.server.core.gate.active == len(calls))
+    began, under_way = time.monotonic(), []
+    for seconds, request in calls:
+        under_way.append(call(service, request, timeout=seconds))
+        await eventually(lambda: service.server.core.gate.active == len(under_way))
     await asyncio.sleep(0.02)
-    failing(service, 2, DeadlineTooShort())  # the first one's time is up, then the second one's
+    failing(service, 1, DeadlineTooShort())
     release(service)
-    answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert [isinstance(answer, BaseException) for answer in answers] == [True, True, False]
+    answers = await asyncio.gather(*under_way, return_exceptions=True)
+    assert [isinstance(answer, BaseException) for answer in answers] == [True] + [False] * (len(calls) - 1)
+    return [round((deadline or 0.0) - began, -1) for deadline in service.pool.deadlines[1:]]
+
+
+async def test_whose_time_is_not_up_compute_it_once_together_with_the_longest_time(service: Running) -> None:
+    calls = [(seconds, CAT) for seconds in (10, 20, 30, 50, 40)]
+    assert await together(service, *calls) == [50]
+    assert len(service.pool.computed) == 2
+
+
+async def test_interactive_work_joins_no_bulk_work_that_is_computed_again(service: Running) -> None:
+    assert await together(service, (10, CAT), (20, CAT), (30, BULK_CAT), (40, BULK_CAT)) == [40, 20]
+    assert service.pool.priorities == [Priority.INTERACTIVE, Priority.BULK, Priority.INTERACTIVE]
 
 
 async def test_what_the_model_fails_on_fails_for_all_and_is_tried_once(service: Running) -> None:
