@@ -9,6 +9,7 @@ gone.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -130,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
     command("models", commands.models, "list the models of the server")
 
     one = command("health", commands.health, "tell whether the server answers (exit status 0) or not (3)")
-    one.add_argument("--wait", type=float, metavar="SECONDS", help="wait so long for it to become ready")
+    one.add_argument("--wait", type=_seconds, metavar="SECONDS", help="wait so long for it to become ready")
 
     one = command(
         "embed-stream",
@@ -156,7 +157,8 @@ def _common_arguments() -> argparse.ArgumentParser:
     group = common.add_argument_group("connection")
     group.add_argument(
         "--address",
-        default=os.environ.get("ALTCLIP_ADDRESS", "localhost:50051"),
+        type=_address,
+        default=os.environ.get("ALTCLIP_ADDRESS") or "localhost:50051",
         metavar="HOST:PORT",
         help="where the service is (default: %(default)s)",
     )
@@ -170,7 +172,7 @@ def _common_arguments() -> argparse.ArgumentParser:
     group.add_argument("--key", type=Path, metavar="PEM", help="the key of --certificate")
     group.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=DEFAULT_TIMEOUT,
         metavar="SECONDS",
         help="of a call; a stream has none (default: %(default)g)",
@@ -197,6 +199,22 @@ def _embedding_arguments(one: argparse.ArgumentParser, *, truncation: bool) -> N
             default="truncate",
             help="of texts over the model's limit (default: %(default)s)",
         )
+
+
+def _address(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("give HOST:PORT, such as localhost:50051")
+    return text.strip()
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"give a time in seconds above 0 (inf: no limit), not {text!r}")
+    return value
 
 
 def _client(parsed: argparse.Namespace) -> Client:

@@ -149,7 +149,7 @@ def embed_stream(client: Client, arguments: Namespace) -> int:
     # leave.
     lines = open(0, "rb", closefd=False)  # noqa: SIM115
     results = client.embed_stream(
-        map(_stream_item, lines),
+        map(_stream_item, filter(bytes.strip, lines)),
         model=arguments.model,
         encoding=arguments.encoding,
         truncation=arguments.truncation,
@@ -176,15 +176,18 @@ def _stream_item(line: bytes) -> StreamInput:
     """An item of a JSON line; a line that is none becomes that item's error."""
     identity: Any = None
     try:
-        given = json.loads(line)
-        identity = given.get("id")
+        given = json.loads(line.decode("utf-8-sig"))
+        if isinstance(given, dict):
+            identity = given.get("id")
         match given:
             case {"text": str(text)}:
                 return identity, text
             case {"image": str(path)}:
                 return identity, Path(path)
         raise ValueError('a line is {"id": …, "text": "…"} or {"id": …, "image": "FILE"}')
-    except (ValueError, AttributeError) as error:
+    except UnicodeDecodeError:
+        return identity, UnreadableInput("the line is not UTF-8", reason="UNREADABLE_INPUT")
+    except (ValueError, RecursionError) as error:
         return identity, UnreadableInput(str(error), reason="UNREADABLE_INPUT")
 
 

@@ -145,6 +145,22 @@ class TestFailures:
             run("classify", "x.png")
         assert left.value.code == 2
 
+    @pytest.mark.parametrize(
+        ("option", "value", "said"),
+        [("--timeout", value, "a time in seconds above 0") for value in ("nan", "-1", "0", "soon")]
+        + [("--address", value, "give HOST:PORT") for value in ("", " ")],
+    )
+    def test_what_cannot_be_used_is_wrong_usage(
+        self, run: Run, capsys: pytest.CaptureFixture[str], option: str, value: str, said: str
+    ) -> None:
+        with pytest.raises(SystemExit) as left:
+            run("models", f"{option}={value}")
+        assert left.value.code == 2
+        assert said in capsys.readouterr().err
+
+    def test_no_limit_is_a_time_too(self, run: Run) -> None:
+        assert run("models", "--timeout", "inf")[0] == 0
+
 
 @pytest.mark.parametrize(
     "command", ["", "embed-text", "embed-image", "similarity", "classify", "embed-stream"]
@@ -168,6 +184,29 @@ class TestStream:
         assert answers[3]["vector"][0] == 4
         assert b"4 items in" in complaint
         assert b"2 failed" in complaint
+
+    def test_a_line_that_is_none_is_told_in_plain_words(self, fake: RunningFake) -> None:
+        said = {
+            b"[]": 'a line is {"id": ',
+            b"null": 'a line is {"id": ',
+            b'{"id": 1, "text": 5}': 'a line is {"id": ',
+            '{"text": "é"}'.encode("latin-1"): "the line is not UTF-8",
+            '{"text": "a"}'.encode("utf-16"): "the line is not UTF-8",
+            b"[" * 100_000: "recursion",
+        }
+        process = start(fake, "embed-stream")
+        output, complaint = process.communicate(b"\n".join(said), timeout=60)
+        answers = sorted(map(json.loads, output.splitlines()), key=lambda answer: answer["index"])
+        for expected, answer in zip(said.values(), answers, strict=True):
+            assert expected in answer["error"]["message"]
+        assert answers[2]["id"] == 1
+        assert b"6 failed" in complaint
+
+    def test_lines_without_anything_are_no_items(self, fake: RunningFake) -> None:
+        process = start(fake, "embed-stream")
+        output, complaint = process.communicate(b'\n{"text": "one"}\r\n \r\n\n', timeout=60)
+        assert (process.returncode, len(output.splitlines())) == (0, 1)
+        assert b"1 items in" in complaint
 
     def test_a_failed_item_shows_in_the_exit_status(self, fake: RunningFake) -> None:
         process = start(fake, "embed-stream")
