@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from service.cost import Cost, Load, Ticket
@@ -87,7 +87,8 @@ class Admission:
     """All that is in flight for one model in this frontend.
 
     A call larger than the bounds is let in when nothing else is in flight: it is within the API's limits, so
-    refusing it for ever would be wrong. A waiting stream keeps no unary call out.
+    refusing it for ever would be wrong. A waiting stream keeps no unary call out. Where bulk work is held
+    back, streams have less under way, so that other bulk calls do not wait for ever behind them.
     """
 
     def __init__(
@@ -128,9 +129,10 @@ class Admission:
     def expected_wait(self, priority: Priority) -> float:
         """Seconds until the device would begin what is let in now; 0.0 as long as nothing is known of it."""
         interactive, bulk = self._of[Priority.INTERACTIVE], self._of[Priority.BULK]
-        seconds = self._seconds(interactive)
+        seconds = self._seconds(interactive.items)
         if priority is Priority.BULK:
-            seconds += self._seconds(bulk)
+            alone = self._seconds(bulk.items)
+            seconds = max(seconds + alone, alone / self._bulk_speed)
         elif bulk.calls:
             seconds /= 1 - BULK_BATCH_SHARE
         return seconds
@@ -150,7 +152,10 @@ class Admission:
         wait = self.expected_wait(priority) if cost.items else 0.0
         if cost.images:
             wait = max(wait, self._decoding(priority))
-        if deadline is not None and now + wait >= deadline:
+        begun = now + wait
+        if priority is Priority.BULK:  # held back, it needs several batches for its own items
+            begun += self._seconds(cost[:3]) / self._bulk_speed
+        if deadline is not None and begun >= deadline:
             raise DeadlineTooShort
         callers = self._shares.active(caller, now)
         if cost.items and self._all.total:
@@ -163,7 +168,7 @@ class Admission:
     async def wait(self, cost: Cost, caller: str = "", priority: Priority = Priority.BULK) -> Ticket:
         """Lets a part of a stream in once there is room and it is its caller's turn; `leave` must follow."""
         ticket = Ticket(cost, caller, priority, True, self._clock())
-        if not self._line and self._fits(cost):
+        if not self._line and self._fits(ticket):
             return self._take(ticket)
         place = self._line.join(ticket)
         try:
@@ -197,8 +202,13 @@ class Admission:
         both = (self._all, self._of[ticket.priority])
         return (*both, self._streams) if ticket.streamed else both
 
-    def _seconds(self, load: Load) -> float:
-        return self._forecast.seconds(load.items) / max(1, self._workers())
+    @property
+    def _bulk_speed(self) -> float:
+        """What was measured is of the bulk work that is under way; without any the next may go at once."""
+        return self._forecast.bulk_speed if self._of[Priority.BULK].calls else 1.0
+
+    def _seconds(self, items: Sequence[int]) -> float:
+        return self._forecast.seconds(items) / max(1, self._workers())
 
     def _part(self, load: Load, cost: Cost, waiting: float) -> float:
         """How full the queue is with this load and cost. waiting: how much of the bound is waited for."""
@@ -219,21 +229,24 @@ class Admission:
         if callers == 1 or full <= CONTENDED:
             return full > 1
         theirs = self._shares.of(caller)
-        seconds = self._seconds(theirs)
+        seconds = self._seconds(theirs.items)
         if full > 1:
-            seconds += self._forecast.seconds(cost[:3]) / max(1, self._workers())
+            seconds += self._seconds(cost[:3])
             return self._part(theirs, cost, seconds / bound) > 1 / callers
         return self._part(theirs, Cost(), seconds / bound) >= 1 / callers
 
-    def _fits(self, cost: Cost) -> bool:
+    def _fits(self, ticket: Ticket) -> bool:
+        """One part of a stream always does, so that streams move."""
         if not self._streams.calls:
             return True
         bound = self._shedding.bound(self._clock())
-        streamed = self._part(self._streams, cost, self._seconds(self._streams) / bound)
-        return streamed <= STREAMS and self._part(self._all, cost, self._seconds(self._all) / bound) <= 1
+        speed = self._bulk_speed if ticket.priority is Priority.BULK else 1.0
+        streamed = self._part(self._streams, ticket.cost, self._seconds(self._streams.items) / speed / bound)
+        everything = self._part(self._all, ticket.cost, self._seconds(self._all.items) / bound)
+        return streamed <= STREAMS and everything <= 1
 
     def _wake(self) -> None:
-        while self._line and self._fits(self._line.first.ticket.cost):
+        while self._line and self._fits(self._line.first.ticket):
             place = self._line.admit()
             if not place.turn.done():
                 self._take(place.ticket)

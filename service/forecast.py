@@ -7,6 +7,11 @@ A batch that is not full tells little of how long a full one takes, so it counts
 before there was load the forecast is too low, not too high, and work is let in. What was never measured takes
 no time at all. Where several frontends feed a worker, each finds its own items among those of others in a
 batch: its share of them is the speed at which its own queue moves.
+
+Bulk work gets what interactive work leaves of the device, and beside it workers hold it back. How fast it
+moves is measured by the batches that some of it had to wait for: what they did of it, in the seconds that
+this takes alone, of the seconds that they took. A batch that took all there was of it tells that nothing
+holds it back, and counts only as far as it is full of it.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ __all__ = ["Forecast"]
 LEARNING = 0.3
 """How much of what is expected a full batch replaces with what it took."""
 LEAST_SHARE = 1 / 64
+"""Neither our share of the device nor bulk work's is taken to be less."""
 
 
 class Forecast:
@@ -32,11 +38,17 @@ class Forecast:
         self._share = 1.0
         self._each = [0.0] * len(Modality)
         """Seconds of an item of each modality, by the three above: this is asked for with every call."""
+        self._bulk_done = self._bulk_took = 0.0
 
     @property
     def batch_seconds(self) -> float:
         """What a full batch takes, of the slowest kind that was seen; 0.0 before the first."""
         return max(self._full.values())
+
+    @property
+    def bulk_speed(self) -> float:
+        """What bulk work gets of the device, as long as it has enough to do; 1.0 before any had to wait."""
+        return max(LEAST_SHARE, self._bulk_done / self._bulk_took) if self._bulk_took else 1.0
 
     def observe(self, batch: Batch) -> None:
         """A batch has ended."""
@@ -46,6 +58,13 @@ class Forecast:
         self._part[kind] = blend(self._part[kind], batch.fill / batch.items, LEARNING)
         self._share = max(LEAST_SHARE, blend(self._share, batch.items / batch.of, LEARNING))
         self._each = [self._part[each] * self._full[each] / self._share for each in Modality]
+        if batch.bulk or batch.left:
+            if not self._bulk_took:
+                self._bulk_done = self._bulk_took = batch.seconds
+            done = min(batch.seconds, batch.bulk * self._each[kind])
+            took = batch.seconds if batch.left else done
+            self._bulk_done += LEARNING * (done - self._bulk_done)
+            self._bulk_took += LEARNING * (took - self._bulk_took)
 
     def seconds(self, items: Sequence[int]) -> float:
         """Until one device has done so many items of each modality."""

@@ -183,11 +183,21 @@ class WorkerLink:
             return
         results = [*unpack_results(packet)] if packet is not None else []
         ended = [(self._waiting[result.id], result) for result in results]
+        bulk_since = self._bulk_since() if ended else math.inf
         for result in results:
             self._finish(result)
         if self._batch_costs:
-            for batch in batches(ended, self._batch_costs):
+            for batch in batches(ended, self._batch_costs, bulk_since):
                 self._batch_ended(batch)
+
+    def _bulk_since(self) -> float:
+        """When the oldest bulk item was submitted that the worker has not begun; infinite without one."""
+        waiting = (
+            flight.submitted
+            for flight in self._waiting.values()  # oldest first
+            if flight.priority is Priority.BULK and not self._slab.begun[flight.item.modality][flight.slot]
+        )
+        return next(waiting, math.inf)
 
     def _finish(self, result: Result) -> None:
         flight = self._waiting.pop(result.id)
@@ -221,8 +231,13 @@ class WorkerLink:
             self._loop.call_later(_PUBLISH_SECONDS, self._publish)
 
 
-def batches(ended: Iterable[tuple[Flight, Result]], costs: Sequence[int]) -> Iterator[Batch]:
-    """What these answers, which came one after another, tell of the batches that they were in."""
+def batches(
+    ended: Iterable[tuple[Flight, Result]], costs: Sequence[int], bulk_since: float = math.inf
+) -> Iterator[Batch]:
+    """What these answers, which came one after another, tell of the batches that they were in.
+
+    bulk_since: when the oldest bulk item was submitted that is in none so far.
+    """
 
     def batch(pair: tuple[Flight, Result]) -> tuple[Modality, int, float]:
         flight, result = pair
@@ -235,4 +250,7 @@ def batches(ended: Iterable[tuple[Flight, Result]], costs: Sequence[int]) -> Ite
         if modality is not Modality.IMAGE:
             cost = sum(len(flight.item.payload) for flight, _ in own)
         waits = [result.queue for flight, result in own if flight.priority is Priority.INTERACTIVE]
-        yield Batch(modality, len(own), size, cost / costs[modality], seconds, min(waits, default=None))
+        bulk = len(own) - len(waits)
+        left = bulk_since < max(flight.submitted + result.queue for flight, result in own)
+        fill = cost / costs[modality]
+        yield Batch(modality, len(own), size, fill, seconds, min(waits, default=None), bulk, left)

@@ -50,6 +50,7 @@ class Batch(NamedTuple):
 
     items: its own; of: all that were in it. fill: how much of what a batch may hold its own took up. seconds:
     how long the batch took. wait: the least that an interactive item of its own had waited, None without one.
+    bulk: how many of its own were bulk work. left: other bulk work of its own was there and had to wait.
     """
 
     modality: Modality
@@ -58,6 +59,8 @@ class Batch(NamedTuple):
     fill: float
     seconds: float
     wait: float | None
+    bulk: int = 0
+    left: bool = False
 
 
 class Flight:

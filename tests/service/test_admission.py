@@ -139,6 +139,51 @@ def test_interactive_calls_hardly_wait_for_bulk_work_but_bulk_waits_for_both() -
     assert admission.expected_wait(Priority.BULK) == pytest.approx(7.7)
 
 
+def held_back(admission: Admission) -> None:
+    """Interactive work leaves bulk work, some of which has to wait, a tenth of each batch."""
+    for _ in range(40):
+        admission.observe(Batch(Modality.TEXT, 10, 10, 1.0, 1.0, 0.0, bulk=1, left=True))
+
+
+def test_bulk_calls_are_refused_at_once_where_they_are_held_back_past_their_deadline() -> None:
+    clock = Clock()
+    admission = measured(clock)
+    admission.enter(texts(2), priority=Priority.BULK)
+    held_back(admission)
+    assert admission.expected_wait(Priority.BULK) == pytest.approx(2.0, rel=0.01)
+    with pytest.raises(DeadlineTooShort):  # two seconds are ahead of it, and it takes one itself
+        admission.enter(texts(1), priority=Priority.BULK, deadline=clock.now + 2.9)
+    admission.enter(texts(1), priority=Priority.BULK, deadline=clock.now + 3.1)
+    admission.enter(texts(1), deadline=clock.now + 0.1)  # whom it is held back for
+
+
+def test_bulk_calls_that_are_held_back_wait_for_no_longer_than_the_operator_allows() -> None:
+    admission = measured(Clock(), seconds=10.0)
+    admission.enter(texts(11), priority=Priority.BULK)
+    held_back(admission)
+    with pytest.raises(QueueFull):
+        admission.enter(texts(1), priority=Priority.BULK)
+
+
+def test_how_bulk_work_was_held_back_counts_no_more_once_none_is_under_way() -> None:
+    clock = Clock()
+    admission = measured(clock)
+    held_back(admission)
+    admission.enter(texts(50), priority=Priority.BULK, deadline=clock.now + 5.1)
+
+
+async def test_streams_that_are_held_back_leave_room_for_other_bulk_calls_and_still_move() -> None:
+    admission = measured(Clock(), seconds=10.0)
+    held_back(admission)
+    first = await admission.wait(texts(6))  # six seconds, more than half of what is allowed
+    second = asyncio.create_task(admission.wait(texts(6)))
+    await asyncio.sleep(0)
+    assert not second.done()
+    admission.enter(texts(3), priority=Priority.BULK)
+    admission.leave(first)
+    await second
+
+
 def test_while_the_queue_stands_calls_are_refused_early_and_let_in_again_when_it_has_emptied() -> None:
     clock = Clock()
     admission = measured(clock)

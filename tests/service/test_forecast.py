@@ -54,3 +54,33 @@ def test_kinds_add_up_since_they_share_the_device() -> None:
 def test_a_frontend_that_has_a_quarter_of_each_batch_moves_at_a_quarter_of_the_speed() -> None:
     forecast = seen(*[batch(25, 1.0, of=100)] * 30)
     assert forecast.seconds([100, 0, 0]) == pytest.approx(4.0, rel=0.01)
+
+
+def bulk(items: int, *, left: bool, seconds: float = 1.0) -> Batch:
+    """A batch with room for a hundred that holds so many bulk texts and nothing else."""
+    return Batch(Modality.TEXT, items, items, items / 100, seconds, None, bulk=items, left=left)
+
+
+def test_bulk_work_is_as_fast_as_the_device_until_some_has_to_wait() -> None:
+    assert Forecast().bulk_speed == 1.0
+    assert seen(batch(100, 1.0), *[bulk(3, left=False)] * 20).bulk_speed == 1.0
+    assert seen(batch(100, 1.0), *[bulk(100, left=True)] * 20).bulk_speed == pytest.approx(1.0)
+
+
+def test_bulk_work_that_is_held_back_moves_as_fast_as_it_was_seen_to() -> None:
+    forecast = seen(*[batch(100, 1.0)] * 10, *[bulk(12, left=True)] * 20)
+    assert forecast.bulk_speed == pytest.approx(0.12, rel=0.05)
+
+
+def test_batches_that_hold_none_of_the_bulk_work_that_waits_count_too() -> None:
+    images = Batch(Modality.IMAGE, 8, 8, 1.0, 3.0, 0.0, bulk=0, left=True)
+    forecast = seen(*[batch(100, 1.0)] * 10, *[images, bulk(100, left=True)] * 20)
+    assert 0.15 < forecast.bulk_speed < 0.5
+    assert seen(images).bulk_speed > 0.5  # one alone tells little
+
+
+def test_bulk_work_is_faster_again_once_nothing_holds_it_back() -> None:
+    held_back = [batch(100, 1.0)] * 10 + [bulk(12, left=True)] * 20
+    assert seen(*held_back, *[bulk(100, left=True)] * 10).bulk_speed > 0.9
+    assert seen(*held_back, *[bulk(50, left=False)] * 10).bulk_speed > 0.9
+    assert seen(*held_back, bulk(3, left=False)).bulk_speed < 0.2  # the last of what waited
