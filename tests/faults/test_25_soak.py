@@ -17,7 +17,7 @@ def test_25_nothing_is_lost_in_half_a_minute_of_trouble() -> None:
     lines = reckon(found)
     print(text(lines), *found.deaths, *(str(event) for event in found.events), sep="\n")
     assert [line for line in lines if not line.holds] == []
-    # It was a soak: calls of every kind, about a third of them given up, and trouble.
+    # It was a soak: calls of every kind, some of them given up, and trouble.
     assert {method for _, method, _ in found.ledger.told} == {
         "EmbedText",
         "EmbedImage",
@@ -27,9 +27,6 @@ def test_25_nothing_is_lost_in_half_a_minute_of_trouble() -> None:
         "EmbedStream",
     }
     assert found.ledger.calls > 200
-    assert (
-        0.1
-        < sum(how == "cancelled" for _, _, how in found.ledger.untold.elements()) / found.ledger.calls
-        < 0.5
-    )
+    cancelled = sum(how == "cancelled" for _, _, how in found.ledger.untold.elements())
+    assert 0.05 < cancelled / found.ledger.calls < 0.5
     assert len(found.events) >= 3
