@@ -62,19 +62,20 @@ def test_18_whoever_waits_for_that_device_is_told_at_once(server: RunningServer)
     ended: list[tuple[str, str, float]] = []
 
     def call(text: str) -> None:
-        with open_stub(server) as stub:
-            try:
-                embed(stub, text, model="m")
-            except grpc.RpcError as error:
-                failure = failure_of(error)
-                ended.append((failure.code, failure.reason, time.monotonic()))
+        try:
+            embed(stub, text, model="m")
+        except grpc.RpcError as error:
+            failure = failure_of(error)
+            ended.append((failure.code, failure.reason, time.monotonic()))
 
-    callers = [threading.Thread(target=call, args=(text,)) for text in ("first", "gone", *"abcdef")]
-    for caller in callers:
-        caller.start()
-        time.sleep(0.02)
-    for caller in callers:
-        caller.join(10)
+    with open_stub(server) as stub:
+        embed(stub, "connected", model="n")
+        callers = [threading.Thread(target=call, args=(text,)) for text in ("first", "gone", *"abcdef")]
+        for caller in callers:
+            caller.start()
+            time.sleep(0.02)
+        for caller in callers:
+            caller.join(10)
     # The first was being computed when the others came, and has its answer.
     assert {(code, reason) for code, reason, _ in ended} == {("UNAVAILABLE", "WORKER_UNAVAILABLE")}
     assert len(ended) == 7
