@@ -23,7 +23,7 @@ from worker.jobs import Modality, Priority
 from worker.metrics import Metrics
 from worker.spec import ModelSpec
 
-SOURCE = "m=stub:dimension=8,service_time=0.6"
+SOURCE = "m=stub:dimension=8,service_time=1.5"
 COUNT = 200
 """Items of each batch: as many slots of each slab."""
 
