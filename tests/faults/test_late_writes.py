@@ -23,7 +23,8 @@ from worker.jobs import Modality, Priority
 from worker.metrics import Metrics
 from worker.spec import ModelSpec
 
-SOURCE = "m=stub:dimension=8,service_time=1.5"
+BATCH_SECONDS = 1.0
+SOURCE = f"m=stub:dimension=8,service_time={BATCH_SECONDS}"
 COUNT = 200
 """Items of each batch: as many slots of each slab."""
 
@@ -85,6 +86,7 @@ async def test_a_dying_workers_late_write_meets_neither_its_successor_nor_new_ca
         await eventually(lambda: begun(calls) == 1)
         assert slots_in_use(pool) == COUNT
         psutil.Process(old.process.pid).suspend()
+        await asyncio.sleep(BATCH_SECONDS)  # when it goes on, it writes at once
         # Earlier than it can ever be: the supervisor says so when it has buried the process.
         pool.remove_worker(1)
         assert {type(outcome.error) for outcome in await dying} == {WorkerUnavailable}
