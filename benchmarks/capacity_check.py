@@ -17,7 +17,8 @@ __all__ = ["rows"]
 
 DEVICE = Device(batch=0.06, item=0.004)
 TOKENS, BATCH = 8, 16
-TEXT = "one two three four five six"
+TEXTS = [f"one two three four five {number}" for number in range(8192)]
+"""Distinct, because equal texts are computed once while they are under way."""
 LIMIT = BATCH / (DEVICE.batch + DEVICE.item * BATCH)
 MODEL = f"m=stub:dimension=768,max_tokens={TOKENS},service_time={DEVICE.batch},per_item={DEVICE.item}"
 
@@ -56,7 +57,7 @@ def rows(seconds: float = 10, rounds: int = 3, shares: tuple[float, ...] = (0.3,
 
 
 async def _load(address: str, rate: float, seconds: float, seed: int) -> Load:
-    async with unary(address, "EmbedText", text_requests([TEXT])) as call:
+    async with unary(address, "EmbedText", text_requests(TEXTS)) as call:
         await call(0)
         return await open_loop(call, rate, seconds, seed)
 
