@@ -24,9 +24,9 @@ __all__ = ["soak"]
 NAMES = (STEADY, FICKLE, BURST, DOCUMENTED)
 SAMPLES = 300
 """At most so many, however long it takes."""
-SMALL_CACHE = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16"}
+NO_CACHE = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0"}
 """Torch's CPU library keeps what it prepared for each number of tokens, 1,024 of them: hundreds of megabytes,
-and an hour until they are there. As for the caches of our own, a leak shows only where it is full soon."""
+and an hour until they are there. Without it what grows is ours."""
 QUIET_SECONDS = 20.0
 FORGOTTEN_SECONDS = 5.0
 """After so long the supervisor has let go of a process that ended."""
@@ -35,7 +35,7 @@ FORGOTTEN_SECONDS = 5.0
 def soak(plan: Plan) -> Found:
     """Starts a server, soaks it, stops it, and tells all that was seen."""
     keys = {name: make_key(name) for name in NAMES}
-    environment = {"ALTCLIP_API_KEY_LINES": ";".join(line for _, line in keys.values()), **SMALL_CACHE}
+    environment = {"ALTCLIP_API_KEY_LINES": ";".join(line for _, line in keys.values()), **NO_CACHE}
     with start_server(*server_arguments(plan), environment=environment) as server:
         made = _Soak(plan, server, {name: key for name, (key, _) in keys.items()})
         asyncio.run(made.run())
