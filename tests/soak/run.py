@@ -24,9 +24,9 @@ __all__ = ["soak"]
 NAMES = (STEADY, FICKLE, BURST, DOCUMENTED)
 SAMPLES = 300
 """At most so many, however long it takes."""
-NO_CACHE = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0"}
-"""Torch's CPU library keeps what it prepared for each number of tokens, 1,024 of them: hundreds of megabytes,
-and an hour until they are there. Without it what grows is ours."""
+NO_CACHE = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0", "LRU_CACHE_CAPACITY": "1"}
+"""Torch's library for CPUs keeps what it prepared for batches of each size, in two caches of 1,024 each:
+hundreds of megabytes, and an hour until they are full. Without them what grows is ours."""
 QUIET_SECONDS = 20.0
 FORGOTTEN_SECONDS = 5.0
 """After so long the supervisor has let go of a process that ended."""
