@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 
+from benchmarks import inputs
 from benchmarks.calls import text_requests, unary
 from benchmarks.capacity import Device, jobs, simulate
 from benchmarks.load import Load, open_loop
@@ -17,8 +18,7 @@ __all__ = ["rows"]
 
 DEVICE = Device(batch=0.06, item=0.004)
 TOKENS, BATCH = 8, 16
-TEXTS = [f"one two three four five {number}" for number in range(8192)]
-"""Distinct, because equal texts are computed once while they are under way."""
+TEXTS = inputs.eight_tokens(8192)
 LIMIT = BATCH / (DEVICE.batch + DEVICE.item * BATCH)
 MODEL = f"m=stub:dimension=768,max_tokens={TOKENS},service_time={DEVICE.batch},per_item={DEVICE.item}"
 

@@ -17,7 +17,7 @@ from worker.sources import bundled_directory
 from worker.spec import ALL_LANGUAGES
 from worker.tokenizer import PieceTokenizer
 
-__all__ = ["MIXED", "SMALL", "jpegs", "texts", "tokens_of"]
+__all__ = ["MIXED", "SMALL", "eight_tokens", "jpegs", "texts", "tokens_of"]
 
 NAMES = Path(__file__).parent.parent / "demo/pictures/names.json"
 SMALL = ((480, 320), (640, 480))
@@ -67,6 +67,11 @@ def _row_of(words: Sequence[tuple[int, str]], room: int, generator: np.random.Ge
         chosen.append(word)
         room -= tokens
     return " ".join(chosen)
+
+
+def eight_tokens(count: int) -> list[str]:
+    """That many distinct texts of eight tokens each as the stub counts them, with <s> and </s>."""
+    return [f"one two three four five {number}" for number in range(count)]
 
 
 def jpegs(count: int, seed: int, sides: Sequence[tuple[int, int]] = MIXED) -> list[bytes]:

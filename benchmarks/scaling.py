@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
+from benchmarks import inputs
 from benchmarks.calls import text_requests, unary
 from benchmarks.load import closed_loop
 from benchmarks.report import Row, alternate
@@ -21,8 +22,7 @@ BATCH = 8
 SERVICE_SECONDS = 0.25
 """So long that eight workers' 256 calls a second leave two cores idle most of the time."""
 MODEL = f"m=stub:dimension=768,max_tokens=8,service_time={SERVICE_SECONDS}"
-TEXTS = [f"one two three four five {number}" for number in range(4096)]
-"""Eight tokens each with <s> and </s>; distinct, because equal texts are computed once while under way."""
+TEXTS = inputs.eight_tokens(4096)
 
 
 def rows(rounds: int = 5, batches: int = 16) -> list[Row]:

@@ -26,6 +26,7 @@ from service.fairness import Line, Shares
 from service.forecast import Forecast, blend
 from service.shedding import Shedding
 from service.work import Batch
+from worker.batcher import BULK_SHARE
 from worker.jobs import Priority
 
 __all__ = ["Admission", "Bounds", "Gate"]
@@ -38,8 +39,6 @@ CONTENDED = 0.5
 """How full the queue is when callers are weighed against each other."""
 STREAMS = 0.5
 """What streams may take of the queue: bulk work alone never fills it."""
-BULK_BATCH_SHARE = 1 / 8
-"""What bulk work may take of each batch before interactive work, see `worker/batcher.py`."""
 
 
 class Gate:
@@ -134,7 +133,7 @@ class Admission:
             alone = self._seconds(bulk.items)
             seconds = max(seconds + alone, alone / self._bulk_speed)
         elif bulk.calls:
-            seconds /= 1 - BULK_BATCH_SHARE
+            seconds /= 1 - 1 / BULK_SHARE
         return seconds
 
     def enter(

@@ -1,6 +1,6 @@
 """What one call wants computed: its items, what became of each, and how they are counted.
 
-add ─▶ find, refuse, lead ─▶ outcomes ─▶ retry, where a stream may ─▶ the end of the block: left and counted
+add ─▶ find, refuse, lead ─▶ outcomes ─▶ retry, where a stream may ─▶ the end: left and counted
 """
 
 from __future__ import annotations

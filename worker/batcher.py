@@ -23,9 +23,10 @@ from dataclasses import dataclass
 
 from worker.jobs import Job, Modality, Priority
 
-__all__ = ["Budget", "Decision", "Policy", "decide"]
+__all__ = ["BULK_SHARE", "Budget", "Decision", "Policy", "decide"]
 
-_BULK_SHARE = 8
+BULK_SHARE = 8
+"""One part of so many of a batch is what bulk jobs may take before interactive ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class Budget:
     @property
     def beside(self) -> int:
         """The cost of bulk jobs beside interactive traffic."""
-        return self.bulk or max(1, self.cost // _BULK_SHARE)
+        return self.bulk or max(1, self.cost // BULK_SHARE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def _fill(
         if budget.items > 1 and needed <= budget.cost:
             jobs.append(first_bulk)
             first_bulk = None
-            kept = max(0, min(budget.cost // _BULK_SHARE, most_bulk) - jobs[0].cost)
+            kept = max(0, min(budget.cost // BULK_SHARE, most_bulk) - jobs[0].cost)
     cost = bulk_cost = sum(job.cost for job in jobs)
     full = False
     for first, rest in ((first_interactive, interactive), (first_bulk, bulk)):

@@ -6,13 +6,8 @@ import itertools
 from pathlib import Path
 
 from altclip.v1 import embedding_service_pb2 as pb
-from tests.faults.processes import open_stub, service
+from tests.faults.processes import computed, open_stub, service
 from tests.server import RunningServer, until
-
-
-def computed(path: Path) -> list[int]:
-    """How many items each batch held."""
-    return [int(line.split()[1]) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def in_use(server: RunningServer) -> float:

@@ -9,8 +9,7 @@ import grpc
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
-from tests.faults.processes import embed, failure_of, open_stub, service
-from tests.faults.test_08_cancelled_in_queue import computed
+from tests.faults.processes import computed, embed, failure_of, open_stub, service
 from tests.server import until
 
 TEXTS = [f"text {number}" for number in range(35)]

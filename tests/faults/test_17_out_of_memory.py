@@ -14,7 +14,7 @@ import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
 from service.encodings import lengths, normalized
-from tests.faults.processes import crew, embed, failure_of, health, open_stub, service
+from tests.faults.processes import computed, crew, embed, failure_of, health, open_stub, service
 from tests.server import RunningServer
 from worker.families import family
 from worker.sources import resolve
@@ -45,9 +45,9 @@ def texts(count: int = FULL) -> list[str]:
 
 def batches(calls: Path, during: Callable[[], object]) -> list[int]:
     """How many texts each batch held that was begun meanwhile."""
-    start = len(calls.read_text().splitlines()) if calls.exists() else 0
+    start = len(computed(calls))
     during()
-    return [int(line.split()[1]) for line in calls.read_text().splitlines()[start:]]
+    return computed(calls)[start:]
 
 
 def solo(texts: list[str]) -> bytes:

@@ -17,6 +17,7 @@ import psutil
 from service.errors import WorkerUnavailable
 from service.pool import ModelPool
 from service.work import Flight, Outcome, WorkItem
+from tests.faults.processes import computed
 from tests.workers import started
 from worker.families import Floats, family
 from worker.jobs import Modality, Priority
@@ -70,7 +71,7 @@ async def eventually(condition: Callable[[], object]) -> None:
 
 def begun(calls: Path) -> int:
     """How many batches; the workers of a test share the file."""
-    return len(calls.read_text().splitlines()) if calls.exists() else 0
+    return len(computed(calls))
 
 
 def slots_in_use(pool: ModelPool) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ __all__ = [
     "Refused",
     "Running",
     "detail",
+    "eventually",
     "health",
     "pictures",
     "running",
@@ -307,3 +309,11 @@ def pictures(count: int, size: int = 40) -> list[bytes]:
         Image.fromarray(pixels).save(file, "PNG")
         files.append(file.getvalue())
     return files
+
+
+async def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+    """Waits until it holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it never came true"
+        await asyncio.sleep(0.01)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
 from service.errors import DeadlineTooShort, Internal, ServiceError, WorkerUnavailable
-from tests.service.running import Running, pictures, running
+from tests.service.running import Running, eventually, pictures, running
 from worker.families import Pixels
 from worker.jobs import Modality, Priority
 
@@ -19,25 +18,6 @@ CAT = pb.EmbedTextRequest(texts=["a cat"])
 BULK_CAT = pb.EmbedTextRequest(texts=["a cat"], priority=pb.PRIORITY_BULK)
 LONG = "word " * 30
 PICTURE = pb.EmbedImageRequest(images=[pb.Image(content=pictures(1)[0])])
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Running]:
-    async with running() as made:
-        yield made
-
-
-@pytest.fixture
-async def caching() -> AsyncIterator[Running]:
-    async with running(cache_bytes=1 << 20) as made:
-        yield made
-
-
-async def eventually(condition: Callable[[], Any]) -> None:
-    until = time.monotonic() + 5.0
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        await asyncio.sleep(0.005)
 
 
 def call(service: Running, request: pb.EmbedTextRequest = CAT, **options: Any) -> asyncio.Task[Any]:

@@ -12,8 +12,7 @@ from grpc_health.v1 import health_pb2
 
 from altclip.v1 import embedding_service_pb2 as pb
 from service.server import LINGER
-from tests.service.running import Refused, health, running
-from tests.service.test_handlers import eventually
+from tests.service.running import Refused, eventually, health, running
 from tests.service.test_stream import CONFIG, Answers, texts
 
 TEXT = pb.EmbedTextRequest(texts=["a"])

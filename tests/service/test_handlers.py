@@ -6,7 +6,6 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -18,7 +17,7 @@ from service.admission import Gate
 from service.cost import Ticket
 from service.errors import QueueFull
 from service.handlers import Handlers
-from tests.service.running import EMBEDDING, Refused, Running, running
+from tests.service.running import EMBEDDING, Refused, Running, eventually, running
 from worker.metrics import Metrics
 
 TEXT = pb.EmbedTextRequest(texts=["a secret text"])
@@ -36,12 +35,6 @@ RETRY = {
         }
     ]
 }
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Running]:
-    async with running() as made:
-        yield made
 
 
 async def trailers(service: Running, **options: Any) -> dict[str, Any]:
@@ -106,13 +99,6 @@ async def test_a_cancelled_internal_future_still_ends_a_stream(service: Running)
     await stream.done_writing()
     messages = [message async for message in stream]
     assert [error.status.code for message in messages for error in message.errors] == [13]
-
-
-async def eventually(condition: Any, seconds: float = 5.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        await asyncio.sleep(0.01)
 
 
 async def test_a_call_without_a_message_is_refused(service: Running) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
 from service.errors import DeadlineTooShort, ServiceError, WorkerUnavailable
-from tests.service.running import Running, pictures, running
+from tests.service.running import Running, eventually, pictures, running
 from worker.jobs import Modality, Priority
 
 FILES = pictures(8)
@@ -32,13 +31,6 @@ def classify(service: Running, number: int, priority: Any = pb.PRIORITY_BULK) ->
     image = pb.Image(content=FILES[number])
     request = pb.ClassifyImageRequest(images=[image], labels=LABELS, priority=priority)
     return asyncio.create_task(service.call("ClassifyImage", request))
-
-
-async def eventually(condition: Callable[[], Any]) -> None:
-    until = time.monotonic() + 5.0
-    while not condition():
-        assert time.monotonic() < until, "it never came true"
-        await asyncio.sleep(0.005)
 
 
 async def held(service: Running, calls: int) -> list[asyncio.Task[Any]]:

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 
 from altclip.v1 import embedding_service_pb2 as pb
-from tests.service.running import Running, detail, running
+from tests.service.running import Running, detail
 from tests.service.test_computing import LONG, counted, held, release
 from worker.families import Tokens
 from worker.jobs import Priority
 
 STRICT = pb.EmbeddingOptions(truncation=pb.TRUNCATION_REJECT)
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Running]:
-    async with running() as made:
-        yield made
-
-
-@pytest.fixture
-async def caching() -> AsyncIterator[Running]:
-    async with running(cache_bytes=1 << 20) as made:
-        yield made
 
 
 async def rejecting(service: Running, *texts: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -16,18 +16,11 @@ from altclip.v1 import embedding_service_pb2 as pb
 from service import stream as stream_module
 from service.errors import Internal, WorkerUnavailable
 from service.work import WorkItem
-from tests.service.running import DIMENSION, Refused, Running, detail, pictures, running
-from tests.service.test_handlers import eventually
+from tests.service.running import DIMENSION, Refused, Running, detail, eventually, pictures, running
 from worker.jobs import Modality, Priority
 
 CONFIG = pb.EmbedStreamRequest(config=pb.StreamConfig())
 PICTURES = pictures(4)
-
-
-@pytest.fixture
-async def service() -> AsyncIterator[Running]:
-    async with running() as made:
-        yield made
 
 
 def batch(*items: pb.StreamItem) -> pb.EmbedStreamRequest:
