@@ -97,14 +97,21 @@ class RunningServer:
         return self.process.pid
 
     def processes(self, title: str = "altclip-") -> list[psutil.Process]:
-        """The living children whose title starts so: `altclip-worker`, `altclip-frontend 1`, …"""
+        """The living children whose title starts so: `altclip-worker`, `altclip-frontend 1`, …
+
+        A child that has its parent's title is not yet itself: it was forked, and has still to run its own program.
+        """
         found = []
         with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.pid).children(recursive=True):
+            server = psutil.Process(self.pid)
+            titles = {self.pid: " ".join(server.cmdline())}
+            for child in server.children(recursive=True):  # parents before their children
                 with contextlib.suppress(psutil.NoSuchProcess):
                     self._seen[child.pid] = child
                     alive = child.status() != psutil.STATUS_ZOMBIE
-                    if alive and " ".join(child.cmdline()).startswith(title):
+                    titles[child.pid] = " ".join(child.cmdline())
+                    itself = titles[child.pid] != titles.get(child.ppid())
+                    if alive and itself and titles[child.pid].startswith(title):
                         found.append(child)
         return found
 
