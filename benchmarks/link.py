@@ -151,8 +151,9 @@ def _serve_link(end: socket.socket) -> None:
     metrics = Metrics.local()
     budgets = dict.fromkeys(Modality, Budget(IN_FLIGHT, IN_FLIGHT))
     queue = JobQueue(Policy(budgets), lambda modality, depth: None)
-    Intake(Channel(end), queue).start()
-    Engine(NothingEncoder(), queue, metrics, model="m", device="cpu", slot="0").run()
+    intake = Intake(Channel(end), queue)
+    intake.start()
+    Engine(NothingEncoder(), queue, intake.read, metrics, model="m", device="cpu", slot="0").run()
 
 
 async def _grpc_rate(target: str, messages: int) -> float:

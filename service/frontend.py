@@ -10,7 +10,6 @@ Everything runs on one event loop. gRPC is imported here, after the spawn, and n
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from service.given_files import from_descriptor
 from service.settings import Settings
-from worker import logs, memory
+from worker import collector, logs, memory
 from worker.control import Channel, Message, adopt, entitle, leave
 from worker.metrics import Layout, Metrics
 from worker.spec import ModelInfo, ModelSpec
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _HEARTBEAT_SECONDS = 0.25
-_COLLECT_AFTER = 10_000
-"""New objects, in place of Python's 700, which a single batch exceeds: 4% of the time of a call."""
 
 
 def main() -> None:
@@ -77,17 +74,10 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
     control.changed = running.file_changed
     channel.send("listening", {"grpc": settings.grpc_address})
     running.core.decoders.start()
-    _calm_collector()
+    collector.calm()
     cut_off = await running.drain(await drain)
     channel.send("drained")
     leave(1 if cut_off else 0)
-
-
-def _calm_collector() -> None:
-    """What is there now stays, so it need not be looked at again; and calls leave few cycles behind."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER)
 
 
 def _beat(metrics: Metrics) -> None:

@@ -99,7 +99,8 @@ class RunningServer:
     def processes(self, title: str = "altclip-") -> list[psutil.Process]:
         """The living children whose title starts so: `altclip-worker`, `altclip-frontend 1`, …
 
-        A child that has its parent's title is not yet itself: it was forked, and has still to run its own program.
+        A child that has its parent's title is not yet itself: it has been forked and runs its own program
+        in a moment.
         """
         found = []
         with contextlib.suppress(psutil.NoSuchProcess):

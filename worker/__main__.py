@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from worker import logs, memory
+from worker import collector, logs, memory
 from worker.batcher import Policy
 from worker.control import Channel, adopt, entitle, leave
 from worker.engine import Engine
@@ -51,7 +51,8 @@ def main() -> int:
     queue = JobQueue(
         Policy({}), lambda modality, depth: metrics.queue_depth.set(depth, spec.name, modality.label)
     )
-    Intake(channel, queue).start()
+    intake = Intake(channel, queue)
+    intake.start()
     try:
         encoder = _load(spec, config)
     except ModelError as error:
@@ -60,12 +61,15 @@ def main() -> int:
     batching = config["batching"]
     sizes = budgets(encoder, spec, tokens=batching["tokens"], images=batching["images"])
     queue.policy = Policy(sizes, wait=batching["wait"])
-    engine = Engine(encoder, queue, metrics, model=spec.name, device=device, slot=str(config["slot"]))
+    engine = Engine(
+        encoder, queue, intake.read, metrics, model=spec.name, device=device, slot=str(config["slot"])
+    )
     chosen = {modality.label: budget.cost for modality, budget in sizes.items()}
     _log.info("batches_sized", "the most a batch may hold: tokens of texts and prompts, images", **chosen)
     info = replace(encoder.info, batch_costs=tuple(sizes[modality].cost for modality in Modality))
     channel.send("ready", {"info": info.to_dict()})
     threading.Thread(target=_check_weights, args=(channel, spec), name="checksum", daemon=True).start()
+    collector.calm()
     engine.run()
     return 0
 

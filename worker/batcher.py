@@ -25,6 +25,7 @@ from worker.jobs import Job, Modality, Priority
 
 __all__ = ["BULK_SHARE", "Budget", "Decision", "Policy", "decide"]
 
+_PRIORITIES = tuple(Priority)  # to go through an enum takes a microsecond
 BULK_SHARE = 8
 """One part of so many of a batch is what bulk jobs may take before interactive ones."""
 
@@ -82,7 +83,7 @@ def decide(
     turns: list[tuple[float, Modality]] = []
     expired: dict[Job, None] = {}
     for modality, by_priority in lanes.items():
-        for priority in Priority:
+        for priority in _PRIORITIES:
             head = next(_alive(by_priority[priority], now, expired), None)
             if head is None:
                 continue

@@ -1,6 +1,6 @@
-"""The engine thread: takes batches from the queue, runs them through the encoder, sends the results.
+"""The engine: takes batches from the queue, runs them through the encoder, sends the results.
 
-    JobQueue.take ──▶ launch ──▶ finish: write rows into the slots, send Results
+    read the links ──▶ JobQueue.take ──▶ launch ──▶ finish: write rows into the slots, send Results
 
 On an accelerator one batch is launched ahead, so that the device never waits for Python. A batch that fails
 is run again in halves until the item at fault stands alone; a batch that does not fit the device's memory is
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -62,15 +62,20 @@ class Engine:
         self,
         encoder: Encoder,
         queue: JobQueue,
+        read: Callable[[float], None],
         metrics: Metrics,
         *,
         model: str,
         device: str,
         slot: str,
     ) -> None:
-        """model, device, slot: the labels of this worker's metrics."""
+        """read: fills the queue with all that has come, or waits so many seconds for the first to come.
+
+        model, device, slot: the labels of this worker's metrics.
+        """
         self._encoder = encoder
         self._queue = queue
+        self._read = read
         self._metrics = metrics
         self._model = model
         self._device = device
@@ -81,24 +86,25 @@ class Engine:
 
     def run(self) -> None:
         launched: deque[_Launched] = deque()
-        while self._step(launched):
-            pass
+        wait: float | None = 0.0
+        while wait is not None:
+            self._read(wait)
+            wait = self._step(launched)
 
-    def _step(self, launched: deque[_Launched]) -> bool:
-        """One batch begun, or ended, or both; False once there will be none. Whoever waits for the next one
-        holds nothing of the last, whose frontend may be gone."""
-        taken = self._queue.take(block=not launched)
-        if taken is None:
-            return False
-        jobs, late = taken
+    def _step(self, launched: deque[_Launched]) -> float | None:
+        """One batch begun, or ended, or both; or nothing to do. For how long then to wait for more, None when
+        there will be none. Whoever waits holds nothing of the last batch, whose frontend may be gone."""
+        jobs, late, wait = self._queue.take()
         self._end(late, Status.EXPIRED)
+        if not jobs and not launched:
+            return None if self._queue.ended else wait
         if jobs:
             self._observe_progress([*(batch.jobs for batch in launched), jobs])
             launched.append(self._launch(jobs))
-        if launched and (len(launched) > self._ahead or not jobs):
+        if len(launched) > self._ahead or not jobs:
             self._finish(launched.popleft())
         self._observe_progress([batch.jobs for batch in launched])
-        return True
+        return 0.0
 
     def _launch(self, jobs: Sequence[Job]) -> _Launched:
         started = time.monotonic()

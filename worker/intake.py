@@ -1,17 +1,19 @@
-"""The worker's end of its links: takes notices in, sends results out, in a thread of its own. No torch.
+"""The worker's end of its links: takes notices in, sends results out. No torch.
 
-    frontends ──▶ links ──▶ Intake thread ──▶ JobQueue ──▶ engine thread ──▶ FrontendLink.send ──▶ frontends
+    frontends ──▶ links ──▶ Intake.read ──▶ JobQueue ──▶ Engine ──▶ FrontendLink.send ──▶ frontends
 
-The engine thread sends its results itself. Only when a frontend does not take them at once are they left to
-the intake thread, so that a stopped frontend holds nobody up.
+The engine's thread reads the links itself, between batches: handing every call from one thread to another
+would cost more than reading it. While a batch is computed, or the model is loaded, a second thread looks in
+now and then, so that who goes away, how long the queue is and what the supervisor says is known meanwhile.
 """
 
 from __future__ import annotations
 
-import os
+import math
 import selectors
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -22,28 +24,31 @@ from worker.queue import JobQueue
 
 __all__ = ["FrontendLink", "Intake"]
 
+_LOOK_IN_SECONDS = 0.02
+
 
 class FrontendLink:
     """One frontend as the worker sees it. `send` may be called from any thread."""
 
-    def __init__(self, index: int, end: socket.socket, slab: Slab, wake: Callable[[], None]) -> None:
+    def __init__(self, index: int, end: socket.socket, slab: Slab, stopped: Callable[[], None]) -> None:
+        """stopped: called when the frontend takes nothing more for now; then `flush` is due when it does."""
         self.index = index
         self.socket = end
         self.slab = slab
-        self._wake = wake
+        self._stopped = stopped
         self._unsent: deque[bytes] = deque()
         self._lock = threading.Lock()
         self._closed = False
 
     def send(self, results: Sequence[Result]) -> None:
-        """Sends at once what the socket takes; the rest, which credits bound, is the intake thread's."""
+        """Sends at once what the socket takes; the rest, which credits bound, goes by `flush`."""
         with self._lock:
             if self._closed:
                 return
             idle = not self._unsent
             self._unsent.extend(pack_results(results))
             if idle and not self._flush():
-                self._wake()
+                self._stopped()
 
     def flush(self) -> bool:
         """Sends what is left; whether all of it went."""
@@ -66,7 +71,7 @@ class FrontendLink:
                 self.socket.send(self._unsent[0], socket.MSG_NOSIGNAL)
             except BlockingIOError:
                 return False
-            except OSError:  # the frontend is gone; the intake thread reads that and closes the link
+            except OSError:  # the frontend is gone; the intake reads that and closes the link
                 self._unsent.clear()
                 return True
             self._unsent.popleft()
@@ -74,7 +79,7 @@ class FrontendLink:
 
 
 class Intake:
-    """Reads the control channel and all links until the process ends."""
+    """Reads the control channel and all links. One thread at a time does; `read` is the engine's."""
 
     def __init__(self, channel: Channel, queue: JobQueue) -> None:
         self._links: dict[int, FrontendLink] = {}
@@ -82,33 +87,60 @@ class Intake:
         self._queue = queue
         self._selector = selectors.DefaultSelector()
         self._selector.register(channel, selectors.EVENT_READ)
-        self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._lock = threading.Lock()
+        self._news = False
+        """The engine has not looked into the queue since the other thread took something in."""
+        self._some_stopped = False
         self._opened = 0
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="intake", daemon=True).start()
+        """From now on somebody looks in while nobody reads."""
+        threading.Thread(target=self._look_in, name="intake", daemon=True).start()
 
-    def _run(self) -> None:
+    def read(self, wait: float = 0.0) -> None:
+        """Takes in all that has come. With `wait`: only what comes first, within so many seconds."""
+        with self._lock:
+            if wait <= 0:
+                self._catch_up()
+            elif not self._news:
+                self._turn(None if math.isinf(wait) else wait)
+            self._news = False
+
+    def _look_in(self) -> None:
         try:
             while True:
-                self._turn()
+                time.sleep(_LOOK_IN_SECONDS)
+                if self._lock.acquire(blocking=False):
+                    try:
+                        self._news |= self._catch_up()
+                    finally:
+                        self._lock.release()
         finally:
             # Without this thread the worker would look alive and hear nothing: die and be replaced.
             leave()
 
-    def _turn(self) -> None:
-        """Whoever waits for the next one holds no link that was closed, with its memory."""
-        for key, events in self._selector.select():
+    def _catch_up(self) -> bool:
+        """Whether there was something."""
+        anything = False
+        while self._turn(0):
+            anything = True
+        return anything
+
+    def _turn(self, seconds: float | None) -> bool:
+        """Whether there was something. Whoever waits for the next one holds no link that was closed, with its
+        memory."""
+        if self._some_stopped:
+            self._some_stopped = False
+            self._watch_writes()
+        ready = self._selector.select(seconds)
+        for key, events in ready:
             if key.fileobj is self._channel:
                 self._on_control(self._channel.receive())
-            elif key.fileobj == self._woken:
-                os.read(self._woken, 4096)
-                self._watch_writes()
             elif isinstance(key.data, FrontendLink):
                 self._on_link(key.data, events)
             else:
                 self._greet(key.data)
+        return bool(ready)
 
     def _on_control(self, message: Message | None) -> None:
         if message is None:
@@ -133,12 +165,13 @@ class Intake:
             return
         # Never an index twice: a job of a dead frontend must not be answered to its successor.
         self._opened += 1
-        link = FrontendLink(self._opened, end, slab, self._wake)
+        link = FrontendLink(self._opened, end, slab, self._stopped)
         self._links[link.index] = link
         self._selector.register(end, selectors.EVENT_READ, link)
 
-    def _wake(self) -> None:
-        os.write(self._waker, b"\0")
+    def _stopped(self) -> None:
+        """May come from any thread; the next turn, which nobody waits in before, heeds it."""
+        self._some_stopped = True
 
     def _watch_writes(self) -> None:
         for link in self._links.values():

@@ -1,4 +1,4 @@
-"""The queue of one worker: filled by the intake thread, emptied by the engine thread. No torch.
+"""The queue of one worker: filled by its intake, emptied by its engine. No torch.
 
 Holds what `batcher.decide` looks at and applies what it decided; the rules themselves are there.
 """
@@ -10,11 +10,21 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from worker.batcher import Policy, decide
 from worker.jobs import Job, Modality, Priority
 
-__all__ = ["JobQueue"]
+__all__ = ["JobQueue", "Taken"]
+
+
+class Taken(NamedTuple):
+    """What left the queue. jobs: the next batch. late: those that ran out of time before they got into one.
+    wait: in how many seconds to look again where both are empty and nothing new comes; may be infinite."""
+
+    jobs: Sequence[Job]
+    late: Sequence[Job]
+    wait: float
 
 
 class JobQueue:
@@ -31,22 +41,21 @@ class JobQueue:
         self._depth = dict.fromkeys(Modality, 0)
         self._served: dict[Modality, float] = {}
         self._interactive = -math.inf
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
         self._closed = False
 
     def put(self, jobs: Iterable[Job]) -> None:
-        with self._changed:
+        with self._lock:
             for job in jobs:
                 self._lanes[job.modality][job.priority].append(job)
                 if job.priority is Priority.INTERACTIVE:
                     self._interactive = job.submitted
                 self._waiting[job.origin.index, job.id] = job
                 self._count(job.modality, 1)
-            self._changed.notify()
 
     def cancel(self, origin: int, job_id: int) -> bool:
         """Whether the job was still waiting and now never runs; if not, its result is on the way."""
-        with self._changed:
+        with self._lock:
             job = self._waiting.get((origin, job_id))
             if job is None:
                 return False
@@ -56,36 +65,38 @@ class JobQueue:
 
     def drop_origin(self, origin: int) -> None:
         """Forgets everything that a frontend which is gone had asked for."""
-        with self._changed:
+        with self._lock:
             for job in [job for job in self._waiting.values() if job.origin.index == origin]:
                 self._forget(job)
                 job.cancelled = True
 
     def close(self) -> None:
-        """Lets `take` return None once nothing is left."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
+        """Nothing more is put in; it ends when it is empty."""
+        self._closed = True
 
-    def take(self, block: bool) -> tuple[Sequence[Job], Sequence[Job]] | None:
-        """The next batch and the jobs that ran out of time before they got into one; both may be empty.
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed and is empty."""
+        return self._closed and not self._waiting
 
-        With `block` it waits until there is something to return. None when the queue was closed and is empty.
-        """
-        with self._changed:
-            while True:
-                now = time.monotonic()
-                decision = decide(self._lanes, self._served, self.policy, now, self._interactive)
-                late = self._remove(decision.jobs, decision.expired)
-                if decision.jobs:
-                    self._served[decision.jobs[0].modality] = now
-                if decision.jobs or late or not block:
-                    return decision.jobs, late
-                if self._closed and not self._waiting:
-                    return None
-                wake_at = decision.wake_at
-                del decision  # what it struck out may be a dead frontend's
-                self._changed.wait(min(wake_at - now, threading.TIMEOUT_MAX))
+    def take(self) -> Taken:
+        """The next batch, if it is time for one."""
+        with self._lock:
+            if not self._waiting:
+                self._clear()
+                return Taken((), [], math.inf)
+            now = time.monotonic()
+            decision = decide(self._lanes, self._served, self.policy, now, self._interactive)
+            late = self._remove(decision.jobs, decision.expired)
+            if decision.jobs:
+                self._served[decision.jobs[0].modality] = now
+            return Taken(decision.jobs, late, decision.wake_at - now)
+
+    def _clear(self) -> None:
+        # What is left in a lane when nothing waits was cancelled.
+        for lanes in self._lanes.values():
+            for lane in lanes:
+                lane.clear()
 
     def _remove(self, jobs: Sequence[Job], expired: Sequence[Job]) -> list[Job]:
         # The decision looks at each lane from its head and stops at the first job it leaves there, so that

@@ -55,7 +55,7 @@ def test_a_failed_batch_does_not_keep_the_memory_of_a_frontend_that_is_gone() ->
     encoder = family("stub").load(spec, "cpu", "auto", 1)
     policy = Policy({modality: Budget(100, 100) for modality in Modality})
     queue = JobQueue(policy, lambda modality, depth: None)
-    engine = Engine(encoder, queue, Metrics.local(), model="m", device="cpu", slot="0")
+    engine = Engine(encoder, queue, lambda wait: None, Metrics.local(), model="m", device="cpu", slot="0")
     frontend = Frontend(spec)
     texts = ("good", "bad", "better")
     tokens = family("stub").tokenizer(spec).encode(texts)

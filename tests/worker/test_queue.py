@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+import math
 import time
+from collections.abc import Sequence
 
 from tests.worker.test_batcher import job, policy
-from worker.jobs import Modality
+from worker.jobs import Job, Modality
 from worker.queue import JobQueue
 
 
@@ -15,15 +16,20 @@ def make() -> tuple[JobQueue, dict[Modality, int]]:
     return JobQueue(policy(), depth.__setitem__), depth
 
 
+def taken(queue: JobQueue) -> tuple[Sequence[Job], Sequence[Job]]:
+    """The batch, and who was too late."""
+    return queue.take()[:2]
+
+
 def test_jobs_leave_in_batches_and_the_depth_follows() -> None:
     queue, depth = make()
     jobs = [job(cost=50) for _ in range(3)]
     queue.put(jobs)
     assert depth[Modality.TEXT] == 3
-    assert queue.take(block=True) == (jobs[:2], [])
+    assert taken(queue) == (jobs[:2], [])
     assert depth[Modality.TEXT] == 1
-    assert queue.take(block=True) == (jobs[2:], [])
-    assert queue.take(block=False) == ((), [])
+    assert taken(queue) == (jobs[2:], [])
+    assert taken(queue) == ((), [])
     assert depth[Modality.TEXT] == 0
 
 
@@ -33,14 +39,14 @@ def test_a_cancelled_job_is_never_taken() -> None:
     queue.put([first, second])
     assert queue.cancel(0, first.id)
     assert depth[Modality.TEXT] == 1
-    assert queue.take(block=True) == ([second], [])
+    assert taken(queue) == ([second], [])
 
 
 def test_a_job_that_was_taken_cannot_be_cancelled() -> None:
     queue, _ = make()
     only = job()
     queue.put([only])
-    queue.take(block=True)
+    queue.take()
     assert not queue.cancel(0, only.id)
 
 
@@ -49,35 +55,34 @@ def test_the_jobs_of_a_frontend_that_is_gone_are_dropped() -> None:
     queue.put([job(), job()])
     queue.drop_origin(0)
     assert depth[Modality.TEXT] == 0
-    assert queue.take(block=False) == ((), [])
+    assert taken(queue) == ((), [])
 
 
 def test_a_job_that_is_too_late_is_reported_once() -> None:
     queue, depth = make()
     late = job(deadline=time.monotonic() - 1)
     queue.put([late])
-    assert queue.take(block=True) == ((), [late])
+    assert taken(queue) == ((), [late])
     assert depth[Modality.TEXT] == 0
-    assert queue.take(block=False) == ((), [])
+    assert taken(queue) == ((), [])
 
 
-def test_take_waits_for_a_job() -> None:
+def test_it_says_when_a_batch_that_waits_for_company_is_due() -> None:
     queue, _ = make()
-    only = job()
-    threading.Timer(0.05, queue.put, [[only]]).start()
-    assert queue.take(block=True) == ([only], [])
+    assert queue.take().wait == math.inf
+    queue.policy = policy(wait=30.0)
+    only = job(submitted=time.monotonic())
+    queue.put([only])
+    assert taken(queue) == ((), [])
+    assert 29.0 < queue.take().wait <= 30.0
 
 
-def test_a_closed_queue_gives_what_is_left_and_then_none() -> None:
+def test_a_closed_queue_gives_what_is_left_and_ends() -> None:
     queue, _ = make()
     only = job()
     queue.put([only])
+    assert not queue.ended
     queue.close()
-    assert queue.take(block=True) == ([only], [])
-    assert queue.take(block=True) is None
-
-
-def test_closing_wakes_whoever_waits() -> None:
-    queue, _ = make()
-    threading.Timer(0.05, queue.close).start()
-    assert queue.take(block=True) is None
+    assert not queue.ended
+    assert taken(queue) == ([only], [])
+    assert queue.ended

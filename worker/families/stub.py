@@ -239,11 +239,14 @@ def _options(source: str) -> dict[str, str]:
     return options
 
 
+_TABLES = np.arange(4)
+
+
 def _mix(rows: Floats, items: Sequence[Ids] | Sequence[Pixels]) -> Floats:
     """One row per item: the sum of four table rows picked by the bytes of the item's checksum."""
     checksums = np.array([zlib.crc32(np.ascontiguousarray(item).data) for item in items], np.uint32)
     picks = checksums.view(np.uint8).reshape(-1, 4)
-    mixed: Floats = rows[np.arange(4), picks].sum(axis=1, dtype=np.float32)
+    mixed: Floats = np.add.reduce(rows[_TABLES, picks], axis=1)
     return mixed
 
 
