@@ -170,11 +170,16 @@ class RunningServer:
 
 
 def _end_unless_it_ends(child: psutil.Process, seconds: float = 3.0) -> None:
-    """Children end with their supervisor; one that does not is not left behind by a test."""
-    try:
-        child.wait(seconds)
-    except psutil.TimeoutExpired:
-        child.kill()
+    """Children end with their supervisor; one that does not is not left behind by a test.
+
+    A zombie has ended: an orphan's waits for whoever is process 1 here, which may take its time.
+    """
+    until = time.monotonic() + seconds
+    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > until:
+            child.kill()
+            return
+        time.sleep(0.01)
 
 
 @contextlib.contextmanager
