@@ -3,7 +3,7 @@
 One peer at a time, beside our service that sleeps meanwhile. First the closed loop is found in which the
 peer is as fast as it gets; in that one both are measured, turn by turn. Then both get the same arrivals,
 which wait for nobody, at the rate that the peer reached: its saturation load, which the 99th percentiles are
-of.
+of. The service may let calls wait for as long as a minute here: other servers refuse nothing.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def peer(name: str, rounds: int = 3, parent: Path = Path("build")) -> Found:
     with (
         full_size_model(parent) as spec,
         _running(name, spec.directory) as port,
-        start_server("--model", f"full-size={spec.directory}") as server,
+        start_server("--model", f"full-size={spec.directory}", "--max-wait", "60") as server,
     ):
         for kind in ("text", "image"):
             try:
