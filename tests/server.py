@@ -19,7 +19,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -162,24 +162,30 @@ class RunningServer:
                 f"the service had not stopped after {seconds} s:\n{self.logs.tail()}"
             ) from None
         finally:
-            for child in self._seen.values():
-                # psutil compares start times, so a process that inherited the number is never touched.
-                if child.is_running() and self.process.poll() is not None:
+            # Children end with their supervisor; one that does not is not left behind by a test. psutil
+            # compares start times, so a process that inherited the number is never touched.
+            if self.process.poll() is not None:
+                for child in outliving(self._seen.values(), seconds=3.0):
                     with contextlib.suppress(psutil.NoSuchProcess):
-                        _end_unless_it_ends(child)
+                        child.kill()
 
 
-def _end_unless_it_ends(child: psutil.Process, seconds: float = 3.0) -> None:
-    """Children end with their supervisor; one that does not is not left behind by a test.
+def outliving(processes: Iterable[psutil.Process], *, seconds: float) -> list[psutil.Process]:
+    """Those of the processes that have not ended within so many seconds.
 
     A zombie has ended: an orphan's waits for whoever is process 1 here, which may take its time.
     """
-    until = time.monotonic() + seconds
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
-        if time.monotonic() > until:
-            child.kill()
-            return
+
+    def alive(process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    end = time.monotonic() + seconds
+    left = [*processes]
+    while (left := [*filter(alive, left)]) and time.monotonic() < end:
         time.sleep(0.01)
+    return left
 
 
 @contextlib.contextmanager

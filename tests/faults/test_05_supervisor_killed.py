@@ -12,7 +12,7 @@ import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
 from tests.faults.processes import embed, leftovers, open_stub, service
-from tests.server import launch, until
+from tests.server import launch, outliving, until
 
 
 @pytest.mark.parametrize("stopped", [False, True])
@@ -26,9 +26,7 @@ def test_05_nothing_outlives_the_supervisor(stopped: bool) -> None:
             for child in children:
                 child.suspend()
         psutil.Process(server.pid).kill()
-        gone, alive = psutil.wait_procs(children, timeout=2.0)
-        assert alive == []
-        assert len(gone) == len(children)
+        assert outliving(children, seconds=2.0) == []
     assert leftovers() <= before
 
 
@@ -62,8 +60,7 @@ def test_05_nothing_outlives_a_supervisor_that_dies_under_load() -> None:
         until(lambda: server.metric("altclip_batch_size_count") > 3, seconds=10, what="load")
         children = server.processes()
         psutil.Process(server.pid).kill()
-        _, alive = psutil.wait_procs(children, timeout=2.0)
-        assert alive == []
+        assert outliving(children, seconds=2.0) == []
         for caller in callers:
             caller.join(5)
             assert not caller.is_alive(), "a caller hangs"
@@ -78,8 +75,7 @@ def test_05_nothing_outlives_a_supervisor_that_dies_while_models_load() -> None:
         children = psutil.Process(process.pid).children()
         assert len(children) == 2
         process.kill()
-        _, alive = psutil.wait_procs(children, timeout=2.0)
-        assert alive == []
+        assert outliving(children, seconds=2.0) == []
     finally:
         process.kill()
         process.wait()

@@ -21,7 +21,7 @@ from PIL import Image
 from altclip.v1 import embedding_service_pb2 as pb
 from tests.e2e.test_bad_input import bomb, refusal
 from tests.faults.processes import open_stub, service
-from tests.server import RunningServer, until
+from tests.server import RunningServer, outliving, until
 from tests.worker.test_images import frames, picture, png_header, saved
 
 PIXELS = 36_000_000
@@ -140,7 +140,7 @@ def test_22_decoders_end_with_their_frontend(server: RunningServer, stub: Any, s
         for each in decoders:
             each.suspend()
     server.processes("altclip-frontend")[0].kill()
-    assert psutil.wait_procs(decoders, timeout=2.0)[1] == []
+    assert outliving(decoders, seconds=2.0) == []
     until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="another frontend serves")
 
 
