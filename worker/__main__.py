@@ -67,9 +67,9 @@ def main() -> int:
     chosen = {modality.label: budget.cost for modality, budget in sizes.items()}
     _log.info("batches_sized", "the most a batch may hold: tokens of texts and prompts, images", **chosen)
     info = replace(encoder.info, batch_costs=tuple(sizes[modality].cost for modality in Modality))
+    collector.calm()
     channel.send("ready", {"info": info.to_dict()})
     threading.Thread(target=_check_weights, args=(channel, spec), name="checksum", daemon=True).start()
-    collector.calm()
     engine.run()
     return 0
 

@@ -10,6 +10,7 @@ halved likewise, and so is the budget, which grows back with every batch that fi
 from __future__ import annotations
 
 import time
+import traceback
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -143,6 +144,7 @@ class Engine:
         except Exception as error:  # whatever a model raises, its neighbours shall not suffer
             if isinstance(error, OutOfMemory):
                 self._rescale(modality, 0.5)
+            _let_go(error)
             self._retry_in_halves(launched.jobs, error)
             # It holds this frame, and so a batch whose frontend may be gone, until cycles are collected.
             error.__traceback__ = None
@@ -202,3 +204,11 @@ class Engine:
         self._metrics.last_progress.set(time.monotonic(), self._slot)
         oldest = min((job.submitted for jobs in unanswered for job in jobs), default=0.0)
         self._metrics.oldest_inflight.set(oldest, self._model, self._device)
+
+
+def _let_go(error: BaseException) -> None:
+    """The frames that an error came through hold what they had computed: memory that the halves need."""
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__

@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from worker import logs
 from worker.control import Channel, Message, leave
 from worker.jobs import Job, Modality, Priority, Status
 from worker.link import CANCEL, Result, Slab, pack_results, receive, receive_slab, unpack_requests
@@ -24,6 +25,7 @@ from worker.queue import JobQueue
 
 __all__ = ["FrontendLink", "Intake"]
 
+_log = logs.get("intake")
 _LOOK_IN_SECONDS = 0.02
 
 
@@ -95,28 +97,31 @@ class Intake:
 
     def start(self) -> None:
         """From now on somebody looks in while nobody reads."""
-        threading.Thread(target=self._look_in, name="intake", daemon=True).start()
+        threading.Thread(target=self._keep_looking_in, name="intake", daemon=True).start()
 
     def read(self, wait: float = 0.0) -> None:
-        """Takes in all that has come. With `wait`: only what comes first, within so many seconds."""
+        """Takes in all that has come; where nothing has, waits so many seconds for the first to come."""
         with self._lock:
-            if wait <= 0:
+            if wait <= 0 or self._news or self._turn(None if math.isinf(wait) else wait):
                 self._catch_up()
-            elif not self._news:
-                self._turn(None if math.isinf(wait) else wait)
             self._news = False
 
-    def _look_in(self) -> None:
+    def look_in(self) -> None:
+        """Takes in all that has come, unless somebody is reading."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._news |= self._catch_up()
+            finally:
+                self._lock.release()
+
+    def _keep_looking_in(self) -> None:
         try:
             while True:
                 time.sleep(_LOOK_IN_SECONDS)
-                if self._lock.acquire(blocking=False):
-                    try:
-                        self._news |= self._catch_up()
-                    finally:
-                        self._lock.release()
-        finally:
+                self.look_in()
+        except Exception as error:
             # Without this thread the worker would look alive and hear nothing: die and be replaced.
+            _log.error("intake_failed", "notices can no longer be read", error=error)
             leave()
 
     def _catch_up(self) -> bool:
@@ -170,7 +175,7 @@ class Intake:
         self._selector.register(end, selectors.EVENT_READ, link)
 
     def _stopped(self) -> None:
-        """May come from any thread; the next turn, which nobody waits in before, heeds it."""
+        """Called by the engine or by whoever reads; the next turn, before which nobody waits, heeds it."""
         self._some_stopped = True
 
     def _watch_writes(self) -> None:

@@ -2,8 +2,8 @@
 
 The body of `Metrics` is the one table of series. A process holds one page of float64 cells, which the
 supervisor made and can still read after the process was killed; `service/metrics.py` adds the pages up for a
-scrape. Each series is written by one thread of its process (a cell is read, added to, and written back: two
-threads would lose counts).
+scrape. Each series is written by one thread of its process at a time (a cell is read, added to, and written
+back: two threads would lose counts).
 
     metrics.requests.inc("EmbedText", "OK")
     metrics.request_duration.observe(0.012, "EmbedText")

@@ -100,18 +100,18 @@ class JobQueue:
 
     def _remove(self, jobs: Sequence[Job], expired: Sequence[Job]) -> list[Job]:
         # The decision looks at each lane from its head and stops at the first job it leaves there, so that
-        # what it took or struck out is always at the head.
+        # what it took is always at the head. What it struck out may be behind a job that waits for company.
+        late = [job for job in expired if not job.cancelled]
+        for job in (*jobs, *late):
+            self._forget(job)
+        for job in late:
+            job.cancelled = True
         gone = {*jobs, *expired}
         if gone:
             for lanes in self._lanes.values():
                 for lane in lanes:
                     while lane and lane[0] in gone:
                         lane.popleft()
-        for job in jobs:
-            self._forget(job)
-        late = [job for job in expired if not job.cancelled]
-        for job in late:
-            self._forget(job)
         return late
 
     def _forget(self, job: Job) -> None:

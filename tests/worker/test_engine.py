@@ -1,4 +1,4 @@
-"""What the engine keeps of a batch once it has answered it: nothing."""
+"""What the engine keeps of a batch once it has answered it, or runs it again: nothing."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ import time
 import weakref
 from collections.abc import Sequence
 
+import numpy as np
+
 from worker.batcher import Budget, Policy
 from worker.engine import Engine
-from worker.families import family
+from worker.errors import OutOfMemory
+from worker.families import Ids, Pending, Pixels, family
 from worker.jobs import Job, Modality, Priority, Status
 from worker.link import Result, Slab, SlabLayout
 from worker.metrics import Metrics
 from worker.queue import JobQueue
 from worker.sources import resolve
-from worker.spec import ModelSpec
+from worker.spec import ModelInfo, ModelSpec
 
 
 class Frontend:
@@ -73,3 +76,55 @@ def test_a_failed_batch_does_not_keep_the_memory_of_a_frontend_that_is_gone() ->
     finally:
         logging.disable(logging.NOTSET)
         gc.enable()
+
+
+class Activations:
+    """What an encoder holds while it computes."""
+
+
+class TooSmall:
+    """An encoder that has room for one text, and keeps nothing of its own."""
+
+    info = ModelInfo(device="cpu", dtype="float32", logit_scale=1.0)
+
+    def __init__(self) -> None:
+        self.failed: list[weakref.ref[Activations]] = []
+        self.kept = 0
+
+    def text(self, sequences: Sequence[Ids]) -> Pending:
+        self.kept += sum(each() is not None for each in self.failed)
+        try:
+            self._compute(len(sequences))
+        except ValueError as error:
+            raise OutOfMemory("no room") from error
+        rows = np.zeros((len(sequences), 8), np.float32)
+        return lambda: rows
+
+    def _compute(self, count: int) -> None:
+        activations = Activations()
+        if count > 1:
+            self.failed.append(weakref.ref(activations))
+            raise ValueError
+
+    def image(self, images: Sequence[Pixels]) -> Pending:
+        raise NotImplementedError
+
+    def prompt(self, sequences: Sequence[Ids], variants: Sequence[int]) -> Pending:
+        raise NotImplementedError
+
+    def warm_up(self) -> None:
+        return
+
+
+def test_what_a_batch_without_room_had_computed_is_gone_before_its_halves_run() -> None:
+    policy = Policy({modality: Budget(100, 100) for modality in Modality})
+    queue = JobQueue(policy, lambda modality, depth: None)
+    encoder = TooSmall()
+    engine = Engine(encoder, queue, lambda wait: None, Metrics.local(), model="m", device="cpu", slot="0")
+    frontend = Frontend(resolve("m=stub:dimension=8"))
+    queue.put([frontend.job(slot, [0, 2]) for slot in range(4)])
+    queue.close()
+    engine.run()
+    assert [result.status for result in frontend.results] == [Status.OK] * 4
+    assert len(encoder.failed) == 3
+    assert encoder.kept == 0

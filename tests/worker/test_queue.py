@@ -67,6 +67,20 @@ def test_a_job_that_is_too_late_is_reported_once() -> None:
     assert taken(queue) == ((), [])
 
 
+def test_a_job_that_is_too_late_behind_one_that_waits_for_company_is_reported_once() -> None:
+    queue, depth = make()
+    queue.policy = policy(wait=0.2)
+    waiting = job(submitted=time.monotonic())
+    late = job(submitted=time.monotonic(), deadline=time.monotonic() - 1)
+    queue.put([waiting, late])
+    assert taken(queue) == ((), [late])
+    assert taken(queue) == ((), [])
+    assert depth[Modality.TEXT] == 1
+    time.sleep(0.2)
+    assert taken(queue) == ([waiting], [])
+    assert depth[Modality.TEXT] == 0
+
+
 def test_it_says_when_a_batch_that_waits_for_company_is_due() -> None:
     queue, _ = make()
     assert queue.take().wait == math.inf
