@@ -216,7 +216,8 @@ def _environment(name: str) -> str:
         python = str(system) if name == "triton" and system.exists() else sys.executable
         subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True)
         pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install", "-q"]
-        subprocess.run([*pip, "-r", str(requirements)], check=True, stdout=sys.stderr)
+        # Each list is whole; what a package would bring along besides may fit no other, as torchvision does.
+        subprocess.run([*pip, "--no-deps", "-r", str(requirements)], check=True, stdout=sys.stderr)
         stamp.write_text(requirements.read_text())
     return str(folder / "bin/python")
 
