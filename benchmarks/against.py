@@ -216,8 +216,11 @@ def _environment(name: str) -> str:
         python = str(system) if name == "triton" and system.exists() else sys.executable
         subprocess.run([python, "-m", "venv", "--without-pip", str(folder)], check=True)
         pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin/python"), "install", "-q"]
-        # Each list is whole; what a package would bring along besides may fit no other, as torchvision does.
-        subprocess.run([*pip, "--no-deps", "-r", str(requirements)], check=True, stdout=sys.stderr)
+        # Each list is whole, but for what torch needs on this machine; what else a package would bring along
+        # may fit no other, as a torchvision for CUDA does not fit a torch for CPUs.
+        torch = next(line for line in requirements.read_text().split() if line.startswith("torch=="))
+        for what in ([torch], ["--no-deps", "-r", str(requirements)]):
+            subprocess.run([*pip, *what], check=True, stdout=sys.stderr)
         stamp.write_text(requirements.read_text())
     return str(folder / "bin/python")
 
