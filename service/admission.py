@@ -9,7 +9,7 @@ which can pause their client, wait their turn. The same holds for both:
                       (`service/shedding.py`): who would hold more than its part of that bound gets no more
     it is contended   half of that, with several callers: who holds its part gets no more
                       (`service/fairness.py`)
-    the deadline      comes before the expected wait is over: refused, however full it is
+    the deadline      comes before it could be answered: refused, however full it is
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ FIRST_RETRY_SECONDS = 0.5
 """As long as no call has ended, so that nobody knows."""
 CONTENDED = 0.5
 """How full the queue is when callers are weighed against each other."""
+MARGIN = 1.2
+"""Under overload, callers with equal deadlines keep the queue as long as they let it be: were that all of
+their time, every second one would be answered too late, and its computing lost."""
 STREAMS = 0.5
 """What streams may take of the queue: bulk work alone never fills it."""
 
@@ -151,10 +154,7 @@ class Admission:
         wait = self.expected_wait(priority) if cost.items else 0.0
         if cost.images:
             wait = max(wait, self._decoding(priority))
-        begun = now + wait
-        if priority is Priority.BULK:  # held back, it needs several batches for its own items
-            begun += self._seconds(cost[:3]) / self._bulk_speed
-        if deadline is not None and begun >= deadline:
+        if deadline is not None and now + self._until_answered(wait, cost, priority) >= deadline:
             raise DeadlineTooShort
         callers = self._shares.active(caller, now)
         if cost.items and self._all.total:
@@ -208,6 +208,15 @@ class Admission:
 
     def _seconds(self, items: Sequence[int]) -> float:
         return self._forecast.seconds(items) / max(1, self._workers())
+
+    def _until_answered(self, wait: float, cost: Cost, priority: Priority) -> float:
+        """Seconds. wait: until it is begun."""
+        own = self._seconds(cost[:3])
+        if priority is Priority.BULK:  # held back, it needs several batches for its own items
+            return wait + own / self._bulk_speed
+        # Where others wait, more come, and fill up the batch that it is in.
+        batch = min(self._forecast.batch_of(cost[:3]), wait + own)
+        return MARGIN * (wait + max(own, batch))
 
     def _part(self, load: Load, cost: Cost, waiting: float) -> float:
         """How full the queue is with this load and cost. waiting: how much of the bound is waited for."""

@@ -45,6 +45,10 @@ class Forecast:
         """What a full batch takes, of the slowest kind that was seen; 0.0 before the first."""
         return max(self._full.values())
 
+    def batch_of(self, items: Sequence[int]) -> float:
+        """The same of the slowest of these kinds."""
+        return max((self._full[kind] for kind in Modality if items[kind]), default=0.0)
+
     @property
     def bulk_speed(self) -> float:
         """What bulk work gets of the device, as long as it has enough to do; 1.0 before any had to wait."""

@@ -100,13 +100,24 @@ def test_two_workers_make_the_wait_half_as_long() -> None:
     assert admission.expected_wait(Priority.INTERACTIVE) == pytest.approx(2.0)
 
 
-def test_a_deadline_before_the_expected_wait_is_over_is_refused_at_once() -> None:
+@pytest.mark.parametrize(
+    ("ahead", "own", "seconds"),
+    [
+        (30, 1, 1.2 * (3.0 + 1.0)),  # the wait, and a batch that others fill up
+        (2, 1, 1.2 * (0.2 + 0.3)),  # hardly anybody is there who might
+        (0, 1, 1.2 * 0.1),
+        (0, 25, 1.2 * 2.5),  # several batches of its own
+    ],
+)
+def test_a_deadline_before_it_could_be_answered_is_refused_at_once(
+    ahead: int, own: int, seconds: float
+) -> None:
     clock = Clock()
     admission = measured(clock)
-    admission.enter(texts(30))
+    admission.enter(texts(ahead))
     with pytest.raises(DeadlineTooShort):
-        admission.enter(texts(1), deadline=clock.now + 2.9)
-    admission.enter(texts(1), deadline=clock.now + 3.1)
+        admission.enter(texts(own), deadline=clock.now + 0.99 * seconds)
+    admission.enter(texts(own), deadline=clock.now + 1.01 * seconds)
 
 
 def test_pictures_wait_for_decoders_too() -> None:
@@ -154,7 +165,7 @@ def test_bulk_calls_are_refused_at_once_where_they_are_held_back_past_their_dead
     with pytest.raises(DeadlineTooShort):  # two seconds are ahead of it, and it takes one itself
         admission.enter(texts(1), priority=Priority.BULK, deadline=clock.now + 2.9)
     admission.enter(texts(1), priority=Priority.BULK, deadline=clock.now + 3.1)
-    admission.enter(texts(1), deadline=clock.now + 0.1)  # whom it is held back for
+    admission.enter(texts(1), deadline=clock.now + 0.2)  # whom it is held back for
 
 
 def test_bulk_calls_that_are_held_back_wait_for_no_longer_than_the_operator_allows() -> None:
