@@ -18,8 +18,8 @@ from tests.load import load
 from tests.server import RunningServer, until
 
 SOURCE = "m=stub:dimension=8,service_time=0.2,per_token=0.001"
-SECONDS = 2.5
-ROUNDS = 3
+SECONDS = 2.0
+ROUNDS = 5
 
 
 @contextmanager
@@ -67,5 +67,5 @@ def test_13_interactive_calls_hardly_notice_a_bulk_stream() -> None:
                 beside, moved = interactive(number)
             ratios.append(beside / alone)
             assert moved > 5, "the stream stands still"
-    # The machine may stand still in one of the rounds; the same calls were due in both halves of each.
+    # The machine may stand still in some of the rounds; the same calls were due in both halves of each.
     assert statistics.median(ratios) < 1.25, ratios
