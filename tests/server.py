@@ -109,10 +109,9 @@ class RunningServer:
             for child in server.children(recursive=True):  # parents before their children
                 with contextlib.suppress(psutil.NoSuchProcess):
                     self._seen[child.pid] = child
-                    alive = child.status() != psutil.STATUS_ZOMBIE
                     titles[child.pid] = " ".join(child.cmdline())
                     itself = titles[child.pid] != titles.get(child.ppid())
-                    if alive and itself and titles[child.pid].startswith(title):
+                    if itself and titles[child.pid].startswith(title) and _runs(child):
                         found.append(child)
         return found
 
@@ -175,17 +174,18 @@ def outliving(processes: Iterable[psutil.Process], *, seconds: float) -> list[ps
 
     A zombie has ended: an orphan's waits for whoever is process 1 here, which may take its time.
     """
-
-    def alive(process: psutil.Process) -> bool:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        return False
-
     end = time.monotonic() + seconds
     left = [*processes]
-    while (left := [*filter(alive, left)]) and time.monotonic() < end:
+    while (left := [*filter(_runs, left)]) and time.monotonic() < end:
         time.sleep(0.01)
     return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it has not ended; a zombie has."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @contextlib.contextmanager

@@ -59,16 +59,14 @@ class JobQueue:
             job = self._waiting.get((origin, job_id))
             if job is None:
                 return False
-            self._forget(job)
-            job.cancelled = True
+            self._strike_out(job)
             return True
 
     def drop_origin(self, origin: int) -> None:
         """Forgets everything that a frontend which is gone had asked for."""
         with self._lock:
             for job in [job for job in self._waiting.values() if job.origin.index == origin]:
-                self._forget(job)
-                job.cancelled = True
+                self._strike_out(job)
 
     def close(self) -> None:
         """Nothing more is put in; it ends when it is empty."""
@@ -102,10 +100,10 @@ class JobQueue:
         # The decision looks at each lane from its head and stops at the first job it leaves there, so that
         # what it took is always at the head. What it struck out may be behind a job that waits for company.
         late = [job for job in expired if not job.cancelled]
-        for job in (*jobs, *late):
+        for job in jobs:
             self._forget(job)
         for job in late:
-            job.cancelled = True
+            self._strike_out(job)
         gone = {*jobs, *expired}
         if gone:
             for lanes in self._lanes.values():
@@ -113,6 +111,11 @@ class JobQueue:
                     while lane and lane[0] in gone:
                         lane.popleft()
         return late
+
+    def _strike_out(self, job: Job) -> None:
+        """It waits no more and is never computed; a lane lets it go when it comes to its head."""
+        self._forget(job)
+        job.cancelled = True
 
     def _forget(self, job: Job) -> None:
         del self._waiting[job.origin.index, job.id]
