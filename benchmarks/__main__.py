@@ -38,6 +38,14 @@ def _int8(quick: bool) -> Found:
     return Found(int8.rows())
 
 
+def _cuda(quick: bool) -> Found:
+    import benchmarks.cuda as cuda  # imports torch
+
+    if not cuda.available():
+        return Found(skipped={"engine and service on CUDA": "no CUDA device here"})
+    return Found(cuda.rows())
+
+
 def _service(quick: bool) -> Found:
     import benchmarks.serving as serving  # imports torch
 
@@ -112,6 +120,7 @@ def _padding(quick: bool) -> Found:
 PARTS: Mapping[str, Callable[[bool], Found]] = {
     "engine": _engine,
     "int8": _int8,
+    "cuda": _cuda,
     "service": _service,
     "unary": _unary,
     "link": _link,
@@ -124,7 +133,7 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "capacity": _capacity,
     **{f"peer-{name}": _peer(name) for name in PEERS},
 }
-FULL_SIZE = ("engine", "int8", "service", "roofline", *(f"peer-{name}" for name in PEERS))
+FULL_SIZE = ("engine", "int8", "cuda", "service", "roofline", *(f"peer-{name}" for name in PEERS))
 
 
 def main() -> int:

@@ -14,7 +14,11 @@ from benchmarks.load import Call
 __all__ = ["OPTIONS", "image_requests", "text_requests", "unary"]
 
 SERVICE = "/altclip.v1.EmbeddingService"
-OPTIONS = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
+OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.use_local_subchannel_pool", 1),  # a connection each, which several frontends can share out
+)
 
 
 def text_requests(texts: Sequence[str]) -> list[bytes]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Group", "Packing", "pack"]
+__all__ = ["Group", "Packing", "pack", "token_positions"]
 
 Ids = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
@@ -86,10 +86,11 @@ def pack(sequences: Sequence[Ids], pad_id: int, width: int = 0) -> Packing:
             groups[-1] = Group(last.start, last.first, last.count + 1, last.rows, keys)
         else:
             groups.append(Group(start, index, 1, int(sizes[index]), keys))
-    return Packing(ids, _positions(ids, boundaries, pad_id), order, boundaries, tuple(groups))
+    return Packing(ids, token_positions(ids, boundaries, pad_id), order, boundaries, tuple(groups))
 
 
-def _positions(ids: Ids, boundaries: Indices, pad_id: int) -> Ids:
+def token_positions(ids: Ids, boundaries: Indices, pad_id: int) -> Ids:
+    """XLM-RoBERTa's position of each token of sequences laid end to end: see `pack`."""
     real = ids != pad_id
     counted = np.cumsum(real)
     before = np.concatenate([[0], counted])[boundaries[:-1]]

@@ -126,21 +126,3 @@ def test_at_full_size_text_image_and_prompt_equal_the_reference(tmp_path: Path) 
     for variant in (0, 1):
         ours, theirs = side.prompt(TEXTS[:4], [variant] * 4), side.reference.prompt(TEXTS[:4], variant)
         assert cosine(ours, theirs) >= 0.99999
-
-
-@pytest.mark.cuda
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_on_a_cuda_device_the_rows_are_the_reference(checkpoints: Checkpoints, dtype: str) -> None:
-    side = Side(checkpoints(size="small"))
-    encoder = side.family.load(side.spec, "cuda", dtype, 0)
-    encoder.warm_up()
-    ids = [tokens.ids for tokens in side.tokenizer.encode(TEXTS)]
-    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8))
-    pending = [encoder.text(ids), encoder.image([np.asarray(image)]), encoder.prompt(ids, [0] * len(ids))]
-    least = 0.9999 if dtype == "float32" else 0.99
-    for wait, theirs in zip(
-        pending,
-        [side.reference.text(TEXTS), side.reference.image([image]), side.reference.prompt(TEXTS, 0)],
-        strict=True,
-    ):
-        assert cosine(wait(), theirs) >= least

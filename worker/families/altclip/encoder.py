@@ -1,7 +1,7 @@
 """An AltCLIP on one device: batches of arrays in, arrays out, and the device's faults under our own names.
 
-On a CPU the call computes. On a CUDA device it copies from pinned memory, enqueues, and copies back into
-pinned memory without once waiting for the device; the `Pending` waits for the event behind the copy.
+On a CPU the call computes. On a CUDA device it enqueues without once waiting for the device; the `Pending`
+waits for the answer (see devices.py).
 """
 
 from __future__ import annotations
@@ -9,26 +9,29 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AltCLIPConfig, AltCLIPModel
 
-from worker import checkpoint
+from worker import bins, checkpoint
 from worker.cores import usable_cores
 from worker.errors import DeviceLost, ModelError, OutOfMemory
 from worker.families import Floats, Ids, Pending, Pixels
 from worker.families.altclip import config
+from worker.families.altclip.devices import Cuda, Device, Host, Recordings
+from worker.families.altclip.half import HALF
 from worker.families.altclip.int8 import INT8, require_int8
 from worker.families.altclip.layers import FLOAT, Sequences
 from worker.families.altclip.text import TextTower
 from worker.families.altclip.vision import VisionTower
 from worker.images import Preprocessing
-from worker.packing import pack
+from worker.packing import Indices, pack
 from worker.spec import ModelInfo, ModelSpec
 
 __all__ = ["AltClipEncoder", "empty_model", "load"]
@@ -40,12 +43,25 @@ DTYPES = {
     "int8": torch.float32,
 }
 """What the weights are loaded as; int8 rounds those of the layers afterwards."""
+BIN = 128
+"""Rows of a bin of texts, times as many as the longest text calls for."""
+SMALL_BINS = (16, 32, 64, 128, 256)
+"""Rows of the only bin of a batch that needs no whole one."""
+RECORDED_BINS = (1, 2, 3, 4, 6, 8, 12, 17, 25, 33, 49, 66)
+RECORDED_ROWS = 66 * BIN
+RECORDED_IMAGES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""The batches that CUDA graphs are made for. Larger ones keep the device busy for longer than the host takes
+to launch them. Texts of 2,048 or 8,192 tokens in all take a bin or two more than those would fill."""
+ROWS_A_TEXT = 3
+"""A recorded batch of texts has room for one text to so many rows: one word makes three tokens."""
 
 
 def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncoder:
     """Build the modules without memory, give them the checkpoint's weights; raises `ModelError`."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = "cuda:0"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f"device {device} was asked for, but this torch finds no CUDA device")
     if dtype == "auto":
@@ -57,6 +73,8 @@ def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncod
     if device == "cpu":
         torch.set_num_threads(threads or usable_cores())
     arithmetic = FLOAT
+    if device != "cpu" and dtype in ("bfloat16", "float16"):
+        arithmetic = HALF
     if dtype == "int8":
         require_int8(device)
         arithmetic = INT8
@@ -70,6 +88,11 @@ def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncod
         vision = VisionTower(model.vision_model, model.visual_projection, arithmetic, preprocessing)
     seconds = time.monotonic() - started
     return AltClipEncoder(model, text, vision, spec, device, dtype, seconds)
+
+
+def uses_bins(device: torch.device) -> bool:
+    """Whether texts are laid into bins there, or in groups of equal length, which few processors do best."""
+    return device.type != "cpu"
 
 
 class AltClipEncoder:
@@ -96,16 +119,17 @@ class AltClipEncoder:
             weights_bytes=sum(parameter.nbytes for parameter in self._weights),
             load_seconds=load_seconds,
         )
-        self._device = torch.device(device)
-        # The kernel for sequences of any lengths needs half precision and an Ampere or later.
-        self._varlen = (
-            device != "cpu"
-            and dtype != "float32"
-            and torch.cuda.get_device_capability(self._device) >= (8, 0)
-        )
+        place = torch.device(device)
+        self._device: Device = Host() if place.type == "cpu" else Cuda(place)
+        self._records = place.type != "cpu"
+        self._bin = BIN * -(-spec.max_tokens // BIN) if uses_bins(place) else 0
         self._max_tokens = spec.max_tokens
         self._image_size = spec.image_size
         self._pad_id = int(model.config.text_config.pad_token_id)
+        self._recorded_texts = Recordings(self._device, self._embed_flat, self._blank_texts)
+        self._recorded_images = Recordings(
+            self._device, lambda pixels, _: self._embed_pixels(pixels), self._blank_images
+        )
 
     @property
     def joined_projections(self) -> int:
@@ -114,68 +138,138 @@ class AltClipEncoder:
 
     def text(self, sequences: Sequence[Ids]) -> Pending:
         """float32 [batch, dimension], not normalised."""
+        if self._bin:
+            return self._text_in_bins(sequences)
         packing = pack(sequences, self._pad_id)
 
         def run() -> Tensor:
-            ids, positions, firsts, boundaries = self._to_device(
-                packing.ids, packing.positions, packing.boundaries[:-1], packing.boundaries.astype(np.int32)
-            )
-            sequences = Sequences(packing.groups, boundaries if self._varlen else None)
-            return self._text.embed(ids, positions, firsts, sequences)
+            given = (packing.ids, packing.positions, packing.boundaries[:-1])
+            ids, positions, firsts = (self._upload(array) for array in given)
+            return self._text.embed(ids, positions, firsts, Sequences(packing.groups)).float()
 
         return self._pending(run, packing.order)
 
+    def _text_in_bins(self, sequences: Sequence[Ids]) -> Pending:
+        count = len(sequences)
+
+        def run() -> Tensor:
+            rows, starts = self._fit(bins.sizes(sequences))
+            room = count
+            if size := self._recorded_texts.fitting(max(rows, ROWS_A_TEXT * count)):
+                rows, room = size, size // ROWS_A_TEXT
+            flat = self._device.staging([bins.flat_size(rows, room)], torch.int32)
+            bins.lay(sequences, starts, self._pad_id, bins.split(flat.numpy(), rows))
+            there = self._device.upload(flat)
+            if size:
+                return self._recorded_texts.replay(size, there)[:count]
+            return self._embed_flat(there, rows)
+
+        return self._pending(run)
+
     def image(self, images: Sequence[Pixels]) -> Pending:
         """float32 [batch, dimension], not normalised."""
-        return self._pending(lambda: self._vision.embed(*self._to_device(np.stack(images))))
+        count = len(images)
+
+        def run() -> Tensor:
+            pixels = self._device.staging((count, *images[0].shape), torch.uint8)
+            np.stack(images, out=pixels.numpy())
+            there = self._device.upload(pixels)
+            if size := self._recorded_images.fitting(count):
+                return self._recorded_images.replay(size, there)[:count]
+            return self._embed_pixels(there)
+
+        return self._pending(run)
 
     def prompt(self, sequences: Sequence[Ids], variants: Sequence[int]) -> Pending:
         """float32 [batch, max_tokens, state dimension], padding rows included."""
-        packing = pack(sequences, self._pad_id, self._max_tokens)
         normed = np.array(variants, np.int32).astype(bool)[:, None, None]
 
-        def run() -> Tensor:
-            ids, positions, where, pre = self._to_device(
-                packing.ids, packing.positions, packing.states(self._max_tokens), normed
-            )
-            return self._text.states(ids, positions, Sequences(packing.groups), where, pre)
+        def in_groups() -> Tensor:
+            packing = pack(sequences, self._pad_id, self._max_tokens)
+            given = (packing.ids, packing.positions, packing.states(self._max_tokens), normed)
+            ids, positions, where, pre = (self._upload(array) for array in given)
+            return self._text.states(ids, positions, Sequences(packing.groups), where, pre).float()
 
-        return self._pending(run)
+        def in_bins() -> Tensor:
+            width = self._max_tokens
+            sizes = bins.sizes(sequences, width)
+            rows, starts = self._fit(sizes)
+            flat = self._device.staging([bins.flat_size(rows, len(sequences))], torch.int32)
+            bins.lay(sequences, starts, self._pad_id, bins.split(flat.numpy(), rows), width)
+            there = bins.split(self._device.upload(flat), rows)
+            where, pre = self._upload(bins.states(starts, sizes, width)), self._upload(normed)
+            with _kernels_without_plans():
+                return self._text.states(there.ids, there.positions, self._apart(there), where, pre).float()
+
+        return self._pending(in_bins if self._bin else in_groups)
 
     def weights(self) -> list[Tensor]:
         """Every weight that is held as torch's own, for those who measure."""
         return [weight for weight in self._weights if weight.device.type != "meta"]
 
     def warm_up(self) -> None:
-        """One short text, one image, one prompt: every weight is touched, every kernel chosen."""
+        """One short text, one image, one prompt: every weight is touched, every kernel chosen. Then records
+        what is to be replayed."""
         ids = [np.array([0, 2], np.int32)]
         self.text(ids)()
         self.image([np.zeros((self._image_size, self._image_size, 3), np.uint8)])()
         self.prompt(ids, [0])()
+        if self._records:
+            self.record()
 
-    def _to_device(self, *arrays: np.ndarray[Any, Any]) -> list[Tensor]:
-        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
-        if self._device.type == "cpu":
-            return tensors
-        return [tensor.pin_memory().to(self._device, non_blocking=True) for tensor in tensors]
+    def record(self) -> None:
+        """Make the recordings that small batches are run from."""
+        with _faults_named(), torch.inference_mode():
+            if self._bin:
+                small = [rows for rows in SMALL_BINS if rows < self._bin]
+                whole = [rows for count in RECORDED_BINS if (rows := count * self._bin) <= RECORDED_ROWS]
+                self._recorded_texts.record([*small, *whole])
+            self._recorded_images.record(RECORDED_IMAGES)
+
+    def _fit(self, sizes: Sequence[int]) -> tuple[int, Indices]:
+        """How many rows texts of these sizes take, laid into bins, and where each starts."""
+        length = min((size for size in SMALL_BINS if sum(sizes) <= size < self._bin), default=self._bin)
+        count, starts = bins.fit(sizes, length)
+        return count * length, starts
+
+    def _embed_flat(self, flat: Tensor, rows: int) -> Tensor:
+        """[room, dimension] of the texts that `bins.lay` wrote."""
+        there = bins.split(flat, rows)
+        with _kernels_without_plans():
+            return self._text.embed(there.ids, there.positions, there.firsts, self._apart(there)).float()
+
+    def _apart(self, there: bins.Rows) -> Sequences:
+        """Texts in bins, which only ask themselves. Rows of no text ask each other: of a row that asks none
+        comes no number, and that would spread."""
+        dtype, length = self._weights[0].dtype, min(len(there.asking), self._bin)
+        asking, asked = there.asking.view(-1, 1, length, 1), there.asked.view(-1, 1, 1, length)
+        mask = torch.zeros((), dtype=dtype, device=asking.device).where(asking == asked, -torch.inf)
+        return Sequences(mask=mask)
+
+    def _blank_texts(self, rows: int) -> Tensor:
+        return self._upload(np.zeros(bins.flat_size(rows, rows // ROWS_A_TEXT), np.int32))
+
+    def _embed_pixels(self, pixels: Tensor) -> Tensor:
+        """[images, dimension]."""
+        return self._vision.embed(pixels).float()
+
+    def _blank_images(self, count: int) -> Tensor:
+        return self._upload(np.zeros((count, self._image_size, self._image_size, 3), np.uint8))
+
+    def _upload(self, array: np.ndarray[Any, Any]) -> Tensor:
+        given = torch.from_numpy(np.ascontiguousarray(array))
+        return self._device.upload(self._device.staging(given.shape, given.dtype).copy_(given))
 
     def _pending(self, run: Callable[[], Tensor], order: np.ndarray[Any, Any] | None = None) -> Pending:
         """Start `run`; its rows are in packed `order` where one is given."""
         with _faults_named(), torch.inference_mode():
-            rows = run().float()
-            if self._device.type == "cpu":
-                value = _unpacked(rows.numpy(), order)
-                return lambda: value
-            host = torch.empty(rows.shape, dtype=rows.dtype, pin_memory=True)
-            host.copy_(rows, non_blocking=True)
-            done = torch.cuda.current_stream(self._device).record_event()
+            wait = self._device.download(run())
 
-        def wait() -> Floats:
+        def result() -> Floats:
             with _faults_named():
-                done.synchronize()
-            return _unpacked(host.numpy(), order)
+                return _unpacked(wait(), order)
 
-        return wait
+        return result
 
 
 def _unpacked(rows: Floats, order: np.ndarray[Any, Any] | None) -> Floats:
@@ -184,6 +278,12 @@ def _unpacked(rows: Floats, order: np.ndarray[Any, Any] | None) -> Floats:
     value = np.empty_like(rows)
     value[order] = rows
     return value
+
+
+def _kernels_without_plans() -> AbstractContextManager[None]:
+    """Without cuDNN, which makes a plan for every number of bins when it first comes: as long as a batch."""
+    kernels = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    return sdpa_kernel(kernels)
 
 
 def empty_model(directory: Path) -> AltCLIPModel:

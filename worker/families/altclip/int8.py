@@ -66,6 +66,11 @@ class Int8Linear:
         product, largest = self._product(rows)
         return torch.addcmul(self._bias * scale, product, largest, value=scale)
 
+    def gelu(self, rows: Tensor) -> Tensor:
+        """GELU(rows · weight + bias)."""
+        wide: Tensor = torch.ops.aten.gelu_(self(rows))
+        return wide
+
     def onto(self, rows: Tensor, residual: Tensor, scale: float = 1.0) -> Tensor:
         """residual + bias + scale × rows · weight, in the residual's memory."""
         product, largest = self._product(rows)

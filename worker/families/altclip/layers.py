@@ -19,6 +19,8 @@ __all__ = [
     "FLOAT",
     "Arithmetic",
     "FeedForward",
+    "FloatProjections",
+    "Linear",
     "LinearMap",
     "Norm",
     "Projections",
@@ -36,6 +38,10 @@ class LinearMap(Protocol):
 
     def times(self, rows: Tensor, scale: float) -> Tensor:
         """scale × (rows · weight + bias)."""
+        ...
+
+    def gelu(self, rows: Tensor) -> Tensor:
+        """GELU(rows · weight + bias)."""
         ...
 
     def onto(self, rows: Tensor, residual: Tensor, scale: float = 1.0) -> Tensor:
@@ -83,6 +89,11 @@ class Linear(NamedTuple):
         if self.bias is None or onednn_is_faster(rows):
             return self(rows).mul_(scale)
         return torch.addmm(self.bias * scale, rows, self.weight.t(), alpha=scale)
+
+    def gelu(self, rows: Tensor) -> Tensor:
+        """GELU(rows · weight + bias)."""
+        wide: Tensor = torch.ops.aten.gelu_(self(rows))
+        return wide
 
     def onto(self, rows: Tensor, residual: Tensor, scale: float = 1.0) -> Tensor:
         """residual + bias + scale × rows · weight, in the residual's memory."""
@@ -149,14 +160,14 @@ class FloatProjections:
 
 
 class Sequences(NamedTuple):
-    """Where the sequences of a batch are in its rows.
+    """Where the sequences of a batch are in its rows: groups of equal length, or side by side in bins.
 
-    groups: those of equal length. boundaries: int32 [sequences + 1] on a device whose variable-length kernel
-    takes all groups in one call, else None.
+    mask: [bins, 1, rows, rows] of the rows' own dtype, what is added to the scores of a bin's rows: 0 where
+    one asks the other, else minus infinity.
     """
 
-    groups: tuple[Group, ...]
-    boundaries: Tensor | None = None
+    groups: tuple[Group, ...] = ()
+    mask: Tensor | None = None
 
 
 def attend(
@@ -164,15 +175,14 @@ def attend(
 ) -> Tensor:
     """Attention within each sequence → [query rows, width].
 
-    first_only: `query` holds one row per sequence (its first) instead of all.
+    first_only: `query` holds one row per sequence (its first) instead of all; not with bins.
     """
     width = query.shape[1]
     head = width // heads
-    groups, starts = sequences
-    if starts is not None:
-        return _attend_varlen(query, key, value, groups, starts, heads, first_only)
+    if sequences.mask is not None:
+        return _attend_in_bins(query, key, value, sequences.mask, heads)
     parts = []
-    for group in groups:
+    for group in sequences.groups:
         asked = slice(group.start, group.start + group.count * group.rows)
         asking = slice(group.first, group.first + group.count) if first_only else asked
         mixed = functional.scaled_dot_product_attention(
@@ -184,25 +194,11 @@ def attend(
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _attend_varlen(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    groups: Sequence[Group],
-    starts: Tensor,
-    heads: int,
-    first_only: bool,
-) -> Tensor:
-    """The same in one call of the device's own kernel."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    longest = groups[-1].rows
-    asking, most = starts, longest
-    if first_only:
-        asking, most = torch.arange(len(query) + 1, dtype=torch.int32, device=query.device), 1
-    query, key, value = (part.view(len(part), heads, -1) for part in (query, key, value))
-    mixed = varlen_attn(query, key, value, asking, starts, most, longest)
-    return (mixed if isinstance(mixed, Tensor) else mixed[0]).flatten(1)
+def _attend_in_bins(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) -> Tensor:
+    bins, _, rows, _ = mask.shape
+    q, k, v = (part.view(bins, rows, heads, -1).transpose(1, 2) for part in (query, key, value))
+    mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return mixed.transpose(1, 2).reshape(query.shape)
 
 
 def linear(module: nn.Linear) -> Linear:
@@ -226,11 +222,12 @@ class FeedForward:
 
     def onto(self, rows: Tensor, residual: Tensor) -> Tensor:
         """residual + down(act(up(rows))), in the residual's memory."""
-        wide = self._up.times(rows, self._scale)
-        if self._scale != 1.0:
-            wide = functional.silu(wide, inplace=True)
+        if self._gelu:
+            wide = self._up.gelu(rows)
+        elif self._scale != 1.0:
+            wide = functional.silu(self._up.times(rows, self._scale), inplace=True)
         else:
-            wide = torch.ops.aten.gelu_(wide) if self._gelu else self._act(wide)
+            wide = self._act(self._up(rows))
         return self._down.onto(wide, residual, 1 / self._scale)
 
 

@@ -109,8 +109,12 @@ class TextTower:
 
     def _encode_firsts(self, layer: Layer, rows: Tensor, firsts: Tensor, sequences: Sequences) -> Tensor:
         """The layer's output for the first row of each sequence alone."""
-        asking = rows[firsts]
-        mixed = attend(*layer.attention.project_some(rows, asking), sequences, self._heads, first_only=True)
+        asking = rows.index_select(0, firsts)
+        if sequences.mask is not None:
+            mixed = attend(*layer.attention.project(rows), sequences, self._heads).index_select(0, firsts)
+        else:
+            some = layer.attention.project_some(rows, asking)
+            mixed = attend(*some, sequences, self._heads, first_only=True)
         return _finish(layer, mixed, asking)
 
 
