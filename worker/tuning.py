@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from worker.batcher import Budget
+from worker.errors import OutOfMemory
 from worker.families import Encoder
 from worker.jobs import Modality
 from worker.spec import ModelSpec
@@ -55,11 +56,15 @@ def budgets(encoder: Encoder, spec: ModelSpec, tokens: int = 0, images: int = 0)
 def measure(
     sizes: tuple[int, ...], run: Callable[[int], object], clock: Callable[[], float] = time.perf_counter
 ) -> dict[int, float]:
-    """The seconds that a batch of one and of each of `sizes` (rising) takes, as far as time allows."""
+    """The seconds that a batch of one and of each of `sizes` (rising) takes, as far as time and the device's
+    memory allow."""
     seconds = {1: quickest(1, run, clock)}
     started = clock()
     for size in sizes:
-        seconds[size] = quickest(size, run, clock)
+        try:
+            seconds[size] = quickest(size, run, clock)
+        except OutOfMemory:
+            break
         # The next size takes about twice as long, each time.
         if clock() - started + 2 * _LEAST_RUNS * seconds[size] > _SECONDS:
             break

@@ -65,13 +65,24 @@ def test_a_manifest_holds_to_the_schema_of_kubernetes(path: Path) -> None:
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
-@pytest.mark.parametrize("overlay", ["base", "altclip-m9", "secured"])
+@pytest.mark.parametrize("overlay", ["base", "altclip-m9", "cuda", "secured"])
 def test_a_rendered_overlay_holds_to_the_schema_and_its_arguments_are_the_servers(overlay: str) -> None:
     objects = rendered(overlay)
     for document in objects:
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
     (deployment,) = [document for document in objects if document["kind"] == "Deployment"]
     Settings.load(server_arguments(deployment), server_environment(deployment))
+
+
+def test_a_pod_on_a_device_asks_for_it_and_will_not_serve_without() -> None:
+    (deployment,) = [document for document in rendered("cuda") if document["kind"] == "Deployment"]
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    assert Settings.load(server_arguments(deployment), {}).device == ("cuda:0",)
+    kept = server_arguments(next(o for o in rendered("altclip-m9") if o["kind"] == "Deployment"))
+    assert set(kept) < set(server_arguments(deployment)), (
+        "an overlay's arguments take the place of those below"
+    )
 
 
 def test_the_secured_service_gets_the_files_that_are_mounted_and_is_asked_where_no_tls_is() -> None:

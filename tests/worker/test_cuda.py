@@ -13,12 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
+from altclip import Client
 from tests.checkpoints import TEXTS
-from tests.server import start_server
+from tests.server import RunningServer, start_server, until
 from tests.worker.comparing import Side, cosine
 from worker.errors import OutOfMemory
 from worker.families import Floats, Ids, Pixels
-from worker.families.altclip.encoder import RECORDED_ROWS, AltClipEncoder, load
+from worker.families.altclip.encoder import RECORDED_IMAGES, RECORDED_ROWS, AltClipEncoder, load
 
 Checkpoints = Callable[..., Path]
 pytestmark = pytest.mark.cuda
@@ -59,11 +60,13 @@ def pictures(count: int, seed: int = 0) -> list[Pixels]:
     return list(np.random.default_rng(seed).integers(0, 256, (count, 64, 64, 3), np.uint8))
 
 
-@pytest.mark.parametrize("count", [1, 2, 5, len(TEXTS), 300])
+@pytest.mark.parametrize("count", [1, 2, 5, len(TEXTS), 300, 1000])
 def test_texts_of_any_number_get_the_reference_s_rows(
     side: Side, encoder: AltClipEncoder, count: int
 ) -> None:
     texts = [TEXTS[number % len(TEXTS)] for number in range(count)]
+    if count == 1000:
+        assert sum(map(len, tokens(side, texts))) > RECORDED_ROWS[-1], "launched kernel by kernel"
     theirs = np.tile(side.reference.text(TEXTS), (count // len(TEXTS) + 1, 1))[:count]
     assert cosine(encoder.text(tokens(side, texts))(), theirs) >= LEAST[encoder.info.dtype]
 
@@ -104,7 +107,7 @@ def test_batches_launched_before_the_first_is_waited_for_do_not_mix(
 
 def test_a_launch_never_waits_for_the_device(side: Side, bfloat16: AltClipEncoder) -> None:
     many = tokens(side, TEXTS) * 60
-    assert sum(map(len, many)) > RECORDED_ROWS
+    assert sum(map(len, many)) > RECORDED_ROWS[-1]
     torch.cuda.set_sync_debug_mode("error")
     try:
         pending = [
@@ -135,6 +138,59 @@ def test_a_batch_that_does_not_fit_is_out_of_memory_and_the_next_one_fits(
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
+SCARCE = """
+import gc, json, sys
+import numpy as np
+import torch
+from worker.families.altclip.devices import RESERVE
+from worker.families.altclip.encoder import load
+from worker.spec import ModelSpec
+from worker.tuning import budgets
+
+spec = ModelSpec.from_dict(json.loads(sys.argv[1]))
+generator = np.random.default_rng(0)
+ids = [np.array([0, *generator.integers(5, 60, 20), 2], np.int32) for _ in range(400)]
+images = list(generator.integers(0, 256, (32, 64, 64, 3), np.uint8))
+found, recorded, needed = [], [], 0
+for memory in ("plenty", "little left", "none left for most"):
+    encoder = taken = None
+    gc.collect()
+    encoder = load(spec, "cuda", "float32", 0)
+    torch.cuda.empty_cache()
+    free, total = torch.cuda.mem_get_info()
+    room = int(0.6 * needed)
+    if memory == "little left":
+        taken = torch.empty(free - total // RESERVE - room, dtype=torch.uint8, device="cuda")
+    if memory == "none left for most":
+        torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + room) / total)
+        encoder.record()
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    else:
+        encoder.warm_up()
+        torch.cuda.empty_cache()
+        needed = needed or free - torch.cuda.mem_get_info()[0]
+        budgets(encoder, spec)
+    rows = [encoder.text(ids[:count])() for count in (1, 2, 5, 20, 400)]
+    rows += [encoder.image(images[:count])() for count in (1, 2, 3, 32)]
+    found.append(np.concatenate(rows))
+    recorded.append(encoder.recorded)
+for rows in found[1:]:
+    np.testing.assert_allclose(rows, found[0], rtol=1e-3, atol=1e-4)
+print(*recorded)
+"""
+
+
+def test_a_device_with_little_memory_has_fewer_recordings_and_the_same_rows(side: Side) -> None:
+    """In a process of its own, so that a recording that broke another one would be seen by nobody else."""
+    command = [sys.executable, "-c", SCARCE, json.dumps(side.spec.to_dict())]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=150)
+    assert run.returncode == 0, run.stderr[-2000:]
+    plenty, little, none = map(int, run.stdout.split())
+    assert plenty == len(RECORDED_ROWS) + len(RECORDED_IMAGES)
+    assert 0 < little < plenty
+    assert 0 < none < plenty
+
+
 LOST = """
 import json, sys
 import numpy as np
@@ -160,18 +216,34 @@ def test_a_fault_of_the_device_itself_is_device_lost_then_and_ever_after(side: S
 
 
 @pytest.fixture(scope="module")
-def addresses() -> Iterator[tuple[str, str]]:
-    """The bundled model on a CUDA device, and on the CPU."""
-    with start_server("--device", "cuda") as fast, start_server("--device", "cpu") as slow:
-        yield fast.grpc, slow.grpc
+def servers() -> Iterator[tuple[RunningServer, RunningServer]]:
+    """The bundled model with two workers on one CUDA device, and on the CPU."""
+    with start_server("--device", "cuda", "--replicas", "2") as fast, start_server("--device", "cpu") as slow:
+        yield fast, slow
 
 
-def test_the_service_answers_from_the_device_as_it_does_from_a_cpu(addresses: tuple[str, str]) -> None:
-    from altclip import Client
+def embedded(server: RunningServer) -> Floats:
+    with Client(server.grpc) as client:
+        return client.embed_text(phrases(200)).vectors
 
-    texts = phrases(200)
-    found = []
-    for address in addresses:
-        with Client(address) as client:
-            found.append(client.embed_text(texts).vectors)
-    assert cosine(*found) >= LEAST["bfloat16"]
+
+def test_the_service_answers_from_the_device_as_it_does_from_a_cpu(
+    servers: tuple[RunningServer, RunningServer],
+) -> None:
+    fast, slow = servers
+    assert fast.metric("altclip_worker_up", device="cuda:0") == 2
+    assert cosine(embedded(fast), embedded(slow)) >= LEAST["bfloat16"]
+
+
+def test_a_killed_worker_s_successor_answers_from_the_device_again(
+    servers: tuple[RunningServer, RunningServer],
+) -> None:
+    fast, slow = servers
+    killed = fast.processes("altclip-worker")[0]
+    killed.kill()
+    until(lambda: fast.metric("altclip_worker_restarts_total") == 1, seconds=10, what="the restart")
+    assert cosine(embedded(fast), embedded(slow)) >= LEAST["bfloat16"], "the other worker goes on"
+    until(lambda: fast.metric("altclip_worker_up") == 2, seconds=90, what="both workers are up")
+    assert killed.pid not in {worker.pid for worker in fast.processes("altclip-worker")}
+    for _ in range(4):  # as many calls as both of them surely share
+        assert cosine(embedded(fast), embedded(slow)) >= LEAST["bfloat16"]

@@ -68,6 +68,13 @@ def test_bulk_work_beside_interactive_makes_batches_a_tenth_longer() -> None:
     assert Device(lambda size: 0.0095 + 0.0005 * size).beside() == 2
 
 
+def test_a_size_that_the_device_has_no_memory_for_ends_the_measuring() -> None:
+    spec = resolve("m=stub:dimension=8,max_tokens=77,oom_over=20,service_time=0.001")
+    found = budgets(family("stub").load(spec, "cpu", "auto", 1), spec)
+    assert found[Modality.TEXT].cost <= 20 * 16
+    assert found[Modality.IMAGE].items <= 20
+
+
 @pytest.mark.parametrize(("tokens", "images"), [(500, 3), (1, 1)])
 def test_what_the_operator_set_is_kept_but_two_longest_texts_always_fit(tokens: int, images: int) -> None:
     spec = resolve("m=stub:dimension=8,max_tokens=77")

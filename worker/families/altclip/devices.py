@@ -7,6 +7,7 @@ to launch than the device to run, are recorded once and replayed as one (CUDA gr
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +19,8 @@ from torch import Tensor
 __all__ = ["Cuda", "Device", "Host", "Recordings"]
 
 Array = npt.NDArray[Any]
+RESERVE = 8
+"""Recordings leave one part of so many of a device's memory free."""
 
 
 class Device(Protocol):
@@ -69,6 +72,9 @@ class Cuda:
         self._arrivals = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._memory = torch.cuda.graph_pool_handle()  # recordings never run at once, so they share it
+        # A graph takes its stream's workspaces with it when it goes, also one whose recording failed, and the
+        # others go on using them.
+        self._graphs: list[torch.cuda.CUDAGraph] = []
 
     def staging(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         return torch.empty(tuple(shape), dtype=dtype, pin_memory=True)
@@ -93,9 +99,17 @@ class Cuda:
 
     def record(self, run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         self._aside.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._aside):
-            run()  # so that nothing of what libraries do at their first call is recorded
+        try:
+            with torch.cuda.stream(self._aside):
+                run()  # so that nothing of what libraries do at their first call is recorded
+        finally:
+            self._aside.synchronize()
+        # The recording takes as much as this run did and still holds.
+        free, total = torch.cuda.mem_get_info(self._device)
+        if free < total // RESERVE:
+            raise torch.OutOfMemoryError("what is left is for batches that are not recorded")
         graph = torch.cuda.CUDAGraph()
+        self._graphs.append(graph)
         with torch.cuda.graph(graph, pool=self._memory, stream=self._aside):
             rows = run()
         return rows, graph.replay
@@ -118,14 +132,15 @@ class Recordings:
         self._recordings: dict[int, _Recording] = {}
 
     def record(self, sizes: Sequence[int]) -> None:
-        """Rising sizes, as many of them as the device has memory for."""
-        for size in sizes:
-            batch = self._blank(size)
-            try:
+        """As many of them as the device has memory for, the largest first: the others run in its memory."""
+        for size in sorted(sizes, reverse=True):
+            with contextlib.suppress(torch.OutOfMemoryError):
+                batch = self._blank(size)
                 rows, replay = self._device.record(functools.partial(self._run, batch, size))
-            except torch.OutOfMemoryError:
-                break
-            self._recordings[size] = _Recording(batch, rows, replay)
+                self._recordings[size] = _Recording(batch, rows, replay)
+
+    def __len__(self) -> int:
+        return len(self._recordings)
 
     def fitting(self, size: int) -> int:
         """The smallest recorded size that holds as much; 0 where none does."""

@@ -44,11 +44,11 @@ DTYPES = {
 }
 """What the weights are loaded as; int8 rounds those of the layers afterwards."""
 BIN = 128
-"""Rows of a bin of texts, times as many as the longest text calls for."""
-SMALL_BINS = (16, 32, 64, 128, 256)
+"""Rows of a bin of texts: more than the longest has."""
+SMALL_BINS = (16, 32, 64)
 """Rows of the only bin of a batch that needs no whole one."""
 RECORDED_BINS = (1, 2, 3, 4, 6, 8, 12, 17, 25, 33, 49, 66)
-RECORDED_ROWS = 66 * BIN
+RECORDED_ROWS = (*SMALL_BINS, *(BIN * count for count in RECORDED_BINS))
 RECORDED_IMAGES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 """The batches that CUDA graphs are made for. Larger ones keep the device busy for longer than the host takes
 to launch them. Texts of 2,048 or 8,192 tokens in all take a bin or two more than those would fill."""
@@ -122,7 +122,7 @@ class AltClipEncoder:
         place = torch.device(device)
         self._device: Device = Host() if place.type == "cpu" else Cuda(place)
         self._records = place.type != "cpu"
-        self._bin = BIN * -(-spec.max_tokens // BIN) if uses_bins(place) else 0
+        self._bins = uses_bins(place)
         self._max_tokens = spec.max_tokens
         self._image_size = spec.image_size
         self._pad_id = int(model.config.text_config.pad_token_id)
@@ -136,9 +136,14 @@ class AltClipEncoder:
         """How many layers run query, key and value as one matrix product."""
         return self._text.joined + self._vision.joined
 
+    @property
+    def recorded(self) -> int:
+        """How many sizes of batches are replayed."""
+        return len(self._recorded_texts) + len(self._recorded_images)
+
     def text(self, sequences: Sequence[Ids]) -> Pending:
         """float32 [batch, dimension], not normalised."""
-        if self._bin:
+        if self._bins:
             return self._text_in_bins(sequences)
         packing = pack(sequences, self._pad_id)
 
@@ -176,7 +181,8 @@ class AltClipEncoder:
             there = self._device.upload(pixels)
             if size := self._recorded_images.fitting(count):
                 return self._recorded_images.replay(size, there)[:count]
-            return self._embed_pixels(there)
+            with _kernels_without_plans():
+                return self._embed_pixels(there)
 
         return self._pending(run)
 
@@ -201,34 +207,32 @@ class AltClipEncoder:
             with _kernels_without_plans():
                 return self._text.states(there.ids, there.positions, self._apart(there), where, pre).float()
 
-        return self._pending(in_bins if self._bin else in_groups)
+        return self._pending(in_bins if self._bins else in_groups)
 
     def weights(self) -> list[Tensor]:
         """Every weight that is held as torch's own, for those who measure."""
         return [weight for weight in self._weights if weight.device.type != "meta"]
 
     def warm_up(self) -> None:
-        """One short text, one image, one prompt: every weight is touched, every kernel chosen. Then records
-        what is to be replayed."""
+        """Records what is to be replayed, and runs one short text, one image, one prompt: every weight is
+        touched, every kernel chosen."""
+        if self._records:
+            self.record()
         ids = [np.array([0, 2], np.int32)]
         self.text(ids)()
         self.image([np.zeros((self._image_size, self._image_size, 3), np.uint8)])()
         self.prompt(ids, [0])()
-        if self._records:
-            self.record()
 
     def record(self) -> None:
-        """Make the recordings that small batches are run from."""
+        """Make the recordings that small batches are run from; once."""
         with _faults_named(), torch.inference_mode():
-            if self._bin:
-                small = [rows for rows in SMALL_BINS if rows < self._bin]
-                whole = [rows for count in RECORDED_BINS if (rows := count * self._bin) <= RECORDED_ROWS]
-                self._recorded_texts.record([*small, *whole])
+            if self._bins:
+                self._recorded_texts.record(RECORDED_ROWS)
             self._recorded_images.record(RECORDED_IMAGES)
 
     def _fit(self, sizes: Sequence[int]) -> tuple[int, Indices]:
         """How many rows texts of these sizes take, laid into bins, and where each starts."""
-        length = min((size for size in SMALL_BINS if sum(sizes) <= size < self._bin), default=self._bin)
+        length = min((size for size in SMALL_BINS if sum(sizes) <= size), default=BIN)
         count, starts = bins.fit(sizes, length)
         return count * length, starts
 
@@ -241,7 +245,7 @@ class AltClipEncoder:
     def _apart(self, there: bins.Rows) -> Sequences:
         """Texts in bins, which only ask themselves. Rows of no text ask each other: of a row that asks none
         comes no number, and that would spread."""
-        dtype, length = self._weights[0].dtype, min(len(there.asking), self._bin)
+        dtype, length = self._weights[0].dtype, min(len(there.asking), BIN)
         asking, asked = there.asking.view(-1, 1, length, 1), there.asked.view(-1, 1, 1, length)
         mask = torch.zeros((), dtype=dtype, device=asking.device).where(asking == asked, -torch.inf)
         return Sequences(mask=mask)
@@ -281,7 +285,7 @@ def _unpacked(rows: Floats, order: np.ndarray[Any, Any] | None) -> Floats:
 
 
 def _kernels_without_plans() -> AbstractContextManager[None]:
-    """Without cuDNN, which makes a plan for every number of bins when it first comes: as long as a batch."""
+    """Without cuDNN, which makes a plan for every size of batch when it first comes: as long as the batch."""
     kernels = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
     return sdpa_kernel(kernels)
 
@@ -302,6 +306,10 @@ def empty_model(directory: Path) -> AltCLIPModel:
         ) from error
 
 
+_NO_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+"""What torch, CUDA and its libraries say of memory where they raise no error of its own."""
+
+
 @contextmanager
 def _faults_named() -> Iterator[None]:
     """torch's errors as `OutOfMemory` (try a smaller batch) and `DeviceLost` (start a new process)."""
@@ -312,7 +320,7 @@ def _faults_named() -> Iterator[None]:
     except MemoryError as error:
         raise OutOfMemory("the host has no memory for this batch") from error
     except RuntimeError as error:
-        if "can't allocate memory" in str(error):
+        if any(words in str(error) for words in _NO_MEMORY):
             raise OutOfMemory(str(error)) from error
         if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
             raise DeviceLost(str(error)) from error
