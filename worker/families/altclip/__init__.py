@@ -1,8 +1,9 @@
 """AltCLIP: XLM-RoBERTa for text, ViT for images, one space. Torch-free; `load()` imports what is not.
 
 config.py    the configuration, read as data           encoder.py  batches in, arrays out, device faults
-text.py      the packed text tower                     layers.py   what both towers' layers are made of
-vision.py    the image tower
+text.py      the packed text tower                     devices.py  how batches come to a device and back
+vision.py    the image tower                           layers.py   what both towers' layers are made of
+                                                       int8.py, half.py, few_rows.py  other ways to multiply
 """
 
 from __future__ import annotations
