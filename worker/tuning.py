@@ -23,14 +23,19 @@ from worker.spec import ModelSpec
 __all__ = ["budgets", "hardly_longer", "measure", "smallest_fast_enough"]
 
 _TYPICAL_TOKENS = 16
-_TEXTS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
+_TEXTS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
-_GOOD_ENOUGH = 0.95
+_GOOD_ENOUGH = 0.97
+_WORTH_IT = 1.05
 _LONGER = 0.1
 _LEAST_RUNS = 3
 _SECONDS_A_SIZE = 0.03
+_LONG_RUNS = 0.5
+"""Seconds of runs that tell as much as many would: hardly anything disturbs all of them."""
 _SECONDS = 2.0
-"""The most that measuring one kind may take; the largest size that fitted in is used then."""
+"""What measuring one kind may take in any case; the largest size that fitted in is used then."""
+_MOST_SECONDS = 15.0
+"""What it may take on a slow device, as long as larger batches are worth it."""
 
 
 def budgets(encoder: Encoder, spec: ModelSpec, tokens: int = 0, images: int = 0) -> dict[Modality, Budget]:
@@ -56,34 +61,48 @@ def budgets(encoder: Encoder, spec: ModelSpec, tokens: int = 0, images: int = 0)
 def measure(
     sizes: tuple[int, ...], run: Callable[[int], object], clock: Callable[[], float] = time.perf_counter
 ) -> dict[int, float]:
-    """The seconds that a batch of one and of each of `sizes` (rising) takes, as far as time and the device's
-    memory allow."""
-    seconds = {1: quickest(1, run, clock)}
+    """The seconds that a batch of each of `sizes` (rising, from one) takes, as far as the device's memory and
+    time allow: little time, unless it is slow and larger batches have been worth it up to now."""
+    seconds: dict[int, float] = {}
     started = clock()
     for size in sizes:
         try:
             seconds[size] = quickest(size, run, clock)
         except OutOfMemory:
+            if not seconds:
+                raise
             break
+        most = _MOST_SECONDS if _still_worth_it(seconds) else _SECONDS
         # The next size takes about twice as long, each time.
-        if clock() - started + 2 * _LEAST_RUNS * seconds[size] > _SECONDS:
+        if clock() - started + 2 * _runs_time(seconds[size]) > most:
             break
     return seconds
 
 
+def _still_worth_it(seconds: Mapping[int, float]) -> bool:
+    """Whether one of the last two sizes was better than all before; one alone may have been disturbed."""
+    rates = [size / took for size, took in seconds.items()]
+    return _WORTH_IT * max(rates[:-2], default=0.0) < max(rates[-2:])
+
+
 def quickest(size: int, run: Callable[[int], object], clock: Callable[[], float]) -> float:
     """Of several runs: whatever else the machine does can only make a run slower."""
-    best, began, runs = math.inf, clock(), 0
-    while runs < _LEAST_RUNS or clock() - began < _SECONDS_A_SIZE:
+    best, spent, runs = math.inf, 0.0, 0
+    while spent < _SECONDS_A_SIZE or (runs < _LEAST_RUNS and spent < _LONG_RUNS):
         before = clock()
         run(size)
-        best = min(best, clock() - before)
-        runs += 1
+        took = clock() - before
+        best, spent, runs = min(best, took), spent + took, runs + 1
     return max(best, 1e-9)
 
 
+def _runs_time(one: float) -> float:
+    """How long the runs of a size take of which one takes so long."""
+    return max(_SECONDS_A_SIZE, min(_LEAST_RUNS * one, max(one, _LONG_RUNS)))
+
+
 def smallest_fast_enough(seconds: Mapping[int, float]) -> int:
-    """The first size at which items a second reach 95% of the best. seconds: of rising sizes."""
+    """The first size at which items a second reach 97% of the best. seconds: of rising sizes."""
     best = max(size / took for size, took in seconds.items())
     return next(size for size, took in seconds.items() if size / took >= _GOOD_ENOUGH * best)
 

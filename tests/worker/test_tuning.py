@@ -53,7 +53,24 @@ def test_a_constant_cost_a_batch_asks_for_the_largest() -> None:
 def test_a_slow_device_is_not_measured_for_long() -> None:
     device = Device(lambda size: 0.4 * size)
     assert device.chosen() == 1
-    assert set(device.ran) == {1}
+    assert set(device.ran) == {1, 2, 4}
+    slower = Device(lambda size: 20.0 * size)
+    assert slower.chosen() == 1
+    assert slower.ran == [1]
+
+
+def test_a_slow_device_is_measured_for_longer_as_long_as_larger_batches_pay() -> None:
+    images = Device(lambda size: 0.3 + 1.4 * size)
+    assert images.chosen() == 4
+    assert images.ran == [1, 2, 4]
+    texts = Device(lambda size: 0.18 + 0.06 * size)
+    assert texts.chosen() == 64
+    assert max(images.now, texts.now) < 15
+
+
+def test_a_size_that_was_disturbed_does_not_end_the_measuring() -> None:
+    disturbed = Device(lambda size: 1.9 * size if size == 2 else 0.3 + 1.4 * size)
+    assert disturbed.chosen() == 4
 
 
 def test_a_machine_that_stutters_does_not_change_the_choice() -> None:
