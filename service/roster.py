@@ -49,7 +49,8 @@ class Place:
 
 @dataclass(slots=True, eq=False)
 class WorkerPlace(Place):
-    """slot: its number for metrics, the same for every process here; id: of this process only."""
+    """slot: its number for metrics, the same for every process here; id: of this process only. budgets: what
+    its first process found that a batch should hold, so that those after it need not measure."""
 
     slot: int = 0
     spec: ModelSpec = field(kw_only=True)
@@ -57,6 +58,7 @@ class WorkerPlace(Place):
     threads: int = 0
     id: int = 0
     info: dict[str, Any] = field(default_factory=dict)
+    budgets: list[list[int]] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -165,6 +167,7 @@ class Roster:
                 "tokens": settings.batch_tokens,
                 "images": settings.batch_images,
                 "wait": settings.batch_wait,
+                "budgets": place.budgets,
             }
             return {
                 "model": place.spec.to_dict(),
@@ -187,6 +190,7 @@ class Roster:
         match message.type, place:
             case "ready", WorkerPlace():
                 place.info, place.ready_since = message.body["info"], time.monotonic()
+                place.budgets = message.body["budgets"]
                 said = {**place.info, "device": place.device, "seconds": _since(place)}
                 _events.info("worker_ready", model=place.spec.name, **said)
                 self._count_up(place)

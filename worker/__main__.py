@@ -12,11 +12,11 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Any
 
 from worker import collector, logs, memory
-from worker.batcher import Policy
+from worker.batcher import Budget, Policy
 from worker.control import Channel, adopt, entitle, leave
 from worker.engine import Engine
 from worker.errors import ModelError
@@ -59,7 +59,10 @@ def main() -> int:
         channel.send("failed", {"reason": str(error)})
         return 1
     batching = config["batching"]
-    sizes = budgets(encoder, spec, tokens=batching["tokens"], images=batching["images"])
+    if batching["budgets"] is None:
+        sizes = budgets(encoder, spec, tokens=batching["tokens"], images=batching["images"])
+    else:
+        sizes = {m: Budget(*found) for m, found in zip(Modality, batching["budgets"], strict=True)}
     queue.policy = Policy(sizes, wait=batching["wait"])
     engine = Engine(
         encoder, queue, intake.read, metrics, model=spec.name, device=device, slot=str(config["slot"])
@@ -68,7 +71,8 @@ def main() -> int:
     _log.info("batches_sized", "the most a batch may hold: tokens of texts and prompts, images", **chosen)
     info = replace(encoder.info, batch_costs=tuple(sizes[modality].cost for modality in Modality))
     collector.calm()
-    channel.send("ready", {"info": info.to_dict()})
+    found = [astuple(sizes[modality]) for modality in Modality]
+    channel.send("ready", {"info": info.to_dict(), "budgets": found})
     threading.Thread(target=_check_weights, args=(channel, spec), name="checksum", daemon=True).start()
     engine.run()
     return 0

@@ -2,7 +2,7 @@
 
     supervisor → worker     config {model, device, dtype, threads, batching, metrics, log_level, slot} + page
                             link {frontend} + socket, drain
-    worker → supervisor     ready {info}, weights {sha256}, failed {reason}
+    worker → supervisor     ready {info, budgets}, weights {sha256}, failed {reason}
     supervisor → frontend   config {index, settings, models, metrics} + page
                             file {name, size} + memory (all there are before begin, later those that changed)
                             begin

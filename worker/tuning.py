@@ -3,7 +3,8 @@
 A larger batch than that gains nothing and makes whoever comes next wait longer. Bulk work beside interactive
 traffic gets no more of it than what makes the batch of one item a tenth longer: who comes next waits for the
 rest of such a batch and then for one that is its own. Measured once, after warm-up, on inputs of a typical
-size.
+size, and for a short time: a device on which that tells little, because it is slow or busy with other things
+just then, gets the batches that are worth their while on any that we know.
 """
 
 from __future__ import annotations
@@ -26,16 +27,14 @@ _TYPICAL_TOKENS = 16
 _TEXTS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 _GOOD_ENOUGH = 0.97
-_WORTH_IT = 1.05
 _LONGER = 0.1
 _LEAST_RUNS = 3
 _SECONDS_A_SIZE = 0.03
-_LONG_RUNS = 0.5
-"""Seconds of runs that tell as much as many would: hardly anything disturbs all of them."""
 _SECONDS = 2.0
-"""What measuring one kind may take in any case; the largest size that fitted in is used then."""
-_MOST_SECONDS = 15.0
-"""What it may take on a slow device, as long as larger batches are worth it."""
+"""The most that measuring one kind may take; the largest size that fitted in is used then."""
+_LEAST_TOKENS, _LEAST_IMAGES = 512, 4
+"""On two slow cores these take a model of the real size 2 and 6 s, which is a fifth more images an hour than
+one at a time. Whoever waits in them would have waited for those before it anyway."""
 
 
 def budgets(encoder: Encoder, spec: ModelSpec, tokens: int = 0, images: int = 0) -> dict[Modality, Budget]:
@@ -45,10 +44,11 @@ def budgets(encoder: Encoder, spec: ModelSpec, tokens: int = 0, images: int = 0)
     bulk_tokens = bulk_images = 0
     if not tokens:
         texts = measure(_TEXTS, lambda size: encoder.text([ids] * size)())
-        tokens, bulk_tokens = len(ids) * smallest_fast_enough(texts), len(ids) * hardly_longer(texts)
+        tokens = max(_LEAST_TOKENS, len(ids) * smallest_fast_enough(texts))
+        bulk_tokens = len(ids) * hardly_longer(texts)
     if not images:
         pictures = measure(_IMAGES, lambda size: encoder.image([pixels] * size)())
-        images, bulk_images = smallest_fast_enough(pictures), hardly_longer(pictures)
+        images, bulk_images = max(_LEAST_IMAGES, smallest_fast_enough(pictures)), hardly_longer(pictures)
     # Two of the longest texts must fit, or a bulk text and an interactive one could never share a batch.
     tokens = max(tokens, 2 * spec.max_tokens)
     return {
@@ -61,8 +61,8 @@ def budgets(encoder: Encoder, spec: ModelSpec, tokens: int = 0, images: int = 0)
 def measure(
     sizes: tuple[int, ...], run: Callable[[int], object], clock: Callable[[], float] = time.perf_counter
 ) -> dict[int, float]:
-    """The seconds that a batch of each of `sizes` (rising, from one) takes, as far as the device's memory and
-    time allow: little time, unless it is slow and larger batches have been worth it up to now."""
+    """The seconds that a batch of each of `sizes` (rising, from one) takes, as far as time and the device's
+    memory allow."""
     seconds: dict[int, float] = {}
     started = clock()
     for size in sizes:
@@ -72,33 +72,21 @@ def measure(
             if not seconds:
                 raise
             break
-        most = _MOST_SECONDS if _still_worth_it(seconds) else _SECONDS
         # The next size takes about twice as long, each time.
-        if clock() - started + 2 * _runs_time(seconds[size]) > most:
+        if clock() - started + 2 * _LEAST_RUNS * seconds[size] > _SECONDS:
             break
     return seconds
 
 
-def _still_worth_it(seconds: Mapping[int, float]) -> bool:
-    """Whether one of the last two sizes was better than all before; one alone may have been disturbed."""
-    rates = [size / took for size, took in seconds.items()]
-    return _WORTH_IT * max(rates[:-2], default=0.0) < max(rates[-2:])
-
-
 def quickest(size: int, run: Callable[[int], object], clock: Callable[[], float]) -> float:
     """Of several runs: whatever else the machine does can only make a run slower."""
-    best, spent, runs = math.inf, 0.0, 0
-    while spent < _SECONDS_A_SIZE or (runs < _LEAST_RUNS and spent < _LONG_RUNS):
+    best, began, runs = math.inf, clock(), 0
+    while runs < _LEAST_RUNS or clock() - began < _SECONDS_A_SIZE:
         before = clock()
         run(size)
-        took = clock() - before
-        best, spent, runs = min(best, took), spent + took, runs + 1
+        best = min(best, clock() - before)
+        runs += 1
     return max(best, 1e-9)
-
-
-def _runs_time(one: float) -> float:
-    """How long the runs of a size take of which one takes so long."""
-    return max(_SECONDS_A_SIZE, min(_LEAST_RUNS * one, max(one, _LONG_RUNS)))
 
 
 def smallest_fast_enough(seconds: Mapping[int, float]) -> int:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import grpc
 import psutil
 import pytest
 
 from tests.faults.processes import (
+    computed,
     die_in_mid_batch,
     embed,
     failure_of,
@@ -17,7 +19,7 @@ from tests.faults.processes import (
     service,
     worker_of,
 )
-from tests.server import until
+from tests.server import start_server, until
 
 
 def test_01_a_worker_that_is_killed_in_mid_batch_is_replaced() -> None:
@@ -49,3 +51,22 @@ def test_01_health_is_down_until_the_model_is_loaded_again() -> None:
         assert [record["event"] for record in server.logs.records].count("worker_ready") == 2
         assert server.get("/readyz")[0] == 200
         assert server.metric("altclip_worker_restarts_total") == restarts + 1
+
+
+def test_01_the_successor_takes_over_the_batch_sizes_and_measures_nothing(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    source = f"m=stub:dimension=8,image_size=32,calls={calls},service_time=0.002"
+    with start_server("--model", source, "--restart-backoff=100ms") as server:
+        measured = len(computed(calls))
+        assert measured > 20
+        worker_of(server).kill()
+        until(lambda: health(server) == "NOT_SERVING", seconds=1, what="health goes down")
+        until(lambda: health(server) == "SERVING", seconds=10, what="health comes back")
+        assert len(computed(calls)) - measured <= 3, "only what warms it up"
+        sizes = [
+            [record[modality] for modality in ("text", "image", "prompt")]
+            for record in server.logs.records
+            if record["event"] == "batches_sized"
+        ]
+        assert len(sizes) == 2
+        assert sizes[0] == sizes[1]
