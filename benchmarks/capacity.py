@@ -205,8 +205,8 @@ def profiles() -> list[Profile]:
     from benchmarks.full_size import lengths
 
     return [
-        Profile("GPU, texts", Device(0.0013, cost=1.08e-6), 8192, lengths(1000, 0)),
-        Profile("GPU, images", Device(0.0011, item=0.00032), 32, [1]),
+        Profile("H200, texts", Device(0.0013, cost=1.08e-6), 8192, lengths(1000, 0)),
+        Profile("H200, images", Device(0.0011, item=0.00032), 32, [1]),
     ]
 
 
