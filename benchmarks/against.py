@@ -1,9 +1,11 @@
 """The service against other servers: the same weights, texts, JPEG files, threads and load, in turn.
 
-One peer at a time, beside our service that sleeps meanwhile. First the closed loop is found in which the
-peer is as fast as it gets; in that one both are measured, turn by turn. Then both get the same arrivals,
-which wait for nobody, at the rate that the peer reached: its saturation load, which the 99th percentiles are
-of. The service may let calls wait for as long as a minute here: other servers refuse nothing.
+One peer at a time, beside our service that sleeps meanwhile; the peer is stopped while it is the service's
+turn, because some never sleep: beside LitServe's idle processes the service did half of what it does alone.
+First the closed loop is found in which the peer is as fast as it gets; in that one both are measured, turn by
+turn. Then both get the same arrivals, which wait for nobody, at the rate that the peer reached: its
+saturation load, which the 99th percentiles are of. The service may let calls wait for as long as a minute:
+other servers refuse nothing.
 """
 
 from __future__ import annotations
@@ -57,13 +59,13 @@ def peer(name: str, rounds: int = 3, parent: Path = Path("build")) -> Found:
     skipped: dict[str, str] = {}
     with (
         full_size_model(parent) as spec,
-        _running(name, spec.directory) as port,
+        _running(name, spec.directory) as (port, process),
         start_server("--model", f"full-size={spec.directory}", "--max-wait", "60") as server,
     ):
         for kind in ("text", "image"):
             try:
                 asyncio.run(_theirs(name, port, kind, contents[kind][:1], 1, 1))
-                rows += _rows(name, port, server.grpc, kind, contents[kind], requests[kind], rounds)
+                rows += _rows(name, port, process, server.grpc, kind, contents[kind], requests[kind], rounds)
             except (AssertionError, OSError) as error:
                 skipped[f"{name}, {kind}"] = str(error)
     return Found(rows, skipped)
@@ -72,6 +74,7 @@ def peer(name: str, rounds: int = 3, parent: Path = Path("build")) -> Found:
 def _rows(
     name: str,
     port: int,
+    process: int,
     address: str,
     kind: str,
     contents: Sequence[bytes],
@@ -84,15 +87,24 @@ def _rows(
     }
     # Its saturation: the least load at which it is nearly as fast as it gets.
     level = next(level for level, rate in rates.items() if rate >= 0.95 * max(rates.values()))
+
+    def ours() -> float:
+        with _stopped(process):
+            return asyncio.run(_ours(address, kind, requests, COUNTS[kind], level)).rate
+
+    def our_arrivals(seed: int) -> Load:
+        with _stopped(process):
+            return asyncio.run(_open(unary(address, METHODS[kind], requests), rate, seed))
+
     found = alternate(
-        lambda: asyncio.run(_ours(address, kind, requests, COUNTS[kind], level)).rate,
+        ours,
         lambda: asyncio.run(_theirs(name, port, kind, contents, COUNTS[kind], level)).rate,
         rounds=rounds,
     )
     rate = statistics.median(found[1])
     arrivals = [
         (
-            asyncio.run(_open(unary(address, METHODS[kind], requests), rate, seed)),
+            our_arrivals(seed),
             asyncio.run(_open(client(name, port, kind, contents), rate, seed)),
         )
         for seed in range(rounds)
@@ -148,8 +160,26 @@ async def _theirs(
 
 
 @contextlib.contextmanager
-def _running(name: str, directory: str) -> Iterator[int]:
-    """The peer's process on a free port, ready; ended with all its children afterwards."""
+def _stopped(process: int) -> Iterator[None]:
+    """A process and its descendants stand still meanwhile."""
+    import psutil
+
+    parent = psutil.Process(process)
+    family = [parent, *parent.children(recursive=True)]
+    try:
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.suspend()
+        yield
+    finally:
+        for one in reversed(family):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.resume()
+
+
+@contextlib.contextmanager
+def _running(name: str, directory: str) -> Iterator[tuple[int, int]]:
+    """The peer on a free port, ready: port and process id; ended with all its children afterwards."""
     import psutil
 
     with socket.socket() as probe:
@@ -180,7 +210,7 @@ def _running(name: str, directory: str) -> Iterator[int]:
         )
         try:
             _wait_for(name, port, process, log)
-            yield port
+            yield port, process.pid
         finally:
             with contextlib.suppress(psutil.NoSuchProcess):
                 children = psutil.Process(process.pid).children(recursive=True)
