@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,14 +22,13 @@ from transformers import AltCLIPModel
 from altclip.v1 import embedding_service_pb2 as pb
 from benchmarks import inputs
 from benchmarks.calls import text_requests, unary
-from benchmarks.engine import image_work, text_work
+from benchmarks.engine import image_work, padded, ratios, text_work, transformers_model
 from benchmarks.full_size import full_size_model, photographs, texts
 from benchmarks.load import closed_loop
 from benchmarks.report import Row, alternate
 from tests.server import start_server
-from worker import checkpoint
 from worker.families import Ids, Pending, Pixels, family
-from worker.families.altclip.encoder import AltClipEncoder, empty_model, load
+from worker.families.altclip.encoder import AltClipEncoder, load
 from worker.jobs import Modality
 from worker.spec import ModelSpec
 from worker.tuning import budgets
@@ -73,7 +72,10 @@ def rows(rounds: int = 5, parent: Path = Path("build")) -> list[Row]:
         )
         budget = sizes[Modality.TEXT].cost
         plain = load(spec, "cuda", "bfloat16", 0)  # not warmed up, and so with nothing to replay
-        found = [*_large(encoder, _transformers(spec), budget, rounds), *_small(encoder, plain, rounds)]
+        found = [
+            *_large(encoder, transformers_model(spec, "cuda", torch.bfloat16), budget, rounds),
+            *_small(encoder, plain, rounds),
+        ]
         return [*found, memory, *_service(spec, encoder, budget, rounds)]
 
 
@@ -126,13 +128,13 @@ def _large(encoder: AltClipEncoder, reference: AltCLIPModel, budget: int, rounds
         Row(
             name.format("texts of mixed lengths"),
             f"transformers in bfloat16, {BATCH} a batch, padded in order of arrival",
-            [TEXTS / THEIRS * ratio for ratio in _ratios(late, ours)],
+            [TEXTS / THEIRS * ratio for ratio in ratios(late, ours)],
             facts={"against texts/s": THEIRS / float(np.median(late))},
         ),
         Row(
             name.format("texts of mixed lengths"),
             f"transformers in bfloat16, {BATCH} a batch, padded after sorting by length",
-            [TEXTS / THEIRS * ratio for ratio in _ratios(ordered, ours)],
+            [TEXTS / THEIRS * ratio for ratio in ratios(ordered, ours)],
             facts={"against texts/s": THEIRS / float(np.median(ordered))},
         ),
         Row(
@@ -144,7 +146,7 @@ def _large(encoder: AltClipEncoder, reference: AltCLIPModel, budget: int, rounds
         Row(
             name.format("images"),
             f"transformers in bfloat16, {IMAGES} a batch",
-            _ratios(theirs, seen),
+            ratios(theirs, seen),
             facts={"against images/s": BATCHES * IMAGES / float(np.median(theirs))},
         ),
     ]
@@ -152,31 +154,18 @@ def _large(encoder: AltClipEncoder, reference: AltCLIPModel, budget: int, rounds
 
 def _small(encoder: AltClipEncoder, plain: AltClipEncoder, rounds: int) -> list[Row]:
     """What interactive traffic waits for: batches of a few, recorded and not."""
+    cases: list[tuple[str, str, Sequence[Any]]] = [
+        ("1 text of mixed lengths", "text", texts(1, 7)),
+        ("16 texts of mixed lengths", "text", texts(16, 7)),
+        ("64 texts of mixed lengths", "text", texts(64, 7)),
+        ("1 image", "image", photographs(1, 7)),
+        ("8 images", "image", photographs(8, 7)),
+    ]
     found = []
-    for count in (1, 16, 64):
-        ids = texts(count, 7)
-        found.append(
-            _replayed(
-                f"CUDA engine, bfloat16, {count} text{'s' if count > 1 else ''} of mixed lengths",
-                *alternate(
-                    partial(_typical, partial(encoder.text, ids)),
-                    partial(_typical, partial(plain.text, ids)),
-                    rounds=rounds,
-                ),
-            )
-        )
-    for count in (1, 8):
-        images = photographs(count, 7)
-        found.append(
-            _replayed(
-                f"CUDA engine, bfloat16, {count} image{'s' if count > 1 else ''}",
-                *alternate(
-                    partial(_typical, partial(encoder.image, images)),
-                    partial(_typical, partial(plain.image, images)),
-                    rounds=rounds,
-                ),
-            )
-        )
+    for what, kind, items in cases:
+        recorded, launched = (partial(getattr(one, kind), items) for one in (encoder, plain))
+        times = alternate(partial(_typical, recorded), partial(_typical, launched), rounds=rounds)
+        found.append(_replayed(f"CUDA engine, bfloat16, {what}", *times))
     return found
 
 
@@ -237,7 +226,7 @@ def _service(spec: ModelSpec, encoder: AltClipEncoder, budget: int, rounds: int)
         Row(
             f"service on CUDA, calls of {A_CALL} texts, {IN_FLIGHT} in flight",
             f"the engine alone, offline, {budget} tokens a batch",
-            _ratios(answered, alone),
+            ratios(answered, alone),
             facts={
                 "texts/s": float(np.median(answered)),
                 "alone, texts/s": float(np.median(alone)),
@@ -305,41 +294,22 @@ def _typical(launch: Callable[[], Pending]) -> float:
     return float(np.median([_seconds(lambda: launch()()) for _ in range(30)]))
 
 
-def _transformers(spec: ModelSpec) -> AltCLIPModel:
-    """The same weights under transformers' own forward, on the device."""
-    model = empty_model(Path(spec.directory))
-    checkpoint.load(model, Path(spec.directory), "cuda", torch.bfloat16)
-    for name, buffer in list(model.named_buffers()):  # what is computed is not in the file
-        owner, _, last = name.rpartition(".")
-        shape = buffer.shape
-        values = (
-            torch.zeros(shape, dtype=torch.long) if "type" in last else torch.arange(shape[-1]).expand(shape)
-        )
-        setattr(model.get_submodule(owner), last, values.to("cuda"))
-    return model
-
-
 @torch.inference_mode()
 def _padded(model: AltCLIPModel, sequences: Sequence[Ids]) -> None:
-    rows = []
-    for first in range(0, len(sequences), BATCH):
-        batch = sequences[first : first + BATCH]
-        width = max(map(len, batch))
-        ids = torch.ones((len(batch), width), dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for number, sequence in enumerate(batch):
-            ids[number, : len(sequence)] = torch.from_numpy(sequence)
-            mask[number, : len(sequence)] = 1
-        found = model.get_text_features(input_ids=ids.cuda(), attention_mask=mask.cuda())
-        rows.append(cast(torch.Tensor, getattr(found, "pooler_output", found)))
-    torch.cat(rows).float().cpu()
+    found = [padded(model, sequences[first : first + BATCH]) for first in range(0, len(sequences), BATCH)]
+    torch.cat([_rows(one) for one in found]).float().cpu()
 
 
 @torch.inference_mode()
 def _pictured(model: AltCLIPModel, images: Sequence[Pixels]) -> None:
     pixels = torch.from_numpy(np.stack(images)).cuda().permute(0, 3, 1, 2).to(torch.bfloat16).div_(255)
     found = model.get_image_features(pixel_values=pixels)
-    cast(torch.Tensor, getattr(found, "pooler_output", found)).float().cpu()
+    _rows(found).float().cpu()
+
+
+def _rows(found: object) -> torch.Tensor:
+    """The embeddings in what transformers answered."""
+    return cast(torch.Tensor, getattr(found, "pooler_output", found))
 
 
 def _seconds(run: Callable[[], object]) -> float:
@@ -348,7 +318,3 @@ def _seconds(run: Callable[[], object]) -> float:
     run()
     torch.cuda.synchronize()
     return time.perf_counter() - started
-
-
-def _ratios(slower: Sequence[float], faster: Sequence[float]) -> list[float]:
-    return [a / b for a, b in zip(slower, faster, strict=True)]

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from worker.families import Encoder, Ids, Pixels, family
 from worker.families.altclip.encoder import empty_model
 from worker.spec import ModelSpec
 
-__all__ = ["rows"]
+__all__ = ["image_work", "padded", "ratios", "rows", "text_work", "transformers_model"]
 
 WIDTH, FEED_FORWARD, LAYERS, PATCHES, DIMENSION = 1024, 4096, 24, 256, 768
 TEXTS, BATCH, IMAGES = 64, 32, 4
@@ -60,7 +61,7 @@ def rows(rounds: int = 5, parent: Path = Path("build")) -> list[Row]:
         memory = [_apart(spec) for _ in range(rounds)]
         encoder = family("altclip").load(spec, "cpu", "float32", 0)
         encoder.warm_up()
-        return [*_speed(encoder, _transformers(spec), rounds), *_memory(spec, memory)]
+        return [*_speed(encoder, transformers_model(spec), rounds), *_memory(spec, memory)]
 
 
 def _speed(encoder: Encoder, reference: AltCLIPModel, rounds: int) -> list[Row]:
@@ -73,11 +74,11 @@ def _speed(encoder: Encoder, reference: AltCLIPModel, rounds: int) -> list[Row]:
         return _seconds(lambda: encoder.text(batch)())
 
     def arrival() -> float:
-        return _seconds(lambda: [_padded(reference, batch[i : i + BATCH]) for i in range(0, TEXTS, BATCH)])
+        return _seconds(lambda: [padded(reference, batch[i : i + BATCH]) for i in range(0, TEXTS, BATCH)])
 
     def sorted_() -> float:
         ordered = sorted(batch, key=len)
-        return _seconds(lambda: [_padded(reference, ordered[i : i + BATCH]) for i in range(0, TEXTS, BATCH)])
+        return _seconds(lambda: [padded(reference, ordered[i : i + BATCH]) for i in range(0, TEXTS, BATCH)])
 
     work: list[float] = []
 
@@ -118,14 +119,14 @@ def _speed(encoder: Encoder, reference: AltCLIPModel, rounds: int) -> list[Row]:
         Row(
             "engine, text, packed",
             "transformers, padded in order of arrival",
-            _ratios(late, ours),
+            ratios(late, ours),
             bar=4.0,
             facts={"texts/s": _rate(TEXTS, ours), "against texts/s": _rate(TEXTS, late), "batch": BATCH},
         ),
         Row(
             "engine, text, packed",
             "transformers, padded after sorting by length",
-            _ratios(by_length, ours),
+            ratios(by_length, ours),
             bar=1.6,
             facts={"texts/s": _rate(TEXTS, ours), "against texts/s": _rate(TEXTS, by_length), "batch": BATCH},
         ),
@@ -136,7 +137,7 @@ def _speed(encoder: Encoder, reference: AltCLIPModel, rounds: int) -> list[Row]:
             bar=0.90,
             facts={
                 "images/s": _rate(IMAGES, pictures),
-                "times transformers": float(np.median(_ratios(theirs, pictures))),
+                "times transformers": float(np.median(ratios(theirs, pictures))),
             },
         ),
         Row(
@@ -236,31 +237,34 @@ def _tower_work(tokens: int) -> float:
     return (LAYERS - 1) * full + last
 
 
-def _transformers(spec: ModelSpec) -> AltCLIPModel:
-    """The same mapped weights under transformers' own forward."""
+def transformers_model(
+    spec: ModelSpec, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> AltCLIPModel:
+    """The same weights under transformers' own forward; on a CPU the same mapped ones."""
     from worker import checkpoint
 
     model = empty_model(Path(spec.directory))
-    checkpoint.load(model, Path(spec.directory), "cpu", torch.float32)
+    checkpoint.load(model, Path(spec.directory), device, dtype)
     for name, buffer in list(model.named_buffers()):  # what is computed is not in the file
         owner, _, last = name.rpartition(".")
         shape = buffer.shape
         values = (
             torch.zeros(shape, dtype=torch.long) if "type" in last else torch.arange(shape[-1]).expand(shape)
         )
-        setattr(model.get_submodule(owner), last, values)
+        setattr(model.get_submodule(owner), last, values.to(device))
     return model
 
 
 @torch.inference_mode()
-def _padded(model: AltCLIPModel, batch: Sequence[Ids]) -> None:
+def padded(model: AltCLIPModel, batch: Sequence[Ids]) -> Any:
+    """What transformers gives for the texts, padded to the longest of them."""
     width = max(map(len, batch))
     ids = torch.ones((len(batch), width), dtype=torch.long)
     mask = torch.zeros_like(ids)
     for number, sequence in enumerate(batch):
         ids[number, : len(sequence)] = torch.from_numpy(sequence)
         mask[number, : len(sequence)] = 1
-    model.get_text_features(input_ids=ids, attention_mask=mask)
+    return model.get_text_features(input_ids=ids.to(model.device), attention_mask=mask.to(model.device))
 
 
 @torch.inference_mode()
@@ -270,7 +274,7 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _ratios(slower: Sequence[float], faster: Sequence[float]) -> list[float]:
+def ratios(slower: Sequence[float], faster: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(slower, faster, strict=True)]
 
 

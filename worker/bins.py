@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from worker.packing import token_positions
+from worker.packing import state_rows, token_positions
 
 __all__ = ["Rows", "fit", "flat_size", "lay", "sizes", "split", "states"]
 
@@ -42,9 +42,8 @@ def fit(sizes: Sequence[int], length: int) -> tuple[int, Indices]:
     fullest bin that has room for it. How many bins, and the row, through all bins, where each starts."""
     starts = np.empty(len(sizes), np.int64)
     count = 0
-    with_room: list[list[int]] = [
-        [] for _ in range(length + 1)
-    ]  # ends of the bins, by the rows they have left
+    # Where the bins go on, by the rows that they have left.
+    with_room: list[list[int]] = [[] for _ in range(length + 1)]
     some = 0  # bit n: there is one with n rows left
     for number in sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True):
         size = sizes[number]
@@ -101,7 +100,5 @@ def lay(sequences: Sequence[Ids], starts: Indices, pad_id: int, into: Rows, widt
 
 
 def states(starts: Indices, sizes: Sequence[int], width: int) -> Indices:
-    """int64 [sequences, width]: the row of each of `width` positions, the last one's past the end."""
-    last = starts + np.array(sizes) - 1
-    where: Indices = np.minimum(starts[:, None] + np.arange(width), last[:, None])
-    return where
+    """int64 [sequences, width]: see `state_rows`."""
+    return state_rows(starts, starts + np.array(sizes), width)

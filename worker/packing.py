@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Group", "Packing", "pack", "token_positions"]
+__all__ = ["Group", "Packing", "pack", "state_rows", "token_positions"]
 
 Ids = npt.NDArray[np.int32]
 Indices = npt.NDArray[np.int64]
@@ -60,7 +60,7 @@ class Packing:
         """
         starts, ends = self.boundaries[:-1], self.boundaries[1:]
         rows = np.empty((len(self.order), width), np.int64)
-        rows[self.order] = np.minimum(starts[:, None] + np.arange(width), ends[:, None] - 1)
+        rows[self.order] = state_rows(starts, ends, width)
         return rows
 
 
@@ -87,6 +87,15 @@ def pack(sequences: Sequence[Ids], pad_id: int, width: int = 0) -> Packing:
         else:
             groups.append(Group(start, index, 1, int(sizes[index]), keys))
     return Packing(ids, token_positions(ids, boundaries, pad_id), order, boundaries, tuple(groups))
+
+
+def state_rows(starts: Indices, ends: Indices, width: int) -> Indices:
+    """int64 [sequences, width]: the row of each of `width` positions, the last one's past the end.
+
+    starts, ends: each sequence's rows, int64 [sequences].
+    """
+    rows: Indices = np.minimum(starts[:, None] + np.arange(width), ends[:, None] - 1)
+    return rows
 
 
 def token_positions(ids: Ids, boundaries: Indices, pad_id: int) -> Ids:
