@@ -51,7 +51,7 @@ if TYPE_CHECKING:
         TextEmbeddings,
         Timings,
     )
-    from altclip.stream import StreamInput
+    from altclip.streams.ledger import StreamInput
 
 __all__ = [
     "CHANNEL_OPTIONS",
@@ -122,7 +122,7 @@ _HOMES = {
     "PromptEncodings": "results",
     "RevisionChanged": "errors",
     "Similarities": "results",
-    "StreamInput": "stream",
+    "StreamInput": "streams.ledger",
     "StreamResult": "results",
     "TextEmbeddings": "results",
     "TextTooLong": "errors",

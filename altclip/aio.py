@@ -15,8 +15,9 @@ from typing import Self
 
 import grpc
 
-from altclip import calls, inputs, stream
-from altclip.aio_connection import AioConnection
+from altclip import inputs
+from altclip.calls import methods as calls
+from altclip.calls.aio_connection import AioConnection
 from altclip.channel import DEFAULT_TIMEOUT, ChannelOption, Endpoint, channel_credentials, new_request_id
 from altclip.results import (
     Classifications,
@@ -27,7 +28,8 @@ from altclip.results import (
     StreamResult,
     TextEmbeddings,
 )
-from altclip.stream_tasks import Items, StreamTasks
+from altclip.streams import ledger as stream
+from altclip.streams.tasks import Items, StreamTasks
 
 
 class AsyncClient:

@@ -22,7 +22,7 @@ from altclip import commands, evaluate, inputs
 from altclip.channel import DEFAULT_TIMEOUT, channel_credentials
 from altclip.client import Client
 from altclip.errors import AltClipError, DeadlineExceeded, Overloaded, Unavailable
-from altclip.stream import WINDOW
+from altclip.streams.ledger import WINDOW
 
 Command = Callable[[Client, argparse.Namespace], int]
 

@@ -14,9 +14,10 @@ from typing import Self
 
 import grpc
 
-from altclip import calls, inputs, stream
+from altclip import inputs
+from altclip.calls import methods as calls
+from altclip.calls.connection import Connection
 from altclip.channel import DEFAULT_TIMEOUT, ChannelOption, Endpoint, channel_credentials, new_request_id
-from altclip.connection import Connection
 from altclip.results import (
     Classifications,
     ImageEmbeddings,
@@ -26,7 +27,8 @@ from altclip.results import (
     StreamResult,
     TextEmbeddings,
 )
-from altclip.stream_threads import StreamThreads
+from altclip.streams import ledger as stream
+from altclip.streams.threads import StreamThreads
 
 
 class Client:

@@ -23,7 +23,7 @@ from altclip.inputs import ItemSource
 from altclip.npy import MatrixFile
 from altclip.printing import say, shortened, table
 from altclip.results import Floats, ImageEmbeddings, StreamResult, TextEmbeddings
-from altclip.stream import StreamInput
+from altclip.streams.ledger import StreamInput
 
 DONE, FAILED, WRONG_USAGE, TRY_LATER, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 TEXT_COLUMNS = 40

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from worker.batcher import Budget, Policy, decide
-from worker.intake import FrontendLink
-from worker.jobs import Job, Modality, Priority
+from worker.engine.batcher import Budget, Policy, decide
+from worker.engine.intake import FrontendLink
+from worker.engine.jobs import Job, Modality, Priority
 
 __all__ = ["Device", "Done", "bursts", "jobs", "largest_rate", "poisson", "simulate"]
 

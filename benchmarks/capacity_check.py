@@ -11,8 +11,8 @@ from benchmarks.capacity import Device, jobs, simulate
 from benchmarks.load import Load, open_loop
 from benchmarks.report import Row
 from tests.server import start_server
-from worker.batcher import Budget, Policy
-from worker.jobs import Modality
+from worker.engine.batcher import Budget, Policy
+from worker.engine.jobs import Modality
 
 __all__ = ["rows"]
 

@@ -27,11 +27,11 @@ from benchmarks.full_size import full_size_model, photographs, texts
 from benchmarks.load import closed_loop
 from benchmarks.report import Row, alternate
 from tests.server import start_server
+from worker.engine.jobs import Modality
+from worker.engine.tuning import budgets
 from worker.families import Ids, Pending, Pixels, family
 from worker.families.altclip.encoder import AltClipEncoder, load
-from worker.jobs import Modality
 from worker.spec import ModelSpec
-from worker.tuning import budgets
 
 __all__ = ["available", "rows"]
 

@@ -23,9 +23,9 @@ from transformers import AltCLIPModel
 
 from benchmarks.full_size import full_size_model, photographs, texts
 from benchmarks.report import Row, alternate
-from worker.cores import usable_cores
 from worker.families import Encoder, Ids, Pixels, family
 from worker.families.altclip.encoder import empty_model
+from worker.runtime.cores import usable_cores
 from worker.spec import ModelSpec
 
 __all__ = ["image_work", "padded", "ratios", "rows", "text_work", "transformers_model"]

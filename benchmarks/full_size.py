@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from worker.convert import save
 from worker.families import Ids, Pixels, family
-from worker.sources import bundled_directory, resolve
+from worker.models.convert import save
+from worker.models.sources import bundled_directory, resolve
 from worker.spec import ModelSpec
 
 __all__ = ["CONFIG", "full_size_model", "lengths", "photographs", "texts"]

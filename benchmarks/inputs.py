@@ -13,9 +13,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmarks.full_size import lengths
-from worker.sources import bundled_directory
+from worker.inputs.tokenizer import PieceTokenizer
+from worker.models.sources import bundled_directory
 from worker.spec import ALL_LANGUAGES
-from worker.tokenizer import PieceTokenizer
 
 __all__ = ["MIXED", "SMALL", "eight_tokens", "jpegs", "texts", "tokens_of"]
 

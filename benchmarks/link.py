@@ -22,17 +22,17 @@ import grpc
 import numpy as np
 
 from benchmarks.report import Row, alternate
-from service.pool import ModelPool
-from service.work import Flight, Outcome, WorkItem
-from worker.batcher import Budget, Policy
-from worker.control import Channel
-from worker.engine import Engine
+from service.frontend.compute.flights import Flight, Outcome, WorkItem
+from service.frontend.compute.pool import ModelPool
+from worker.engine.batcher import Budget, Policy
+from worker.engine.engine import Engine
+from worker.engine.intake import Intake
+from worker.engine.jobs import Modality, Priority
+from worker.engine.queue import JobQueue
 from worker.families import Ids, Pending, Pixels
-from worker.intake import Intake
-from worker.jobs import Modality, Priority
-from worker.metrics import Metrics
-from worker.queue import JobQueue
-from worker.sources import resolve
+from worker.models.sources import resolve
+from worker.runtime.control import Channel
+from worker.runtime.metrics import Metrics
 from worker.spec import ModelInfo
 
 __all__ = ["rows"]

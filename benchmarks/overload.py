@@ -11,7 +11,7 @@ import statistics
 import numpy as np
 
 from benchmarks.report import Row
-from tests.faults.overload import CALLS, ITEMS, SOURCE, checked
+from tests.faults.overload.overload import CALLS, ITEMS, SOURCE, checked
 from tests.load import Answers, load
 from tests.server import RunningServer, start_server
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.full_size import lengths
 from benchmarks.report import Row
-from worker.packing import pack
+from worker.families.altclip.packing import pack
 
 __all__ = ["BATCHES", "rows", "waste"]
 

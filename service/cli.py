@@ -15,12 +15,12 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import NoReturn
 
-from service import settings as options
-from service.keys import KeyFileError, make_key
-from service.settings import Settings, SettingsError
-from worker import logs
-from worker.control import entitle
+from service.config import settings as options
+from service.config.keys import KeyFileError, make_key
+from service.config.settings import Settings, SettingsError
 from worker.errors import ModelChoiceError, ModelError
+from worker.runtime import logs
+from worker.runtime.control import entitle
 
 __all__ = ["main"]
 
@@ -65,7 +65,7 @@ def _serve(settings: Settings) -> int:
 
 
 async def _run(settings: Settings) -> int:
-    from service.launch import prepare
+    from service.supervisor.startup import prepare
 
     supervisor = prepare(settings, metadata.version("altclip"))
     return await supervisor.run()
@@ -88,7 +88,7 @@ def _convert(arguments: Sequence[str]) -> int:
     where = "where to write: missing, empty, or an earlier conversion, which is replaced"
     parser.add_argument("directory", metavar="DIRECTORY", help=where)
     given = parser.parse_args(arguments)
-    from worker.convert import convert
+    from worker.models.convert import convert
 
     try:
         print(convert(given.source, given.directory))

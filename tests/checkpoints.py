@@ -189,7 +189,7 @@ def _write_tokenizer(directory: Path, layout: str) -> None:
     model = directory / "sentencepiece.bpe.model"
     model.write_bytes(sentencepiece_model())
     if layout in ("json", "both"):
-        from worker.tokenizer import read_sentencepiece
+        from worker.inputs.tokenizer import read_sentencepiece
 
         read_sentencepiece(model).save(str(directory / "tokenizer.json"))
     if layout == "json":

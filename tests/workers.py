@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from service.pool import ModelPool
-from worker import memory
-from worker.control import Channel
-from worker.metrics import Layout, Metrics
-from worker.sources import resolve
+from service.frontend.compute.pool import ModelPool
+from worker.models.sources import resolve
+from worker.runtime import memory
+from worker.runtime.control import Channel
+from worker.runtime.metrics import Layout, Metrics
 from worker.spec import ModelInfo, ModelSpec
 
 __all__ = ["Worker", "started"]

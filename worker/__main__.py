@@ -15,18 +15,19 @@ import time
 from dataclasses import astuple, replace
 from typing import Any
 
-from worker import collector, logs, memory
-from worker.batcher import Budget, Policy
-from worker.control import Channel, adopt, entitle, leave
-from worker.engine import Engine
+from worker.engine.batcher import Budget, Policy
+from worker.engine.engine import Engine
+from worker.engine.intake import Intake
+from worker.engine.jobs import Modality
+from worker.engine.queue import JobQueue
+from worker.engine.tuning import budgets
 from worker.errors import ModelError
 from worker.families import Encoder, family
-from worker.intake import Intake
-from worker.jobs import Modality
-from worker.metrics import Layout, Metrics
-from worker.queue import JobQueue
+from worker.runtime import gc_tuning as collector
+from worker.runtime import logs, memory
+from worker.runtime.control import Channel, adopt, entitle, leave
+from worker.runtime.metrics import Layout, Metrics
 from worker.spec import ModelSpec
-from worker.tuning import budgets
 
 _log = logs.get("worker")
 

@@ -15,11 +15,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from altclip.evaluate import metrics, prompts, server_prompts
-from altclip.evaluate.data import DataError, Text
+from altclip.bulk.store import Selected
+from altclip.datasets import class_names as prompts
+from altclip.datasets.dataset import DataError, Text
+from altclip.evaluate import metrics, server_prompts
 from altclip.evaluate.evaluation import Evaluation
 from altclip.evaluate.results import Classification
-from altclip.evaluate.store import Selected
 
 TOP = (1, 5)
 KINDS = ("server", "own", "bare")

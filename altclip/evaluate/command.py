@@ -17,17 +17,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from altclip.bulk.embedding import Service
 from altclip.client import Client
+from altclip.datasets.dataset import DataError, Dataset, Request
+from altclip.datasets.folder import read_folder
+from altclip.datasets.table import SUFFIXES, read_table
 from altclip.errors import Unavailable
 from altclip.evaluate import chart, classification, retrieval
 from altclip.evaluate.arguments import languages_of
-from altclip.evaluate.data import DataError, Dataset, Request
-from altclip.evaluate.embedding import Service
 from altclip.evaluate.evaluation import Evaluation, safe_name
-from altclip.evaluate.folder import read_folder
 from altclip.evaluate.report import render
 from altclip.evaluate.results import Report, Result
-from altclip.evaluate.table import SUFFIXES, read_table
 from altclip.printing import say
 from altclip.results import Model
 

@@ -18,10 +18,10 @@ from typing import TextIO
 import numpy as np
 import numpy.typing as npt
 
-from altclip.evaluate.data import Dataset, LeftOut, Picture, Text, mark_of
-from altclip.evaluate.embedding import Service, embed
-from altclip.evaluate.progress import Progress
-from altclip.evaluate.store import Store
+from altclip.bulk.embedding import Service, embed
+from altclip.bulk.progress import Progress
+from altclip.bulk.store import Store
+from altclip.datasets.dataset import Dataset, LeftOut, Picture, Text, mark_of
 
 
 @dataclass

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from altclip.bulk.progress import Progress
+from altclip.bulk.store import Selected
 from altclip.evaluate import metrics
 from altclip.evaluate.evaluation import Evaluation
-from altclip.evaluate.progress import Progress
 from altclip.evaluate.results import Direction, Retrieval
-from altclip.evaluate.store import Selected
 
 
 def measure(evaluation: Evaluation) -> Iterator[Retrieval]:

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from altclip.bulk.embedding import PASSING, PAUSES, unreadable
+from altclip.bulk.progress import Progress
+from altclip.datasets.dataset import LeftOut, mark_of
 from altclip.errors import AltClipError, InvalidRequest, Unavailable
-from altclip.evaluate.data import LeftOut, mark_of
-from altclip.evaluate.embedding import PASSING, PAUSES, unreadable
 from altclip.evaluate.evaluation import Evaluation
-from altclip.evaluate.progress import Progress
 from altclip.results import LabelScore
 
 LANGUAGES = ("en", "zh", "es", "fr", "ru", "ja", "ko", "ar", "it")

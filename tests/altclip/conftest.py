@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from altclip import AsyncClient, Client
-from tests.altclip.evaluation_run import evaluate, seeing, seeing_service  # noqa: F401 - fixtures
+from tests.altclip.evaluate.evaluation_run import evaluate, seeing, seeing_service  # noqa: F401 - fixtures
 from tests.altclip.fake_service import FakeService, RunningFake, start_fake
 
 

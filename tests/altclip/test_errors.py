@@ -11,7 +11,8 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 import altclip
-from altclip import errors, status
+from altclip import errors
+from altclip.calls import status
 from tests.altclip.fake_service import Failure
 
 PROTO = Path(__file__).parents[2] / "protos/altclip/v1/embedding_service.proto"

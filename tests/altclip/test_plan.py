@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from altclip.plan import split
+from altclip.calls.plan import split
 
 
 @given(st.lists(st.integers(0, 50)), st.integers(1, 9), st.integers(1, 100))

@@ -14,7 +14,7 @@ import pytest
 
 import altclip
 from altclip import Client
-from altclip.stream import MESSAGE_ITEMS, Ledger, batch_message, item_message
+from altclip.streams.ledger import MESSAGE_ITEMS, Ledger, batch_message, item_message
 from altclip.v1 import embedding_service_pb2 as pb
 from tests.altclip import fake_service
 from tests.altclip.fake_service import Failure, FakeService, RunningFake

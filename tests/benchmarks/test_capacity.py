@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks.capacity import Device, Done, bursts, jobs, largest_rate, poisson, simulate
-from worker.batcher import Budget, Policy
-from worker.jobs import Job, Modality, Priority
+from worker.engine.batcher import Budget, Policy
+from worker.engine.jobs import Job, Modality, Priority
 
 POLICY = Policy(dict.fromkeys(Modality, Budget(64, 64)))
 SLOW = dict.fromkeys(Modality, Device(0.05, cost=0.002))

@@ -15,21 +15,21 @@ from typing import Any, cast
 
 import numpy as np
 
-from service.core import Core
-from service.errors import Internal, ServiceError
-from service.grpc_embedding import EmbeddingServicer
-from service.grpc_models import ModelServicer
-from service.handlers import parse
-from service.messages import Call
-from service.pool import Pools
-from service.settings import Settings
+from service.config.settings import Settings
+from service.frontend.api.errors import Internal, ServiceError
+from service.frontend.api.messages import Call
+from service.frontend.compute.pool import Pools
+from service.frontend.core.core import Core
+from service.frontend.grpc.embedding import EmbeddingServicer
+from service.frontend.grpc.handlers import parse
+from service.frontend.grpc.models import ModelServicer
 from tests.service.running import FakePools, stub_spec
+from worker.engine.jobs import Priority
 from worker.errors import ImageError
 from worker.families import Pixels, Tokenizer, family
-from worker.images import ImagePreparer, Preprocessing
-from worker.jobs import Priority
-from worker.metrics import Layout, Metrics
-from worker.sources import resolve_all
+from worker.inputs.images import ImagePreparer, Preprocessing
+from worker.models.sources import resolve_all
+from worker.runtime.metrics import Layout, Metrics
 
 __all__ = ["CORPUS", "TARGETS"]
 

@@ -24,14 +24,14 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
-from service import server
-from service.errors import ModelNotFound, ServiceError, WorkerUnavailable
-from service.pool import Pools
-from service.settings import Settings
-from service.work import Batch, Flight, Outcome, WorkItem
+from service.config.settings import Settings
+from service.frontend import server
+from service.frontend.api.errors import ModelNotFound, ServiceError, WorkerUnavailable
+from service.frontend.compute.flights import Batch, Flight, Outcome, WorkItem
+from service.frontend.compute.pool import Pools
+from worker.engine.jobs import Modality, Priority
 from worker.families import Encoder, family
-from worker.jobs import Modality, Priority
-from worker.metrics import Layout, Metrics
+from worker.runtime.metrics import Layout, Metrics
 from worker.spec import ModelInfo, ModelSpec
 
 __all__ = [

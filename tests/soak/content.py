@@ -15,10 +15,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from altclip.v1 import embedding_service_pb2 as pb
-from service.encodings import lengths, normalized
+from service.frontend.api.encodings import lengths, normalized
 from tests.load import picture
 from worker.families import family
-from worker.sources import resolve
+from worker.models.sources import resolve
 
 __all__ = ["POISON", "Computed", "Content", "Floats", "Learned", "rows_of"]
 

@@ -31,7 +31,7 @@ from tests.soak.plan import REAL, STUB
 from tests.soak.traffic import BURST, FICKLE, STEADY
 from tests.soak.trouble import Event
 from tests.soak.watching import Footprint, Sample, Scrape
-from worker.labels import CODES, MODALITIES, OUTCOMES
+from worker.runtime.metric_labels import CODES, MODALITIES, OUTCOMES
 
 __all__ = ["Found", "Line", "reckon", "slope"]
 

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.report import machine
 from tests.soak.reckoning import MEGABYTE, Found, Line, slopes
 from tests.soak.traffic import DOCUMENTED
-from worker.labels import OUTCOMES
+from worker.runtime.metric_labels import OUTCOMES
 
 __all__ = ["figures", "text", "write"]
 

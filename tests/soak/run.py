@@ -8,7 +8,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
-from service.keys import make_key
+from service.config.keys import make_key
 from tests.server import RunningServer, start_server
 from tests.soak.content import Computed, Content, Learned
 from tests.soak.ledger import Ledger

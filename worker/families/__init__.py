@@ -24,7 +24,7 @@ from worker.errors import ModelError
 from worker.spec import ModelInfo, ModelSpec
 
 if TYPE_CHECKING:
-    from worker.images import Preprocessing
+    from worker.inputs.images import Preprocessing
 
 __all__ = [
     "Encoder",

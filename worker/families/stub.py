@@ -198,7 +198,7 @@ class StubFamily:
 
     def image_processor(self, spec: ModelSpec) -> ImageProcessor:
         """The real decoder, at the stub's size."""
-        from worker.images import ImagePreparer, Preprocessing
+        from worker.inputs.images import ImagePreparer, Preprocessing
 
         size = spec.image_size
         return ImagePreparer(Preprocessing(size=size, resize=size), spec.max_image_pixels)

@@ -27,8 +27,8 @@ MESSAGE = "/srv/altclip/secret.py: a text of the caller"
 
 def spoil_frontend() -> None:
     """Puts the bugs of frontends in their places."""
-    from service.core import Core
-    from service.link import WorkerLink
+    from service.frontend.compute.worker_link import WorkerLink
+    from service.frontend.core.core import Core
     from worker.families.stub import StubTokenizer
 
     model_for, encode, submit = Core.model_for, StubTokenizer.encode, WorkerLink.submit

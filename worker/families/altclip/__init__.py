@@ -26,7 +26,7 @@ class AltClipFamily:
 
     def describe(self, name: str, source: str, directory: Path, revision: str) -> ModelSpec:
         """From config.json and preprocessor_config.json; raises `ModelError`."""
-        from worker.images import Preprocessing
+        from worker.inputs.images import Preprocessing
 
         shape = config.read(directory)
         config.check_preprocessing(directory, shape, Preprocessing.read(directory))
@@ -45,14 +45,14 @@ class AltClipFamily:
 
     def tokenizer(self, spec: ModelSpec) -> Tokenizer:
         """XLM-RoBERTa's pieces; raises `ModelError`."""
-        from worker.tokenizer import PieceTokenizer
+        from worker.inputs.tokenizer import PieceTokenizer
 
         directory = Path(spec.directory)
         return PieceTokenizer.read(directory, spec.max_tokens, config.read(directory).vocab_size)
 
     def image_processor(self, spec: ModelSpec) -> ImageProcessor:
         """CLIP's resize and crop."""
-        from worker.images import ImagePreparer, Preprocessing
+        from worker.inputs.images import ImagePreparer, Preprocessing
 
         return ImagePreparer(Preprocessing.read(Path(spec.directory)), spec.max_image_pixels)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worker.errors import ModelError
-from worker.images import Preprocessing
+from worker.inputs.images import Preprocessing
 from worker.spec import ALL_LANGUAGES
 
 __all__ = ["Shape", "check_preprocessing", "read", "sections"]

@@ -19,19 +19,19 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AltCLIPConfig, AltCLIPModel
 
-from worker import bins, checkpoint
-from worker.cores import usable_cores
+from worker import checkpoint
 from worker.errors import DeviceLost, ModelError, OutOfMemory
 from worker.families import Floats, Ids, Pending, Pixels
-from worker.families.altclip import config
+from worker.families.altclip import bins, config
 from worker.families.altclip.devices import Cuda, Device, Host, Recordings
 from worker.families.altclip.half import HALF
 from worker.families.altclip.int8 import INT8, require_int8
 from worker.families.altclip.layers import FLOAT, Sequences
+from worker.families.altclip.packing import Indices, pack
 from worker.families.altclip.text import TextTower
 from worker.families.altclip.vision import VisionTower
-from worker.images import Preprocessing
-from worker.packing import Indices, pack
+from worker.inputs.images import Preprocessing
+from worker.runtime.cores import usable_cores
 from worker.spec import ModelInfo, ModelSpec
 
 __all__ = ["AltClipEncoder", "empty_model", "load"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from worker.families.altclip.few_rows import onednn_is_faster, product
-from worker.packing import Group
+from worker.families.altclip.packing import Group
 
 __all__ = [
     "FLOAT",

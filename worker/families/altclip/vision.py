@@ -22,8 +22,8 @@ from worker.families.altclip.layers import (
     linear,
     norm,
 )
-from worker.images import Preprocessing
-from worker.packing import Group
+from worker.families.altclip.packing import Group
+from worker.inputs.images import Preprocessing
 
 __all__ = ["VisionTower"]
 

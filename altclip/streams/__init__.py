@@ -1,0 +1,4 @@
+"""Streams of any length, for both clients.
+
+Imports what altclip.calls may, and altclip.calls.
+"""

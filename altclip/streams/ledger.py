@@ -1,0 +1,160 @@
+"""The bookkeeping of a stream: which items are on their way, when there is room for more, and what an answer
+means for them.
+
+Everything that decides about a stream lives here, without threads, tasks or sockets; the clients only move
+messages. An item counts against the window from the moment it is taken from the caller's iterator until the
+caller has taken its result: that one bound holds for the whole way, so neither a slow server nor a slow
+consumer makes memory grow. On the wire every item has its position as its id, so that the caller's ids may be
+anything. Imports the stubs, `inputs`, `results`, `decoding`, `errors`, `status`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from altclip import inputs
+from altclip.calls import answers as decoding
+from altclip.calls import status
+from altclip.errors import AltClipError, Internal, UnreadableInput
+from altclip.results import StreamResult
+from altclip.v1 import embedding_service_pb2 as pb
+
+Content: TypeAlias = "str | inputs.ImageSource | AltClipError"
+StreamInput: TypeAlias = "Content | tuple[object, Content]"
+"""An item of a stream: a text (`str`) or a picture, alone or after an id of its own in a tuple. An
+`AltClipError` in its place comes back as the item's error: so a producer tells what it could not read, and
+the stream goes on."""
+
+WINDOW = 512
+"""How many items of a stream may be on their way."""
+
+WINDOW_BYTES = 64 << 20
+"""How many bytes of items may be on their way; the item that crosses this line is the last."""
+
+# A message waits for nothing: it takes the items that are at hand, up to these. The first is far below
+# what a server takes by default.
+MESSAGE_ITEMS = 64
+MESSAGE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    id: object
+    size: int
+
+
+class Ledger:
+    """The items of one stream that are on their way. Not thread-safe: the caller holds a lock."""
+
+    def __init__(self, window: int = WINDOW, window_bytes: int = WINDOW_BYTES) -> None:
+        if window < 1:
+            raise ValueError("a window holds at least one item")
+        self._window = window
+        self._window_bytes = window_bytes
+        self._next = 0
+        self._bytes = 0
+        self._unanswered: dict[int, _Sent] = {}
+        self._untaken: dict[int, _Sent] = {}
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another item may be taken from the caller's iterator."""
+        return len(self._unanswered) + len(self._untaken) < self._window and self._bytes < self._window_bytes
+
+    @property
+    def unanswered(self) -> int:
+        """How many items the server has not answered."""
+        return len(self._unanswered)
+
+    def admit(self, given: StreamInput) -> tuple[object, Content, int]:
+        """Gives an item its position; returns its id, its content and the position."""
+        index, self._next = self._next, self._next + 1
+        identity, content = given if isinstance(given, tuple) else (index, given)
+        return identity, content, index
+
+    def sent(self, identity: object, message: pb.StreamItem) -> None:
+        """Counts an item that goes to the server."""
+        index, size = int(message.id), message.ByteSize()
+        self._unanswered[index] = _Sent(identity, size)
+        self._bytes += size
+
+    def failed_here(self, identity: object, index: int, error: AltClipError) -> StreamResult:
+        """Counts an item that never reaches the server."""
+        self._untaken[index] = _Sent(identity, 0)
+        return StreamResult(identity, index, error=error)
+
+    def answered(self, response: pb.EmbedStreamResponse, request_id: str) -> list[StreamResult]:
+        """The results in a message of the server. Raises Internal for one that nobody asked for."""
+        rows = decoding.rows(response.embeddings) if response.ids else []
+        if len(rows) != len(response.ids):
+            raise Internal("a message has not as many embeddings as ids", request_id=request_id)
+        timings, cut = decoding.timings(response.timings), set(response.truncated)
+        results = []
+        for row, wire_id in enumerate(response.ids):
+            item = self._close(wire_id, request_id)
+            result = StreamResult(
+                id=item.id,
+                index=int(wire_id),
+                embeddings=rows[row],
+                truncated=row in cut,
+                revision=response.revision,
+                timings=timings,
+            )
+            results.append(result)
+        for failed in response.errors:
+            item = self._close(failed.id, request_id)
+            error = status.from_status(failed.status, request_id=request_id)
+            results.append(StreamResult(item.id, int(failed.id), error=error, timings=timings))
+        return results
+
+    def taken(self, result: StreamResult) -> None:
+        """Makes room: the caller is done with a result."""
+        self._bytes -= self._untaken.pop(result.index).size
+
+    def ended(self, request_id: str) -> None:
+        """The server ended the stream. Raises Internal where it left items without an answer."""
+        if self._unanswered:
+            raise Internal(
+                f"the server ended the stream and left {len(self._unanswered)} items unanswered",
+                request_id=request_id,
+            )
+
+    def _close(self, wire_id: str, request_id: str) -> _Sent:
+        item = self._unanswered.pop(int(wire_id), None) if wire_id.isdecimal() else None
+        if item is None:
+            raise Internal(
+                f"the server answered an item that was not open: {wire_id!r}", request_id=request_id
+            )
+        self._untaken[int(wire_id)] = item
+        return item
+
+
+def item_message(index: int, content: Content) -> pb.StreamItem:
+    """An item as a message; a file is read. Raises AltClipError for what cannot be sent."""
+    if isinstance(content, AltClipError):
+        raise content
+    try:
+        if isinstance(content, str):
+            return pb.StreamItem(id=str(index), text=content)
+        return pb.StreamItem(id=str(index), image=inputs.image_of(content))
+    except (OSError, TypeError, ValueError) as error:
+        raise UnreadableInput(str(error), reason="UNREADABLE_INPUT") from error
+
+
+def config_message(
+    model: str, options: pb.EmbeddingOptions, priority: pb.Priority.ValueType
+) -> pb.EmbedStreamRequest:
+    """The first message of a stream."""
+    return pb.EmbedStreamRequest(config=pb.StreamConfig(model=model, options=options, priority=priority))
+
+
+def batch_message(first: pb.StreamItem, another: Callable[[], pb.StreamItem | None]) -> pb.EmbedStreamRequest:
+    """A message of `first` and what `another` has at hand, until it gives None or the message is large."""
+    request = pb.EmbedStreamRequest(batch=pb.StreamBatch(items=[first]))
+    items, size = request.batch.items, first.ByteSize()
+    while len(items) < MESSAGE_ITEMS and size < MESSAGE_BYTES and (item := another()) is not None:
+        items.append(item)
+        size += item.ByteSize()
+    return request

@@ -1,0 +1,178 @@
+"""A stream of the asyncio client: tasks that move items in and results out, as `stream.Ledger` says.
+
+    caller's items ─▶ feed ─▶ outgoing ─▶ send ─▶ server
+    caller         ◀─ events           ◀─ read ◀─ server
+
+Both queues are bounded by the ledger's window. Imports `stream`, `aio_connection`, `results`, `errors`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+
+import grpc
+
+from altclip.calls.aio_connection import AioConnection
+from altclip.errors import AltClipError, Cancelled
+from altclip.results import StreamResult
+from altclip.streams import ledger as stream
+from altclip.v1 import embedding_service_pb2 as pb
+
+Items = AsyncIterable[stream.StreamInput] | Iterable[stream.StreamInput]
+Call = grpc.aio.StreamStreamCall[pb.EmbedStreamRequest, pb.EmbedStreamResponse]
+# What the reading task says: results, an exception that ends the stream, or None for its proper end.
+Event = list[StreamResult] | BaseException | None
+
+
+class SentStatus:
+    """The status that the server sent to end a call.
+
+    Where a write is under way when a call ends, grpc.aio puts "Internal error from Core" in place of the
+    status, before or after it arrives. This notes every status that a call is given and keeps the server's.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._error: grpc.RpcError | None = None
+        self._known = asyncio.Event()
+        call.add_done_callback(self._note)
+
+    async def instead_of(self, error: grpc.RpcError) -> grpc.RpcError:
+        """The server's status as an error, or `error` where none comes."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._known.wait(), 1.0)
+        return self._error or error
+
+    def _note(self, _: object) -> None:
+        # A call that has a status tells it without waiting, so one step runs this to its end.
+        with contextlib.suppress(StopIteration):
+            self._read().send(None)
+
+    async def _read(self) -> None:
+        code, details = await self._call.code(), await self._call.details()
+        if self._error is None and details != "Internal error from Core":
+            trailing = await self._call.trailing_metadata()
+            self._error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailing, details)
+            self._known.set()
+
+
+class StreamTasks:
+    """One stream; used once."""
+
+    def __init__(
+        self,
+        ledger: stream.Ledger,
+        config: pb.EmbedStreamRequest,
+        items: Items,
+        connection: AioConnection,
+        timeout: float | None,
+        request_id: str,
+    ) -> None:
+        self._ledger = ledger
+        self._config = config
+        self._items = items
+        self._connection = connection
+        self._timeout = timeout
+        self._request_id = request_id
+        self._room = asyncio.Event()
+        self._outgoing: asyncio.Queue[pb.StreamItem | None] = asyncio.Queue()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
+
+    async def results(self) -> AsyncGenerator[StreamResult, None]:
+        """Opens the stream and yields its results. Raises AltClipError, and what the caller's items raise."""
+        call = self._connection.open_stream(self._timeout, self._request_id)
+        tasks = [asyncio.create_task(work) for work in (self._feed(), self._send(call), self._read(call))]
+        try:
+            while (event := await self._events.get()) is not None:
+                if isinstance(event, BaseException):
+                    raise event
+                for result in event:
+                    yield result
+                    self._ledger.taken(result)
+                    self._room.set()
+            self._ledger.ended(self._request_id)
+        finally:
+            call.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _feed(self) -> None:
+        try:
+            items = _as_async(self._items)
+            while True:
+                while not self._ledger.has_room:
+                    self._room.clear()
+                    await self._room.wait()
+                try:
+                    given = await anext(items)
+                except StopAsyncIteration:
+                    break
+                await self._admit(given)
+        except Exception as error:  # the caller's own; it is raised where the caller waits for results
+            self._events.put_nowait(error)
+        self._outgoing.put_nowait(None)
+
+    async def _admit(self, given: stream.StreamInput) -> None:
+        identity, content, index = self._ledger.admit(given)
+        try:
+            if not isinstance(content, str | bytes):  # a file to read, or a picture to compress
+                message = await asyncio.to_thread(stream.item_message, index, content)
+            else:
+                message = stream.item_message(index, content)
+        except AltClipError as error:
+            self._events.put_nowait([self._ledger.failed_here(identity, index, error)])
+            return
+        self._ledger.sent(identity, message)
+        self._outgoing.put_nowait(message)
+
+    async def _send(self, call: Call) -> None:
+        ended = False
+
+        def another() -> pb.StreamItem | None:
+            nonlocal ended
+            try:
+                item = self._outgoing.get_nowait()
+            except asyncio.QueueEmpty:
+                return None
+            ended = item is None
+            return item
+
+        try:
+            await call.write(self._config)
+            while not ended and (first := await self._outgoing.get()) is not None:
+                await call.write(stream.batch_message(first, another))
+            await call.done_writing()
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            pass  # the call has ended; `_read` knows the status and tells it
+        except Exception as error:  # whatever it is, the caller must not wait for ever
+            self._events.put_nowait(error)
+
+    async def _read(self, call: Call) -> None:
+        status = SentStatus(call)
+        try:
+            async for response in call:
+                self._events.put_nowait(self._ledger.answered(response, self._request_id))
+            self._events.put_nowait(None)
+        except grpc.RpcError as error:
+            sent = await status.instead_of(error)
+            self._events.put_nowait(self._connection.error(sent, self._request_id))
+        except asyncio.CancelledError:  # the stream is left, or the client was closed under it
+            self._events.put_nowait(Cancelled("the client was closed", request_id=self._request_id))
+            raise
+        except Exception as error:  # whatever it is, the caller must not wait for ever
+            self._events.put_nowait(error)
+
+
+async def _as_async(items: Items) -> AsyncIterator[stream.StreamInput]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for number, item in enumerate(items, start=1):
+            yield item
+            # A list of millions must not keep the loop from everything else, nor make a message of each item.
+            if number % stream.MESSAGE_ITEMS == 0:
+                await asyncio.sleep(0)

@@ -1,0 +1,136 @@
+"""A frontend process: `python -m service.frontend DESCRIPTOR`, its end of the supervisor's control channel.
+
+    config, files, begin ──▶ pools, gRPC server ──▶ listening ──▶ serve ──▶ drain ──▶ drained, exit 0
+
+It exits with 1 where the drain cut calls off.
+
+Everything runs on one event loop. gRPC is imported here, after the spawn, and nowhere in the supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from service.config.operator_files import from_descriptor
+from service.config.settings import Settings
+from worker.runtime import gc_tuning as collector
+from worker.runtime import logs, memory
+from worker.runtime.control import Channel, Message, adopt, entitle, leave
+from worker.runtime.metrics import Layout, Metrics
+from worker.spec import ModelInfo, ModelSpec
+
+if TYPE_CHECKING:
+    from service.frontend.compute.pool import Pools
+
+__all__ = ["main"]
+
+_HEARTBEAT_SECONDS = 0.25
+
+
+def main() -> None:
+    """Never returns normally: a frontend ends with `leave`."""
+    # A terminal's Ctrl-C reaches the whole process group; when to stop is the supervisor's to say.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    channel = adopt(int(sys.argv[1]), "altclip-frontend")
+    config = channel.receive()
+    if config is None:
+        leave()
+    title = f"altclip-frontend {config.body['index']}"
+    entitle(title)
+    settings = Settings.from_dict(config.body["settings"])
+    logs.configure(settings.log_level, title)
+    asyncio.run(_serve(channel, settings, config, _files(channel)))
+
+
+def _files(channel: Channel) -> dict[str, bytes]:
+    """All that come before `begin`: nothing is served before it is known who may call."""
+    files: dict[str, bytes] = {}
+    while (message := channel.receive()) is not None and message.type == "file":
+        files[message.body["name"]] = from_descriptor(message.descriptors[0], message.body["size"])
+    if message is None:
+        leave()
+    return files
+
+
+async def _serve(channel: Channel, settings: Settings, config: Message, files: dict[str, bytes]) -> None:
+    from service.frontend import server
+    from service.frontend.compute.pool import Pools
+
+    (page,) = config.descriptors
+    metrics = Metrics(Layout.from_dict(config.body["metrics"]), memory.attach(page))
+    os.close(page)
+    pools = Pools([ModelSpec.from_dict(model) for model in config.body["models"]], metrics)
+    drain: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    control = _Control(channel, pools, drain, files)
+    asyncio.get_running_loop().add_reader(channel.fileno(), control.readable)
+    _beat(metrics)
+    running = await server.start(settings, pools, metrics, files)
+    control.changed = running.file_changed
+    channel.send("listening", {"grpc": settings.grpc_address})
+    running.core.decoders.start()
+    collector.calm()
+    cut_off = await running.drain(await drain)
+    channel.send("drained")
+    leave(1 if cut_off else 0)
+
+
+def _beat(metrics: Metrics) -> None:
+    """Tells the watchdog that this event loop turns."""
+    metrics.heartbeat.set(time.monotonic())
+    asyncio.get_running_loop().call_later(_HEARTBEAT_SECONDS, _beat, metrics)
+
+
+class _Control:
+    """Does what the supervisor says."""
+
+    def __init__(
+        self, channel: Channel, pools: Pools, drain: asyncio.Future[float], files: dict[str, bytes]
+    ) -> None:
+        self.changed: Callable[[str], None] = lambda name: None
+        """Called with the name of a file that is new in `files`."""
+        self._files = files
+        self._channel = channel
+        self._pools = pools
+        self._drain = drain
+
+    def readable(self) -> None:
+        """Reads until there is nothing left."""
+        while True:
+            try:
+                message = self._channel.receive(wait=False)
+            except BlockingIOError:
+                return
+            if message is None:  # the supervisor is gone
+                leave()
+            self._obey(message)
+
+    def _obey(self, message: Message) -> None:
+        body = message.body
+        match message.type:
+            case "worker":
+                (link,) = message.descriptors
+                info = ModelInfo.from_dict(body["info"])
+                pool = self._pools.get(body["model"])
+                pool.add_worker(body["id"], str(body["slot"]), body["device"], info, link)
+            case "worker_gone":
+                self._pools.remove_worker(body["id"])
+            case "weights":
+                self._pools.get(body["model"]).weights_sha256 = body["sha256"]
+            case "file":
+                (memory,) = message.descriptors
+                self._files[body["name"]] = from_descriptor(memory, body["size"])
+                self.changed(body["name"])
+            case "drain":
+                if not self._drain.done():
+                    self._drain.set_result(body["grace"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What calls ask of a device, and what they hold of a frontend's memory. No clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Self
+
+from service.frontend.api.messages import Image, Item, StreamItem
+from worker.engine.jobs import Priority
+
+__all__ = ["Cost", "Load", "Ticket"]
+
+
+class Cost(NamedTuple):
+    """Of one call: how many items of each kind it computes, in the order of `Modality`. size: about how many
+    bytes it holds."""
+
+    texts: int = 0
+    images: int = 0
+    prompts: int = 0
+    size: int = 0
+
+    @classmethod
+    def of(cls, items: Iterable[Item | StreamItem]) -> Self:
+        """Of texts and pictures together; vectors cost nothing."""
+        texts = images = size = 0
+        for item in items:
+            if item.text is not None:
+                texts += 1
+                size += len(item.text)
+            elif item.image is not None:
+                images += 1
+                size += held(item.image)
+        return cls(texts, images, size=size)
+
+    @classmethod
+    def of_images(cls, images: Sequence[Image]) -> Self:
+        """Of pictures alone."""
+        return cls(images=len(images), size=sum(map(held, images)))
+
+    @property
+    def items(self) -> int:
+        """All of them."""
+        return self.texts + self.images + self.prompts
+
+
+class Ticket(NamedTuple):
+    """One call, or one part of a stream, that was let in or waits. entered: when it came."""
+
+    cost: Cost
+    caller: str
+    priority: Priority
+    streamed: bool
+    entered: float
+
+
+class Load:
+    """Of any number of calls together. items: of each kind, in the order of `Modality`."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.items = [0, 0, 0]
+        self.size = 0
+
+    @property
+    def total(self) -> int:
+        """Items of all kinds."""
+        return sum(self.items)
+
+    def add(self, cost: Cost) -> None:
+        """One call more."""
+        self._change(cost, 1)
+
+    def remove(self, cost: Cost) -> None:
+        """One call less."""
+        self._change(cost, -1)
+
+    def _change(self, cost: Cost, sign: int) -> None:
+        self.calls += sign
+        self.items[0] += sign * cost.texts
+        self.items[1] += sign * cost.images
+        self.items[2] += sign * cost.prompts
+        self.size += sign * cost.size
+
+
+def held(image: Image) -> int:
+    """The bytes of a picture as it was sent."""
+    return len(image.content or image.uri or "")

@@ -1,0 +1,228 @@
+"""What callers ask of the core and what it answers, in plain Python and numpy: no proto, no HTTP.
+
+Both transports translate into these and back. The enums have the numbers of the public API, so that a
+transport only has to check them (`service/validation.py`). `Priority` is the queue's own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from service.frontend.api.errors import ServiceError
+from service.frontend.calls.callers import OPEN, Grant
+from worker.engine.jobs import Priority
+
+__all__ = [
+    "Call",
+    "Classification",
+    "Classified",
+    "Embedded",
+    "Encoding",
+    "Image",
+    "Item",
+    "Matrix",
+    "Options",
+    "Prompts",
+    "ScoreRow",
+    "Scored",
+    "Scores",
+    "StreamItem",
+    "StreamResults",
+    "Timings",
+    "Variant",
+]
+
+Matrix = npt.NDArray[np.float32]
+
+
+class Encoding(IntEnum):
+    """How the numbers of an embedding are written."""
+
+    FLOAT32 = 1
+    FLOAT16 = 2
+    INT8 = 3
+    BINARY = 4
+
+
+class Scores(IntEnum):
+    """What a similarity score is."""
+
+    COSINE = 1
+    LOGIT = 2
+    PROBABILITY = 3
+
+
+class Variant(IntEnum):
+    """Which prompt states; the numbers are those of `WorkItem.variant`."""
+
+    ALTDIFFUSION = 0
+    ALTCLIP = 1
+
+
+@dataclass(slots=True)
+class Call:
+    """What is known of a call beside its request.
+
+    deadline: in time.monotonic() seconds, None for none. caller: who asks, "" where nobody has to say. peer:
+    the address it asks from, without the port. grant: what that caller may do.
+    """
+
+    request_id: str = ""
+    deadline: float | None = None
+    priority: Priority = Priority.INTERACTIVE
+    caller: str = ""
+    peer: str = ""
+    grant: Grant = OPEN
+
+    @property
+    def whose(self) -> str:
+        """Those calls compete as one: of a key, or else of an address."""
+        return self.caller or self.peer
+
+    def in_time(self) -> bool:
+        """Whether the deadline has not passed."""
+        return self.deadline is None or self.deadline > time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How embeddings are wanted. reject: refuse texts over the model's tokens in place of cutting them."""
+
+    encoding: Encoding = Encoding.FLOAT32
+    normalize: bool = True
+    reject: bool = False
+
+
+class Image(NamedTuple):
+    """A picture: exactly one of the two must be given."""
+
+    content: bytes | None = None
+    uri: str | None = None
+
+
+class Item(NamedTuple):
+    """One side of a comparison: exactly one of the three must be given. vector: little-endian float32."""
+
+    text: str | None = None
+    image: Image | None = None
+    vector: bytes | None = None
+
+
+class StreamItem(NamedTuple):
+    """One thing to embed, under the caller's name for it: exactly one of text and image must be given."""
+
+    id: str
+    text: str | None = None
+    image: Image | None = None
+
+
+class Timings(NamedTuple):
+    """The longest wait and the longest batch of a call's items, in seconds, and the largest batch."""
+
+    queue_seconds: float = 0.0
+    inference_seconds: float = 0.0
+    batch_size: int = 0
+
+    def merge(self, other: Timings) -> Timings:
+        """Of both together."""
+        return Timings(
+            max(self.queue_seconds, other.queue_seconds),
+            max(self.inference_seconds, other.inference_seconds),
+            max(self.batch_size, other.batch_size),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """rows: float32 [n, dimension], as `Options.normalize` says. token_counts: of texts only."""
+
+    model: str
+    revision: str
+    rows: Matrix
+    timings: Timings
+    token_counts: Sequence[int] = ()
+    truncated: Sequence[int] = ()
+
+
+class ScoreRow(NamedTuple):
+    """Of one query: float32 scores; with `top_k` also the candidates' indices, best first."""
+
+    scores: Matrix
+    indices: npt.NDArray[np.uint32] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One row a query. truncated: counted through the queries first and the candidates after them."""
+
+    model: str
+    revision: str
+    logit_scale: float
+    rows: Sequence[ScoreRow]
+    timings: Timings
+    truncated: Sequence[int]
+
+
+class Classification(NamedTuple):
+    """Indices of labels and their probabilities (float32), in the order of the answer."""
+
+    indices: npt.NDArray[np.uint32]
+    probabilities: Matrix
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """One classification an image. truncated: the labels of which a prompt was cut."""
+
+    model: str
+    revision: str
+    results: Sequence[Classification]
+    timings: Timings
+    truncated: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """states: float32 [n, max_tokens, state_dimension]. attention_mask: uint8 [n, max_tokens], 1 = token."""
+
+    model: str
+    revision: str
+    states: Matrix
+    attention_mask: npt.NDArray[np.uint8]
+    timings: Timings
+    truncated: Sequence[int]
+
+
+@dataclass(slots=True)
+class StreamResults:
+    """Some results of a stream. Row i belongs to ids[i]; `errors` are pairs of an item's id and what was
+    wrong.
+
+    rows: blocks of float32 [some, dimension], one after another. truncated: indices in `ids`.
+    """
+
+    ids: list[str] = field(default_factory=list)
+    rows: list[Matrix] = field(default_factory=list)
+    truncated: list[int] = field(default_factory=list)
+    errors: list[tuple[str, ServiceError]] = field(default_factory=list)
+    timings: Timings = field(default_factory=Timings)
+    revision: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids) + len(self.errors)
+
+    def extend(self, other: StreamResults) -> None:
+        """Take in results that were ready at the same time."""
+        self.truncated += [len(self.ids) + index for index in other.truncated]
+        self.ids += other.ids
+        self.rows += other.rows
+        self.errors += other.errors
+        self.timings = self.timings.merge(other.timings)
+        self.revision = other.revision

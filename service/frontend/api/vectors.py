@@ -1,0 +1,47 @@
+"""Scores between embeddings: the maths of `Similarity` and of classification. Pure functions of numpy arrays.
+
+    cosine       q · c for rows of length 1
+    logit        cosine × exp(logit scale)
+    probability  softmax of the logits over all candidates of a query, before `top_k` cuts them
+
+Products are taken in float64 and rounded once: the same two vectors score the same wherever they stand in the
+lists, so that ties are ties, and they go to the lower index.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from service.frontend.api.messages import Matrix, ScoreRow, Scores
+
+__all__ = ["best", "probabilities", "scores"]
+
+Wide = npt.NDArray[np.float64]
+
+
+def scores(queries: Matrix, candidates: Matrix, kind: Scores, logit_scale: float) -> Matrix:
+    """float32 [queries, candidates] for rows of length 1."""
+    cosines: Wide = (queries.astype(np.float64) @ candidates.astype(np.float64).T).clip(-1.0, 1.0)
+    match kind:
+        case Scores.COSINE:
+            return cosines.astype(np.float32)
+        case Scores.LOGIT:
+            return (cosines * logit_scale).astype(np.float32)
+        case Scores.PROBABILITY:
+            return probabilities(cosines * logit_scale).astype(np.float32)
+
+
+def probabilities(logits: Wide) -> Wide:
+    """The softmax of each row: float64 in and out, safe for any finite logits."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    result: Wide = powers / powers.sum(axis=1, keepdims=True)
+    return result
+
+
+def best(row: Matrix, top_k: int) -> ScoreRow:
+    """All scores in their order for `top_k` 0; otherwise the best, best first, ties by the lower index."""
+    if top_k == 0:
+        return ScoreRow(row, None)
+    order = np.argsort(-row, kind="stable")[:top_k]
+    return ScoreRow(row[order], order.astype(np.uint32))

@@ -1,0 +1,210 @@
+"""Who calls, and what that caller may: known by an API key, with a quota of its own. Imports no transport.
+
+    authorization ─▶ known ─▶ Key ─▶ enter ─▶ Grant, of one call until `leave`
+      no key, a stranger's: Unauthenticated     check(model): PermissionDenied
+      too many calls: QuotaExceeded             spend(items): QuotaExceeded
+
+Without keys everyone may do everything (`Callers()`). A quota is a frontend's own: with several frontends a
+caller that connects to each has as many of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+
+from service.config.keys import Key, Keyring, Limits
+from service.frontend.api.errors import PermissionDenied, QuotaExceeded, Unauthenticated
+
+__all__ = ["OPEN", "Bucket", "Callers", "Grant"]
+
+BURST_SECONDS = 1.0
+"""A caller may be ahead of its rate by so much, and at least by one."""
+BUSY_RETRY_SECONDS = 0.25
+"""After which a caller with too many calls at once should come again."""
+
+Clock = Callable[[], float]
+
+
+class Bucket:
+    """A rate with a little room for bursts.
+
+    What is larger than the room is let in when the bucket is full, and paid for afterwards.
+    """
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.rate = rate
+        self._level = self._room
+        self._at = now
+
+    @property
+    def _room(self) -> float:
+        return max(1.0, self.rate * BURST_SECONDS)
+
+    def wait(self, cost: float, now: float) -> float:
+        """Seconds until `cost` could be taken; 0.0 if now."""
+        self._fill(now)
+        return max(0.0, (min(cost, self._room) - self._level) / self.rate)
+
+    def take(self, cost: float, now: float) -> None:
+        """Takes it, whether it is there or not."""
+        self._fill(now)
+        self._level -= cost
+
+    def change(self, rate: float, now: float) -> None:
+        """Another rate from now on; what was used stays used."""
+        self._fill(now)
+        self.rate = rate
+        self._level = min(self._level, self._room)
+
+    def _fill(self, now: float) -> None:
+        self._level = min(self._room, self._level + (now - self._at) * self.rate)
+        self._at = now
+
+
+class Share:
+    """What all calls under one name use together."""
+
+    def __init__(self, limits: Limits, now: float) -> None:
+        self.active = 0
+        self.requests: Bucket | None = None
+        self.items: Bucket | None = None
+        self.change(limits, now)
+
+    def change(self, limits: Limits, now: float) -> None:
+        """Other limits from now on."""
+        self.limits = limits
+        self.requests = _changed(self.requests, limits.requests, now)
+        self.items = _changed(self.items, limits.items, now)
+
+
+class Grant:
+    """What one call may do. `Callers.leave` ends it."""
+
+    __slots__ = ("_clock", "key", "share")
+
+    def __init__(self, key: Key | None = None, share: Share | None = None, *, clock: Clock) -> None:
+        self.key = key
+        self.share = share
+        self._clock = clock
+
+    def permits(self, model: str) -> bool:
+        """Whether the caller may use this model."""
+        models = self.share.limits.models if self.share is not None else None
+        return models is None or model in models
+
+    def check(self, model: str) -> None:
+        """Raises PermissionDenied."""
+        if not self.permits(model):
+            raise PermissionDenied("The API key does not allow this model; ListModels tells which it allows.")
+
+    def spend(self, items: int) -> None:
+        """Items of a unary call. Raises QuotaExceeded."""
+        bucket = self.share.items if self.share is not None else None
+        if bucket is not None and items > 0:
+            now = self._clock()
+            if (seconds := bucket.wait(items, now)) > 0.0:
+                raise QuotaExceeded(retry_after=_scattered(seconds))
+            bucket.take(items, now)
+
+    async def spend_in_turn(self, items: int, hurry: asyncio.Event) -> None:
+        """Items of a stream, which waits where a unary call is refused. hurry: ends the wait."""
+        bucket = self.share.items if self.share is not None else None
+        if bucket is None:
+            return
+        now = self._clock()
+        seconds = bucket.wait(items, now)
+        bucket.take(items, now)  # before the wait, so that those who come later wait for longer
+        if seconds > 0.0:
+            try:
+                async with asyncio.timeout(seconds):
+                    await hurry.wait()
+            except TimeoutError:
+                pass
+            except asyncio.CancelledError:
+                bucket.take(-items, self._clock())
+                raise
+
+
+OPEN = Grant(clock=time.monotonic)
+"""Of a caller who does not have to say who it is."""
+
+
+class Callers:
+    """All callers of one frontend. keys: None asks nobody for a key."""
+
+    def __init__(self, keys: Keyring | None = None, *, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._keys = keys
+        self._shares: dict[str, Share] = {}
+        if keys is not None:
+            self.change(keys)
+
+    def change(self, keys: Keyring) -> None:
+        """These keys from now on. Names that stay keep what they have used."""
+        now = self._clock()
+        self._keys = keys
+        self._shares = {name: self._share(name, limits, now) for name, limits in keys.limits.items()}
+
+    def _share(self, name: str, limits: Limits, now: float) -> Share:
+        known = self._shares.get(name)
+        if known is None:
+            return Share(limits, now)
+        known.change(limits, now)
+        return known
+
+    def known(self, authorization: str | None) -> Key | None:
+        """The caller's key; None where none is asked for. Raises Unauthenticated."""
+        if self._keys is None:
+            return None
+        if authorization is None:
+            raise Unauthenticated("An API key is needed: send it as `authorization: Bearer KEY`.")
+        scheme, _, given = authorization.strip().partition(" ")
+        key = self._keys.find(given.strip()) if scheme.lower() == "bearer" else None
+        if key is None:
+            raise Unauthenticated("The API key is not valid.")
+        return key
+
+    def enter(self, key: Key | None) -> Grant:
+        """Lets a call of this known caller in; `leave` must follow. Raises QuotaExceeded."""
+        if key is None:
+            return OPEN
+        share, now = self._shares[key.name], self._clock()
+        limits = share.limits
+        if limits.concurrency is not None and share.active >= limits.concurrency:
+            raise QuotaExceeded(
+                "Too many calls of this API key are under way.", retry_after=_scattered(BUSY_RETRY_SECONDS)
+            )
+        if share.requests is not None:
+            if (seconds := share.requests.wait(1, now)) > 0.0:
+                raise QuotaExceeded(retry_after=_scattered(seconds))
+            share.requests.take(1, now)
+        share.active += 1
+        return Grant(key, share, clock=self._clock)
+
+    def leave(self, grant: Grant) -> None:
+        """The call has ended."""
+        if grant.share is not None:
+            grant.share.active -= 1
+
+    def recheck(self, grant: Grant) -> None:
+        """For calls that last: raises Unauthenticated once the key was taken back."""
+        if grant.key is not None and self._keys is not None and not self._keys.holds(grant.key):
+            raise Unauthenticated("The API key is not valid any more.")
+
+
+def _changed(bucket: Bucket | None, rate: float | None, now: float) -> Bucket | None:
+    if rate is None:
+        return None
+    if bucket is None:
+        return Bucket(rate, now)
+    if bucket.rate != rate:
+        bucket.change(rate, now)
+    return bucket
+
+
+def _scattered(seconds: float) -> float:
+    """A little later for each, so that not all come back at once; at least 1 ms."""
+    return max(0.001, seconds * random.uniform(1.0, 1.25))  # noqa: S311

@@ -1,0 +1,190 @@
+"""The workers of a model as the core sees them: flights start, and land with what a worker made of them.
+
+    core ──▶ Pools[name] ──▶ ModelPool.start ──▶ WorkerLink (one for each ready worker) ──▶ worker
+
+Lives on the event loop of its frontend.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+
+from service.frontend.api.errors import ModelNotFound, WorkerUnavailable
+from service.frontend.compute.flights import Batch, Flight, Outcome
+from service.frontend.compute.worker_link import WorkerLink
+from worker.engine.jobs import Modality, Priority
+from worker.runtime.metrics import Metrics
+from worker.spec import ModelInfo, ModelSpec
+
+__all__ = ["ModelPool", "Pools"]
+
+_CHUNK = 32
+"""So many items of a call go to one worker before the next is chosen."""
+
+
+class ModelPool:
+    """One model: its description, and the workers that are ready for it."""
+
+    def __init__(self, spec: ModelSpec, metrics: Metrics, changed: Callable[[], None] = lambda: None) -> None:
+        """changed: called when `ready` may have changed."""
+        self.spec = spec
+        self.info: ModelInfo | None = None
+        """Of the worker that became ready last; None before the first."""
+        self.devices: tuple[str, ...] = ()
+        self.weights_sha256 = ""
+        self.batch_ended: Callable[[Batch], None] = lambda batch: None
+        """Called with what is learnt of each batch."""
+        self._metrics = metrics
+        self._changed = changed
+        self._workers: dict[int, tuple[WorkerLink, str]] = {}
+        self._queued_flights = 0
+        """How many wait for a slot; almost always none."""
+        self._queued: dict[tuple[Modality, Priority], OrderedDict[Flight, None]] = {
+            (modality, priority): OrderedDict() for modality in Modality for priority in Priority
+        }
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._workers)
+
+    @property
+    def workers(self) -> int:
+        """How many are ready."""
+        return len(self._workers)
+
+    @property
+    def revision(self) -> str:
+        """The first 16 hex digits of the weights' checksum; "" until it is known."""
+        return self.weights_sha256[:16]
+
+    def add_worker(self, worker_id: int, slot: str, device: str, info: ModelInfo, descriptor: int) -> None:
+        """A worker is ready. slot: its label in the watchdog's metrics. descriptor: its socket, now ours."""
+        link = WorkerLink(
+            self.spec,
+            descriptor,
+            freed=self._wake,
+            gone=lambda untouched: self._gone(worker_id, untouched),
+            batch_ended=lambda batch: self.batch_ended(batch),
+            batch_costs=info.batch_costs,
+            outstanding_since=lambda since: self._publish(slot, since),
+        )
+        self._workers[worker_id] = (link, device)
+        self.info = info
+        self._update()
+
+    def remove_worker(self, worker_id: int) -> None:
+        """A worker is dead. What it had not answered fails with WorkerUnavailable."""
+        link, _ = self._workers.pop(worker_id, (None, ""))
+        if link is not None:
+            link.close()
+            self._update()
+
+    def start(self, flights: Sequence[Flight]) -> None:
+        """Sends these as workers have room, first come first served, interactive before bulk.
+
+        Each lands, at the latest when the last worker is gone, unless it is taken back. What a worker had not
+        begun when it died is given to another, as long as there is one.
+        """
+        for start in range(0, len(flights), _CHUNK):
+            link: WorkerLink | None = None
+            for flight in flights[start : start + _CHUNK]:
+                modality, priority = flight.item.modality, flight.priority
+                if not self._workers:
+                    flight.land(Outcome(None, WorkerUnavailable()))
+                    continue
+                if link is None or not link.room(modality, priority):
+                    link = self._link(modality, priority)
+                if link is not None and not self._queued[modality, priority]:
+                    link.submit(flight)
+                else:
+                    self._queued[modality, priority][flight] = None
+                    self._queued_flights += 1
+
+    def take_back(self, flight: Flight) -> None:
+        """Nobody waits for it any more: it does not land, and is not computed unless that has begun."""
+        flight.abandoned = True
+        if flight.link is not None:
+            flight.link.take_back(flight)
+        elif flight in (queue := self._queued[flight.item.modality, flight.priority]):
+            del queue[flight]
+            self._queued_flights -= 1
+
+    def _link(self, modality: Modality, priority: Priority) -> WorkerLink | None:
+        """The one of the workers with room that owes the least."""
+        links = [link for link, _ in self._workers.values() if link.room(modality, priority)]
+        return min(links, key=lambda link: link.load, default=None)
+
+    def _wake(self, modality: Modality) -> None:
+        """A slot of this kind may be free: sends whoever waits for one."""
+        if not self._queued_flights:
+            return
+        for priority in Priority:
+            queue = self._queued[modality, priority]
+            while queue:
+                if (link := self._link(modality, priority)) is None:
+                    return
+                link.submit(queue.popitem(last=False)[0])
+                self._queued_flights -= 1
+
+    def _gone(self, worker_id: int, untouched: Sequence[Flight]) -> None:
+        self.remove_worker(worker_id)
+        for flight in untouched:
+            flight.link = None
+        self.start(untouched)
+
+    def _publish(self, slot: str, outstanding_since: float) -> None:
+        self._metrics.outstanding_since.set(outstanding_since, slot)
+        for modality in Modality:
+            used = sum(link.in_use(modality) for link, _ in self._workers.values() if link.alive)
+            self._metrics.slots.set(used, self.spec.name, modality.label)
+
+    def _update(self) -> None:
+        self.devices = tuple(dict.fromkeys(device for _, device in self._workers.values()))
+        if self._workers:
+            for modality in Modality:
+                self._wake(modality)
+        else:
+            stranded = [flight for queue in self._queued.values() for flight in queue]
+            self._queued_flights = 0
+            for queue in self._queued.values():
+                queue.clear()
+            for flight in stranded:
+                if not flight.abandoned:  # what lands first may have been all that kept a call alive
+                    flight.land(Outcome(None, WorkerUnavailable()))
+        self._changed()
+
+
+class Pools:
+    """All models of a server by name; the first is the default."""
+
+    def __init__(
+        self, specs: Sequence[ModelSpec], metrics: Metrics, changed: Callable[[], None] = lambda: None
+    ) -> None:
+        """changed: called when the readiness of some model may have changed; may be replaced later."""
+        self.changed = changed
+        self._pools = {spec.name: ModelPool(spec, metrics, lambda: self.changed()) for spec in specs}
+
+    def get(self, name: str) -> ModelPool:
+        """The model of that name, the first for "". Raises ModelNotFound."""
+        if not name:
+            return next(iter(self._pools.values()))
+        try:
+            return self._pools[name]
+        except KeyError:
+            raise ModelNotFound(
+                f"model: there is no {name[:100]!r}; there is {', '.join(self._pools)}"
+            ) from None
+
+    def __iter__(self) -> Iterator[ModelPool]:
+        return iter(self._pools.values())
+
+    def remove_worker(self, worker_id: int) -> None:
+        """A worker of whichever model is dead."""
+        for pool in self._pools.values():
+            pool.remove_worker(worker_id)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model is."""
+        return all(pool.ready for pool in self._pools.values())

@@ -1,0 +1,256 @@
+"""The frontend's end of one link to one worker: slots, notices, and who waits for which answer.
+
+The notices are those of `worker/link.py`. Lives on its frontend's event loop and is used from there alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from service.frontend.api.errors import DeadlineTooShort, Internal, WorkerUnavailable
+from service.frontend.compute.flights import Batch, Flight, Outcome
+from worker.engine.jobs import Modality, Priority, Status
+from worker.runtime.slab import (
+    CANCEL,
+    Request,
+    Result,
+    Slab,
+    SlabLayout,
+    pack_requests,
+    receive,
+    send_slab,
+    unpack_results,
+)
+from worker.spec import ModelSpec
+
+__all__ = ["WorkerLink"]
+
+_BULK_RESERVE = 4
+"""Bulk work leaves every fourth slot to interactive work."""
+_PUBLISH_SECONDS = 0.25
+
+
+class WorkerLink:
+    """One ready worker. Dead after `gone` was called, whether by EOF on the socket or by `close`."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        descriptor: int,
+        *,
+        freed: Callable[[Modality], None],
+        gone: Callable[[Sequence[Flight]], None],
+        batch_ended: Callable[[Batch], None],
+        outstanding_since: Callable[[float], None],
+        batch_costs: Sequence[int] = (),
+    ) -> None:
+        """descriptor: the socket, owned by this object from now on.
+
+        freed: a slot is free again. gone: the worker is dead; told which flights its device never saw, the
+        others have landed. outstanding_since: told at intervals when the oldest unanswered item was
+        submitted, in time.monotonic() seconds, 0 for none. batch_costs: of the
+        worker's `ModelInfo`; without them batch_ended is told nothing.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._spec = spec
+        self._freed, self._gone = freed, gone
+        self._outstanding_since = outstanding_since
+        self._batch_ended = batch_ended
+        self._batch_costs = batch_costs
+        layout = SlabLayout.for_model(spec)
+        self._slab, memory = Slab.create(layout)
+        self._free = {modality: list(range(layout.counts[modality])) for modality in Modality}
+        self._reserve = {modality: layout.counts[modality] // _BULK_RESERVE for modality in Modality}
+        self._waiting: dict[int, Flight] = {}
+        self._ids = itertools.count(1)
+        self._notices: list[Request] = []
+        self._unsent: deque[bytes] = deque()
+        self._blocked = False
+        """The worker takes no more notices for now."""
+        self._socket = socket.socket(fileno=descriptor)
+        try:
+            send_slab(self._socket, layout, memory)
+        except OSError:
+            self._loop.call_soon(self.close)  # dead already; told from the loop, as for every other death
+        finally:
+            os.close(memory)
+        self._socket.setblocking(False)
+        self.alive = True
+        self._loop.add_reader(self._socket, self._read)
+        self._publish()
+
+    def in_use(self, modality: Modality) -> int:
+        """How many slots are not free."""
+        return self._slab.layout.counts[modality] - len(self._free[modality])
+
+    @property
+    def load(self) -> int:
+        """How many items the worker has not answered."""
+        return len(self._waiting)
+
+    def room(self, modality: Modality, priority: Priority) -> int:
+        """How many items can be submitted now."""
+        free = len(self._free[modality])
+        return free if priority is Priority.INTERACTIVE else max(0, free - self._reserve[modality])
+
+    def submit(self, flight: Flight) -> None:
+        """Sends one item; there must be `room`."""
+        item = flight.item
+        modality = item.modality
+        flight.link = self
+        flight.slot = slot = self._free[modality].pop()
+        payload = item.payload.reshape(-1)
+        arena = self._slab.bytes if modality is Modality.IMAGE else self._slab.ids
+        arena[modality][slot, : len(payload)] = payload
+        self._slab.begun[modality][slot] = 0
+        flight.job_id = job_id = next(self._ids)
+        flight.submitted = now = time.monotonic()
+        self._waiting[job_id] = flight
+        until = math.inf if flight.deadline is None else flight.deadline
+        self._notify(Request(job_id, now, until, slot, len(payload), modality, flight.priority, item.variant))
+
+    def take_back(self, flight: Flight) -> None:
+        """Tells the worker not to compute this, if it has not begun; the slot comes back."""
+        if flight.job_id in self._waiting:
+            self._notify(Request(flight.job_id, 0.0, 0.0, 0, 0, CANCEL, 0, 0))
+
+    def close(self) -> None:
+        """Gives the worker up: every item that waits for it fails with WorkerUnavailable."""
+        if not self.alive:
+            return
+        self.alive = False
+        self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
+        self._socket.close()
+        self._outstanding_since(0.0)
+        waiting = [flight for flight in self._waiting.values() if not flight.abandoned]
+        self._waiting.clear()
+        untouched = [flight for flight in waiting if not self._slab.begun[flight.item.modality][flight.slot]]
+        # Not left to those who hold this object: the frames of a call that failed live on in its error.
+        self._slab.release()
+        self._gone(untouched)
+        for flight in waiting:
+            if flight.link is self:
+                flight.land(Outcome(None, WorkerUnavailable()))
+
+    def _notify(self, request: Request) -> None:
+        if not self._notices:
+            self._loop.call_soon(self._flush)
+        self._notices.append(request)
+
+    def _flush(self) -> None:
+        # One write for everything that one turn of the event loop has submitted.
+        notices, self._notices = self._notices, []
+        if not self.alive:
+            return
+        idle = not self._unsent
+        self._unsent.extend(pack_requests(notices))
+        if idle:
+            self._send()
+
+    def _send(self) -> None:
+        try:
+            while self._unsent:
+                self._socket.send(self._unsent[0], socket.MSG_NOSIGNAL)
+                self._unsent.popleft()
+        except BlockingIOError:
+            self._blocked = True
+            self._loop.add_writer(self._socket, self._send)
+            return
+        except OSError:
+            self.close()
+            return
+        if self._blocked:
+            self._blocked = False
+            self._loop.remove_writer(self._socket)
+
+    def _read(self) -> None:
+        try:
+            # One packet: mostly there is no other, and a fast worker does not hold up the event loop.
+            packet = receive(self._socket)
+        except OSError:
+            self.close()
+            return
+        results = [*unpack_results(packet)] if packet is not None else []
+        ended = [(self._waiting[result.id], result) for result in results]
+        bulk_since = self._bulk_since() if ended else math.inf
+        for result in results:
+            self._finish(result)
+        if self._batch_costs:
+            for batch in batches(ended, self._batch_costs, bulk_since):
+                self._batch_ended(batch)
+
+    def _bulk_since(self) -> float:
+        """When the oldest bulk item was submitted that the worker has not begun; infinite without one."""
+        waiting = (
+            flight.submitted
+            for flight in self._waiting.values()  # oldest first
+            if flight.priority is Priority.BULK and not self._slab.begun[flight.item.modality][flight.slot]
+        )
+        return next(waiting, math.inf)
+
+    def _finish(self, result: Result) -> None:
+        flight = self._waiting.pop(result.id)
+        modality = flight.item.modality
+        outcome = None if flight.abandoned else self._outcome(flight, result)
+        self._free[modality].append(flight.slot)
+        if outcome is not None:
+            flight.land(outcome)
+        self._freed(modality)
+
+    def _outcome(self, flight: Flight, result: Result) -> Outcome:
+        times = (result.queue, result.inference, result.batch)
+        if result.status == Status.OK:
+            return Outcome(self._value(flight), None, *times)
+        if result.status == Status.FAILED:
+            return Outcome(None, Internal("The model failed on this input."), *times)
+        return Outcome(None, DeadlineTooShort("The deadline passed before the work was begun."), *times)
+
+    def _value(self, flight: Flight) -> npt.NDArray[np.float32]:
+        modality = flight.item.modality
+        slot: npt.NDArray[np.float32] = self._slab.floats[modality][flight.slot]
+        if modality is Modality.PROMPT:
+            tokens, width = self._spec.max_tokens, self._spec.state_dimension
+            return slot[: tokens * width].reshape(tokens, width).copy()
+        return slot[: self._spec.dimension].copy()
+
+    def _publish(self) -> None:
+        if self.alive:
+            oldest = min((flight.submitted for flight in self._waiting.values()), default=0.0)
+            self._outstanding_since(oldest)
+            self._loop.call_later(_PUBLISH_SECONDS, self._publish)
+
+
+def batches(
+    ended: Iterable[tuple[Flight, Result]], costs: Sequence[int], bulk_since: float = math.inf
+) -> Iterator[Batch]:
+    """What these answers, which came one after another, tell of the batches that they were in.
+
+    bulk_since: when the oldest bulk item was submitted that is in none so far.
+    """
+
+    def batch(pair: tuple[Flight, Result]) -> tuple[Modality, int, float]:
+        flight, result = pair
+        return flight.item.modality, result.batch, result.inference
+
+    computed = (pair for pair in ended if pair[1].status == Status.OK)
+    for (modality, size, seconds), pairs in itertools.groupby(computed, batch):
+        own = [*pairs]
+        cost = len(own)
+        if modality is not Modality.IMAGE:
+            cost = sum(len(flight.item.payload) for flight, _ in own)
+        waits = [result.queue for flight, result in own if flight.priority is Priority.INTERACTIVE]
+        bulk = len(own) - len(waits)
+        left = bulk_since < max(flight.submitted + result.queue for flight, result in own)
+        fill = cost / costs[modality]
+        yield Batch(modality, len(own), size, fill, seconds, min(waits, default=None), bulk, left)

@@ -1,0 +1,145 @@
+"""The vectors of class labels: known, under way for another call, or computed now. Imports no transport.
+
+    look_up ─▶ all known ─────────────────────────────────────▶ vectors
+           └─▶ the same labels under way? ─ joined ─▶ ▲
+                                        └─ led: prompts in parts ─ embed, average ─▶ cache, all who joined
+
+Equal label sets are the rule: one evaluation, or one service behind us, asks for the same ones in every call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from service.frontend.api import validation
+from service.frontend.api.encodings import normalized
+from service.frontend.api.errors import DeadlineTooShort, WorkerUnavailable
+from service.frontend.api.messages import Call, Timings
+from service.frontend.compute.single_flight import SingleFlight, Ticket
+from service.frontend.core.label_cache import LabelCache, LabelKey, LabelVector
+from service.frontend.core.model import Model, matrix, timings
+from worker.runtime.metrics import Metrics
+
+__all__ = ["PROMPTS_AT_ONCE", "Labelled", "Labels", "check_labels"]
+
+PROMPTS_AT_ONCE = 1024
+"""A thousand labels in a hundred templates are a hundred thousand texts: they are embedded in parts."""
+
+
+class Labelled(NamedTuple):
+    """vectors: by label. timings: of what was computed."""
+
+    vectors: Mapping[str, LabelVector]
+    timings: Timings
+
+
+class Labels:
+    """Of all models of a frontend."""
+
+    def __init__(self, most_bytes: int, metrics: Metrics) -> None:
+        """most_bytes: of the cache; 0 keeps nothing."""
+        self.cache = LabelCache(most_bytes)
+        self.under_way: SingleFlight[tuple[LabelKey, ...], Labelled] = SingleFlight()
+        self._metrics = metrics
+
+    def look_up(self, model: Model, call: Call, labels: Sequence[str], templates: tuple[str, ...]) -> LookUp:
+        """What is known of a call's labels; the rest is computed in a `with` block around what this gives."""
+        revision = model.pool.revision
+        keys = [LabelKey(model.name, revision, templates, label) for label in dict.fromkeys(labels)]
+        found = {key: entry for key in keys if (entry := self.cache.get(key)) is not None}
+        self._metrics.cache_lookups.inc("hit", by=len(found))
+        self._metrics.cache_lookups.inc("miss", by=len(keys) - len(found))
+        return LookUp(self, model, call, keys, found)
+
+
+class LookUp:
+    """The labels of one call. cost: how many prompts its queue sees at a time on its behalf."""
+
+    def __init__(
+        self,
+        labels: Labels,
+        model: Model,
+        call: Call,
+        keys: Sequence[LabelKey],
+        found: Mapping[LabelKey, LabelVector],
+    ) -> None:
+        self._labels = labels
+        self._model = model
+        self._call = call
+        self._keys = tuple(keys)
+        self._found = found
+        self._ticket: Ticket[Labelled] | None = None
+        missing = len(keys) - len(found)
+        joins = labels.under_way.joinable(self._keys, call.priority)
+        self.cost = 0 if joins else min(missing * len(keys[0].templates), PROMPTS_AT_ONCE)
+
+    def __enter__(self) -> Self:
+        if len(self._found) < len(self._keys):
+            self._join()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ticket is not None:
+            self._ticket.leave()
+
+    async def vectors(self) -> Labelled:
+        """Of all labels. What befell the call that came first befalls no other: that computes them itself."""
+        retried = False
+        while self._ticket is not None:
+            try:
+                return await self._ticket
+            except (DeadlineTooShort, WorkerUnavailable) as error:
+                if self._ticket.leads or retried or not self._call.in_time():
+                    raise
+                retried = isinstance(error, WorkerUnavailable)
+                self._ticket.leave()
+                self._join()
+        return Labelled({key.label: entry for key, entry in self._found.items()}, Timings())
+
+    def _join(self) -> None:
+        compute = partial(embed, self._model, self._call, self._keys, self._labels.cache)
+        self._ticket = self._labels.under_way.join(self._keys, self._call.priority, compute)
+
+
+def check_labels(labels: Sequence[str], templates: Sequence[str], most_bytes: int) -> None:
+    """Each label fits the byte limit in each template."""
+    room = most_bytes - max(validation.utf8_length(template) - 2 for template in templates)
+    for index, label in enumerate(labels):
+        if validation.utf8_length(label) > room:
+            raise validation.too_long(f"labels[{index}]", max(room, 0))
+
+
+async def embed(model: Model, call: Call, keys: Sequence[LabelKey], cache: LabelCache) -> Labelled:
+    """The vectors of these labels, all of the same templates: from the cache, or computed and kept there."""
+    vectors: dict[str, LabelVector] = {}
+    missing: list[LabelKey] = []
+    for key in keys:
+        if (entry := cache.get(key)) is not None:
+            vectors[key.label] = entry
+        else:
+            missing.append(key)
+    took = Timings()
+    templates = keys[0].templates
+    labels_at_once = max(1, PROMPTS_AT_ONCE // len(templates))
+    for start in range(0, len(missing), labels_at_once):
+        part = missing[start : start + labels_at_once]
+        # Not str.format: a label or a template may hold other braces.
+        prompts = [template.replace("{}", key.label, 1) for key in part for template in templates]
+        with model.wanted(call) as wanted:
+            await model.add_texts(wanted, prompts)
+            outcomes = await wanted.outcomes()
+        rows = matrix(outcomes, normalize=True).reshape(len(part), len(templates), -1)
+        means = normalized(rows.mean(axis=1, dtype=np.float64).astype(np.float32))
+        took = took.merge(timings(outcomes))
+        for index, key in enumerate(part):
+            cut = any(wanted.truncated[index * len(templates) : (index + 1) * len(templates)])
+            vectors[key.label] = LabelVector(means[index], cut)
+            cache.put(key, vectors[key.label])
+    return Labelled(vectors, took)

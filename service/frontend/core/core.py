@@ -1,0 +1,242 @@
+"""What the service does, in plain Python: the one core under every transport. Imports no proto.
+
+    transport ─ Call + lists ─▶ Core ─ admit, validate ─▶ known? under way? ─▶ preprocessing ─▶ the worker
+                                                               │                                    │
+    transport ◀─ Embedded, Scored, Classified, Prompts ◀─ encodings, similarity ◀───────────────────┘
+
+Unary calls are all or nothing: the first bad element (by its index) is the error of the call. One model is in
+`service/model.py`, zero-shot classification in `service/zeroshot.py`, the stream in `service/stream.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from service.frontend.admission.admission import Gate
+from service.frontend.admission.cost import Cost
+from service.frontend.api import validation
+from service.frontend.api import vectors as similarity
+from service.frontend.api.messages import (
+    Call,
+    Embedded,
+    Image,
+    Item,
+    Matrix,
+    Options,
+    Prompts,
+    Scored,
+    ScoreRow,
+    Scores,
+    Timings,
+    Variant,
+)
+from service.frontend.calls.callers import Callers
+from service.frontend.compute.content_cache import ContentCache
+from service.frontend.compute.pool import Pools
+from service.frontend.core.class_labels import Labels
+from service.frontend.core.model import Model, matrix, timings, values
+from service.frontend.preprocessing.decoders import Decoders
+from service.frontend.preprocessing.preprocessing import Threads
+from worker.runtime.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.config.settings import Settings
+    from service.frontend.preprocessing.fetching import Fetcher
+
+__all__ = ["Core"]
+
+HEAVY_SCORES = 1 << 20
+"""Products of components above which scoring goes to a thread, so that the event loop stays free."""
+
+
+class Core:
+    """All models of a frontend. Made on its event loop; reads the tokenizers, so it takes a moment."""
+
+    def __init__(
+        self, settings: Settings, pools: Pools, metrics: Metrics, callers: Callers | None = None
+    ) -> None:
+        """callers: who may call; without it everyone."""
+        self.settings = settings
+        self.metrics = metrics
+        self.gate = Gate()
+        self.callers = callers or Callers()
+        self.labels = Labels(settings.label_cache_bytes, metrics)
+        self.decoders = Decoders.of(settings, metrics)
+        self._threads = Threads(settings.preprocess_threads)
+        self._pools = pools
+        self._fetcher: Fetcher | None = None
+        if settings.image_urls:
+            from service.frontend.preprocessing.fetching import (
+                Fetcher,  # aiohttp is loaded only where it is used
+            )
+
+            self._fetcher = Fetcher.of(settings, metrics)
+        cache = ContentCache(settings.cache_bytes)
+        self._models = {
+            pool.spec.name: Model(pool, settings, self._threads, self.decoders, cache, metrics, self._fetcher)
+            for pool in pools
+        }
+        self._changed = asyncio.Event()
+
+    def __iter__(self) -> Iterator[Model]:
+        """All models, the default first."""
+        return iter(self._models.values())
+
+    def model(self, name: str) -> Model:
+        """The model of that name, the first for "". Raises ModelNotFound."""
+        return self._models[self._pools.get(name).spec.name]
+
+    def model_for(self, call: Call, name: str) -> Model:
+        """The same for this caller. Raises PermissionDenied, even where there is no such model."""
+        call.grant.check(name or next(iter(self._models)))
+        return self.model(name)
+
+    def workers_changed(self) -> None:
+        """A worker came or went: lets those look again who wait for one."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def ready(self, model: Model, patience: float) -> bool:
+        """Waits up to `patience` seconds until the model has a worker; whether it has."""
+        until = time.monotonic() + patience
+        while not model.pool.ready and (left := until - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                break
+        return model.pool.ready
+
+    async def close(self) -> None:
+        """Ends the threads and decoders, and the connections to where images come from."""
+        self._threads.close()
+        self.decoders.close()
+        if self._fetcher is not None:
+            await self._fetcher.close()
+
+    async def embed_text(self, call: Call, name: str, texts: Sequence[str], options: Options) -> Embedded:
+        """Row i belongs to texts[i]."""
+        model = self.model_for(call, name)
+        validation.count("texts", len(texts), model.limits.max_texts)
+        with model.admitted(call, Cost(texts=len(texts), size=sum(map(len, texts)))):
+            validation.texts("texts", texts, model.limits.max_text_bytes)
+            with model.wanted(call) as wanted:
+                await model.add_texts(wanted, texts, rejected_at=text_path if options.reject else None)
+                outcomes = await wanted.outcomes()
+        return Embedded(
+            model=model.name,
+            revision=model.pool.revision,
+            rows=matrix(outcomes, options.normalize),
+            timings=timings(outcomes),
+            token_counts=wanted.tokens,
+            truncated=[index for index, cut in enumerate(wanted.truncated) if cut],
+        )
+
+    async def embed_image(self, call: Call, name: str, images: Sequence[Image], options: Options) -> Embedded:
+        """Row i belongs to images[i]."""
+        model = self.model_for(call, name)
+        validation.count("images", len(images), model.limits.max_images)
+        with model.admitted(call, Cost.of_images(images)):
+            validation.pictures("images", images, model.limits)
+            with model.wanted(call) as wanted:
+                await model.add_images(wanted, [f"images[{index}]" for index in range(len(images))], images)
+                outcomes = await wanted.outcomes()
+        return Embedded(
+            model=model.name,
+            revision=model.pool.revision,
+            rows=matrix(outcomes, options.normalize),
+            timings=timings(outcomes),
+        )
+
+    async def similarity(
+        self,
+        call: Call,
+        name: str,
+        queries: Sequence[Item],
+        candidates: Sequence[Item],
+        score: Scores,
+        top_k: int,
+    ) -> Scored:
+        """Every query against every candidate."""
+        model = self.model_for(call, name)
+        validation.count("queries", len(queries), model.limits.max_items)
+        validation.count("candidates", len(candidates), model.limits.max_items)
+        info = model.info
+        items = [*queries, *candidates]
+        paths = [f"queries[{index}]" for index in range(len(queries))]
+        paths += [f"candidates[{index}]" for index in range(len(candidates))]
+        with model.admitted(call, Cost.of(items)):
+            for path, item in zip(paths, items, strict=True):
+                validation.item(path, item, model.limits)
+            rows, took, truncated = await self._rows(model, call, paths, items)
+
+        def work() -> Sequence[ScoreRow]:
+            middle = len(queries)
+            scores = similarity.scores(rows[:middle], rows[middle:], score, info.logit_scale)
+            return [similarity.best(row, top_k) for row in scores]
+
+        heavy = len(queries) * len(candidates) * rows.shape[1] > HEAVY_SCORES
+        return Scored(
+            model=model.name,
+            revision=model.pool.revision,
+            logit_scale=info.logit_scale,
+            rows=await model.threads.run(work) if heavy else work(),
+            timings=took,
+            truncated=truncated,
+        )
+
+    async def encode_prompt(
+        self, call: Call, name: str, texts: Sequence[str], variant: Variant, reject: bool
+    ) -> Prompts:
+        """The states of every token position of each text, padding included."""
+        model = self.model_for(call, name)
+        validation.count("texts", len(texts), model.limits.max_prompts)
+        with model.admitted(call, Cost(prompts=len(texts), size=sum(map(len, texts)))):
+            validation.texts("texts", texts, model.limits.max_text_bytes)
+            with model.wanted(call) as wanted:
+                rejected_at = text_path if reject else None
+                await model.add_texts(wanted, texts, rejected_at=rejected_at, variant=variant)
+                outcomes = await wanted.outcomes()
+        mask = np.arange(model.pool.spec.max_tokens) < np.array(wanted.tokens)[:, None]
+        return Prompts(
+            model=model.name,
+            revision=model.pool.revision,
+            states=values(outcomes),
+            attention_mask=mask.astype(np.uint8),
+            timings=timings(outcomes),
+            truncated=[index for index, cut in enumerate(wanted.truncated) if cut],
+        )
+
+    async def _rows(
+        self, model: Model, call: Call, paths: Sequence[str], items: Sequence[Item]
+    ) -> tuple[Matrix, Timings, Sequence[int]]:
+        """All items as rows of length 1, whatever they are; how long it took; which texts were cut."""
+        text_at = [index for index, item in enumerate(items) if item.text is not None]
+        vector_at = [index for index, item in enumerate(items) if item.vector is not None]
+        image_at = [index for index, item in enumerate(items) if item.image is not None]
+        dimension = model.pool.spec.dimension
+        vectors = [items[index].vector or b"" for index in vector_at]
+        rows = np.empty((len(items), dimension), np.float32)
+        rows[vector_at] = validation.vectors(
+            [f"{paths[index]}.vector" for index in vector_at], vectors, dimension
+        )
+        with model.wanted(call) as wanted:
+            image_paths = [f"{paths[index]}.image" for index in image_at]
+            await model.add_images(wanted, image_paths, [items[index].image or Image() for index in image_at])
+            await model.add_texts(wanted, [items[index].text or "" for index in text_at])
+            outcomes = await wanted.outcomes()
+        if outcomes:
+            rows[image_at + text_at] = matrix(outcomes, normalize=True)
+        cut = wanted.truncated[len(image_at) :]
+        truncated = [index for index, each in zip(text_at, cut, strict=True) if each]
+        return rows, timings(outcomes), truncated
+
+
+def text_path(index: int) -> str:
+    """The field of one of a call's texts."""
+    return f"texts[{index}]"

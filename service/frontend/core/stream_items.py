@@ -1,0 +1,108 @@
+"""A few items of one kind, from a stream: each becomes a row or an error of its own. Imports no transport."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from service.frontend.api import validation
+from service.frontend.api.encodings import lengths, normalized
+from service.frontend.api.errors import Internal, InvalidRequest, ServiceError, WorkerUnavailable
+from service.frontend.api.messages import Call, Image, Options, StreamItem, StreamResults
+from service.frontend.compute.flights import Outcome
+from service.frontend.core.call_items import Wanted
+from service.frontend.core.core import Core
+from service.frontend.core.model import Model, timings, values
+from worker.engine.jobs import Modality
+
+__all__ = ["Chunks"]
+
+
+class Chunks:
+    """What all chunks of one stream share. patience: seconds to wait for another worker if one dies."""
+
+    def __init__(self, core: Core, model: Model, call: Call, options: Options, patience: float) -> None:
+        self._core = core
+        self._model = model
+        self._call = call
+        self._options = options
+        self._patience = patience
+
+    async def embed(self, kind: Modality, items: Sequence[StreamItem]) -> StreamResults:
+        """The results of all these items, which are of one kind."""
+        results = StreamResults(revision=self._model.pool.revision)
+        given: list[StreamItem] = []
+        with self._model.wanted(self._call, strict=False) as wanted:
+            for item in items:
+                if (refusal := self._refusal(item)) is None:
+                    given.append(item)
+                else:
+                    results.errors.append((cut_id(item.id), refusal))
+            self._core.metrics.accepted.inc(self._model.name, kind.label, by=len(results.errors))
+            self._core.metrics.items.inc(self._model.name, kind.label, "failed", by=len(results.errors))
+            await self._add(wanted, kind, given)
+            outcomes = await self._outcomes(wanted)
+        results.timings = timings(outcomes)
+        good: list[Outcome] = []
+        for item, outcome, truncated in zip(given, outcomes, wanted.truncated, strict=True):
+            if outcome.error is not None:
+                results.errors.append((cut_id(item.id), outcome.error))
+                continue
+            if truncated:
+                results.truncated.append(len(results.ids))
+            results.ids.append(item.id)
+            good.append(outcome)
+        if good:
+            self._rows(good, results)
+        return results
+
+    def _rows(self, good: Sequence[Outcome], results: StreamResults) -> None:
+        rows = values(good)
+        size = lengths(rows)
+        finite = np.isfinite(size)
+        if not finite.all():  # a fault of the model with these items alone
+            keep = np.flatnonzero(finite).tolist()
+            results.errors += [(results.ids[index], Internal()) for index in np.flatnonzero(~finite)]
+            results.truncated = [place for place, index in enumerate(keep) if index in results.truncated]
+            results.ids = [results.ids[index] for index in keep]
+            rows, size = rows[finite], size[finite]
+        results.rows = [normalized(rows, size) if self._options.normalize else rows]
+
+    async def _add(self, wanted: Wanted, kind: Modality, items: Sequence[StreamItem]) -> None:
+        if kind is Modality.TEXT:
+            rejected_at = (lambda _: "text") if self._options.reject else None
+            await self._model.add_texts(wanted, [item.text or "" for item in items], rejected_at=rejected_at)
+        else:
+            images = [item.image or Image() for item in items]
+            await self._model.add_images(wanted, ["image"] * len(images), images)
+
+    async def _outcomes(self, wanted: Wanted) -> Sequence[Outcome]:
+        """What a dying worker took with it is tried once more on another."""
+        outcomes = await wanted.outcomes()
+        lost = [place for place, each in enumerate(outcomes) if isinstance(each.error, WorkerUnavailable)]
+        if not lost or not await self._core.ready(self._model, self._patience):
+            return outcomes
+        wanted.retry(lost)
+        return await wanted.outcomes()
+
+    def _refusal(self, item: StreamItem) -> ServiceError | None:
+        limits = self._model.limits
+        try:
+            validation.stream_id(item.id)
+            if item.text is not None:
+                validation.text("text", item.text, limits.max_text_bytes)
+            elif item.image is not None:
+                validation.picture("image", item.image, limits)
+            else:
+                raise InvalidRequest.at("item", "set text or image")
+        except ServiceError as error:
+            return error
+        return None
+
+
+def cut_id(value: str) -> str:
+    """An id that is echoed in an error, cut to the length that ids may have."""
+    if len(value) * 4 <= validation.MAX_ID_BYTES:
+        return value
+    return value.encode()[: validation.MAX_ID_BYTES].decode(errors="ignore")

@@ -1,0 +1,71 @@
+"""ModelService over gRPC: which models there are, and what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from altclip.v1 import model_service_pb2 as pb
+from service.frontend.api.messages import Call
+from service.frontend.core.core import Core
+from service.frontend.core.model import Model
+from service.frontend.grpc.handlers import UnaryMethod
+from worker.models.sources import BUNDLED
+from worker.spec import ModelSpec
+
+__all__ = ["ModelServicer"]
+
+
+class ModelServicer:
+    """The RPCs of ModelService."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    def methods(self) -> Mapping[str, UnaryMethod]:
+        """Each RPC by its name."""
+        return {
+            "ListModels": (pb.ListModelsRequest, self.list_models),
+            "GetModel": (pb.GetModelRequest, self.get_model),
+        }
+
+    async def list_models(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
+        allowed = [model for model in self._core if call.grant.permits(model.name)]
+        return pb.ListModelsResponse(models=[describe(model) for model in allowed])
+
+    async def get_model(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
+        return pb.GetModelResponse(model=describe(self._core.model_for(call, request.name)))
+
+
+def describe(model: Model) -> pb.Model:
+    """What is known now: device and logit scale once a worker was ready, the checksum a little later."""
+    pool = model.pool
+    spec = pool.spec
+    info = pool.info
+    return pb.Model(
+        name=spec.name,
+        source=source(spec),
+        revision=pool.revision,
+        languages=spec.languages,
+        dimension=spec.dimension,
+        max_tokens=spec.max_tokens,
+        image_size=spec.image_size,
+        logit_scale=info.logit_scale if info else 0.0,
+        device=",".join(pool.devices) or (info.device if info else ""),
+        dtype=info.dtype if info else "",
+        weights_sha256=pool.weights_sha256,
+        ready=pool.ready,
+        state_dimension=spec.state_dimension,
+        limits=pb.ModelLimits(**asdict(model.limits)),
+    )
+
+
+def source(spec: ModelSpec) -> str:
+    """Where the model came from; of a directory only its name: the server's paths are its own business."""
+    if not spec.directory or spec.source == BUNDLED:
+        return spec.source
+    if spec.directory == str(Path(spec.source).expanduser().resolve()):
+        return Path(spec.directory).name
+    name = spec.source.partition("@")[0]
+    return f"{name}@{spec.revision}" if spec.revision else name

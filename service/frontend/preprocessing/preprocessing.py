@@ -1,0 +1,210 @@
+"""From a caller's texts and pictures to what an encoder takes: token ids and pixels. Imports no transport.
+
+    texts   ─ a few short ones on the event loop, others in a thread ─▶ Tokens
+    images  ─ address → bytes, if allowed ─▶ data: URI → bytes, in a thread ─▶ known by its hash?
+            ─▶ known signature? ─▶ decode, resize, crop: in a process of its own (`service/decoding.py`)
+            ─▶ uint8 [S, S, 3]
+
+The threads are few (`Settings.preprocess_threads`), and bulk work never takes the
+last of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import ipaddress
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from service.frontend.api import validation
+from service.frontend.api.errors import InvalidRequest, UriNotAllowed
+from service.frontend.api.messages import Image
+from service.frontend.api.validation import Limits
+from service.frontend.compute.content_cache import digest
+from service.frontend.preprocessing.addresses import is_web
+from worker.engine.jobs import Priority
+from worker.families import Pixels, Tokenizer, Tokens
+from worker.inputs.formats import sniff
+
+if TYPE_CHECKING:
+    from service.frontend.preprocessing.fetching import Fetcher
+
+__all__ = ["INLINE_CHARACTERS", "Decodes", "Preprocessor", "Threads", "in_order", "usable_cpus"]
+
+INLINE_CHARACTERS = 512
+"""Texts of so many characters together are tokenised at once: measured, a thread's round trip costs more."""
+
+INLINE_BYTES = 1 << 18
+"""A file of so many bytes is hashed at once: in a quarter of a millisecond."""
+
+PART_CHARACTERS = 1 << 18
+"""Characters that a thread tokenises at a time, or one text: a tenth of a second."""
+
+Result = TypeVar("Result")
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: its affinity, and the cgroup's quota if there is one."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        if quota != "max":
+            cpus = min(cpus, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return cpus
+
+
+class Threads:
+    """The threads of one frontend that prepare input, and one more that bulk work never takes."""
+
+    def __init__(self, count: int = 0) -> None:
+        """count: 0 means as many as CPUs may be used."""
+        self.count = count or usable_cpus()
+        self._executor = ThreadPoolExecutor(self.count + 1, thread_name_prefix="prepare")
+        self._bulk = asyncio.Semaphore(self.count)
+
+    async def run(self, function: Callable[[], Result], priority: Priority = Priority.INTERACTIVE) -> Result:
+        """The function's result; not started if the caller is cancelled before its turn."""
+        loop = asyncio.get_running_loop()
+        if priority is Priority.INTERACTIVE:
+            return await loop.run_in_executor(self._executor, function)
+        async with self._bulk:
+            return await loop.run_in_executor(self._executor, function)
+
+    def close(self) -> None:
+        """What is waiting is dropped; what runs ends by itself."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+class Decodes(Protocol):
+    """Makes pixels of files, off the event loop."""
+
+    async def prepare(self, content: bytes, priority: Priority) -> Pixels:
+        """The file's first frame as uint8 [S, S, 3]; raises an `ImageError`."""
+        ...
+
+
+class Preprocessor:
+    """The tokenizer and the image processor of one model."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        images: Decodes,
+        threads: Threads,
+        limits: Limits,
+        fetcher: Fetcher | None = None,
+    ) -> None:
+        """fetcher: of pictures behind http(s) addresses; None refuses them."""
+        self.fetcher = fetcher
+        self._tokenizer = tokenizer
+        self._images = images
+        self._threads = threads
+        self._limits = limits
+
+    async def tokens(
+        self, texts: Sequence[str], priority: Priority = Priority.INTERACTIVE
+    ) -> Sequence[Tokens]:
+        """The token ids of each text."""
+        if sum(map(len, texts)) <= INLINE_CHARACTERS:
+            return self._tokenizer.encode(texts)
+        tokens: list[Tokens] = []
+        for part in parts(texts, PART_CHARACTERS):  # between which a caller that has gone is noticed
+            tokens += await self._threads.run(partial(self._tokenizer.encode, part), priority)
+        return tokens
+
+    @asynccontextmanager
+    async def content(
+        self, path: str, image: Image, priority: Priority = Priority.INTERACTIVE
+    ) -> AsyncIterator[tuple[str, bytes]]:
+        """The file of a picture, and the path of the field below `path` that it came in, which errors name.
+
+        In the block a fetched picture keeps its place among those who fetch.
+        """
+        if image.uri is None:
+            yield f"{path}.content", image.content or b""
+            return
+        path = f"{path}.uri"
+        if self.fetcher is not None and is_web(image.uri):
+            async with self.fetcher.content(path, image.uri, priority) as content:
+                yield path, content
+        else:
+            read = partial(read_data_uri, path, image.uri, self._limits.max_image_bytes)
+            yield path, await self._threads.run(read, priority)
+
+    async def digest(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> bytes:
+        """By which a file is known."""
+        if len(content) <= INLINE_BYTES:
+            return digest(content)
+        return await self._threads.run(partial(digest, content), priority)
+
+    async def pixels(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> Pixels:
+        """What a file shows; raises an `ImageError`."""
+        sniff(content)  # what is no picture at all takes no decoder's time
+        return await self._images.prepare(content, priority)
+
+
+def parts(texts: Sequence[str], characters: int) -> Iterator[Sequence[str]]:
+    """The texts in their order, in lists of about so many characters."""
+    start, size = 0, 0
+    for index, text in enumerate(texts):
+        if size + len(text) > characters and index > start:
+            yield texts[start:index]
+            start, size = index, 0
+        size += len(text)
+    yield texts[start:]
+
+
+async def in_order(pending: Sequence[asyncio.Future[Result]]) -> Sequence[Result]:
+    """The results, or the exception of the lowest index; nothing is left running."""
+    try:
+        return [await future for future in pending]
+    finally:
+        for future in pending:
+            future.cancel()
+            # Retrieved, so that asyncio does not report an exception that nobody looked at.
+            future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+
+def read_data_uri(path: str, uri: str, most_bytes: int) -> bytes:
+    """The content of a `data:` URI, in base64 or percent-encoded. Any other address is refused."""
+    if uri[:5].lower() != "data:":
+        raise refused(path, uri)
+    head, comma, data = uri[5:].partition(",")
+    if not comma:
+        raise InvalidRequest.at(path, "a data: URI has a comma before its content: data:image/png;base64,…")
+    if not head.lower().endswith(";base64"):
+        # Percent-encoded, it is at most three times as long as what it holds.
+        validation.image_size(path, len(data) // 3, most_bytes)
+        content = unquote_to_bytes(data)
+        validation.image_size(path, len(content), most_bytes)
+        return content
+    validation.image_size(path, len(data) * 3 // 4 - data[-2:].count("="), most_bytes)
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest.at(path, "is not valid base64") from None
+
+
+def refused(path: str, uri: str) -> UriNotAllowed:
+    """The error of an address that is not fetched; it names the host unless that is a bare IP address."""
+    try:
+        host = (urlsplit(uri).hostname or "")[:253]
+    except ValueError:
+        host = ""
+    try:
+        ipaddress.ip_address(host)
+        host = ""
+    except ValueError:
+        pass
+    metadata = {"host": host} if host.isascii() and host.isprintable() and host else None
+    return UriNotAllowed.at(path, "the server does not fetch this address; send the bytes", metadata=metadata)

@@ -1,0 +1,122 @@
+"""All pages of one server added up, for the operations port and the watchdog. Supervisor only.
+
+A page belongs to one process and dies with it: once the process was reaped its counts are folded into a base,
+so that no counter ever falls, and what it said of the present (its gauges) is forgotten. What a frontend had
+accepted and not ended has failed with it, so that the books of a quiet server always balance.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import time
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from worker.runtime import memory
+from worker.runtime.metric_labels import MODALITIES, OUTCOMES
+from worker.runtime.metrics import Histogram, Layout, Metrics, Series
+
+__all__ = ["Page", "Pages"]
+
+
+class Page:
+    """The page of one process, made by the supervisor. `descriptor` is what the process gets."""
+
+    def __init__(self, layout: Layout, name: str) -> None:
+        self.descriptor = memory.create(name, Metrics.size(layout))
+        self._map: mmap.mmap = memory.attach(self.descriptor)
+        self.metrics = Metrics(layout, self._map)
+
+    def close_descriptor(self) -> None:
+        """After the process got its own."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+class Pages(Collector):
+    """The supervisor's own page (`own`), those of the living, and the base of the dead."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.own = Metrics.local(layout)
+        self._base = Metrics.local(layout)
+        self._living: list[Page] = []
+
+    def add(self, name: str) -> Page:
+        """A fresh page for a process about to start."""
+        page = Page(self.layout, name)
+        self._living.append(page)
+        return page
+
+    def retire(self, page: Page) -> None:
+        """Fold the page of a process that was reaped: nobody writes it any more."""
+        self._living.remove(page)
+        page.close_descriptor()
+        base, dead = self._base.cells, page.metrics.cells
+        for attribute, series in Metrics.table():
+            for first in getattr(page.metrics, attribute).first.values():
+                if series.merge == "max":
+                    base[first] = max(base[first], dead[first])
+                elif series.kind != "gauge":
+                    for cell in range(first, first + series.width):
+                        base[cell] += dead[cell]
+        for labels in itertools.product(self.layout.models, MODALITIES):
+            ended = sum(page.metrics.items.value(*labels, outcome) for outcome in OUTCOMES)
+            self._base.items.inc(*labels, "failed", by=page.metrics.accepted.value(*labels) - ended)
+
+    def outstanding_since(self, slot: int, awake_since: float) -> float:
+        """Monotonic second since when any frontend waits for this worker's oldest answer; 0: none waits.
+
+        A frontend without a heartbeat after `awake_since` stands still itself: it may have answers it never
+        read.
+        """
+        awake = (page.metrics for page in self._living if page.metrics.heartbeat.value() >= awake_since)
+        waiting = (metrics.outstanding_since.value(str(slot)) for metrics in awake)
+        return min((since for since in waiting if since > 0), default=0.0)
+
+    def collect(self) -> Iterator[Metric]:
+        """For prometheus_client: each family once, every label tuple in it."""
+        now = time.monotonic()
+        pages = [self._base, self.own, *(page.metrics for page in self._living)]
+        for attribute, series in Metrics.table():
+            if not series.hidden:
+                yield _family(attribute, series, pages, now)
+
+
+def _family(attribute: str, series: Series, pages: list[Metrics], now: float) -> Metric:
+    cells = getattr(pages[0], attribute)
+    if isinstance(cells, Histogram):
+        histogram = HistogramMetricFamily(series.name, series.help, labels=series.labels)
+        bounds = [*map(_bound, series.buckets), "+Inf"]
+        for labels, first in cells.first.items():
+            count, buckets = 0.0, []
+            for number, bound in enumerate(bounds):
+                count += sum(page.cells[first + number] for page in pages)
+                buckets.append((bound, count))
+            histogram.add_metric(labels, buckets, sum(page.cells[first + len(bounds)] for page in pages))
+        return histogram
+    family: CounterMetricFamily | GaugeMetricFamily
+    of_kind = CounterMetricFamily if series.kind == "counter" else GaugeMetricFamily
+    family = of_kind(series.name, series.help, labels=series.labels)
+    for labels, first in cells.first.items():
+        family.add_metric(labels, _merged(series, [page.cells[first] for page in pages], now))
+    return family
+
+
+def _merged(series: Series, values: list[float], now: float) -> float:
+    """One number from what every page holds in one cell."""
+    if series.merge == "max":
+        return max(values)
+    if series.merge == "age":
+        since = min((value for value in values if value > 0), default=now)
+        return max(0.0, now - since)
+    return sum(values)
+
+
+def _bound(bound: float) -> str:
+    return repr(float(bound))

@@ -1,0 +1,50 @@
+"""9. A deadline shorter than the expected wait: refused at once; what expires is dropped before batching."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+
+from altclip.v1 import embedding_service_pb2 as pb
+from tests.faults.harness import computed, embed, failure_of, open_stub, service
+from tests.server import until
+
+TEXTS = [f"text {number}" for number in range(35)]
+"""A full batch of 154 tokens, about."""
+
+
+def test_09_a_deadline_shorter_than_the_expected_wait_is_refused_at_once() -> None:
+    source = "m=stub:dimension=8,service_time=0.4"
+    with service(source, "--batch-tokens=154") as server, open_stub(server) as stub:
+        embed(stub, *TEXTS)  # it has seen what a batch takes
+        others = [[text.replace("text", f"other{n}") for text in TEXTS] for n in range(5)]
+        calls = [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=30) for each in others]
+        until(lambda: server.metric("altclip_queue_depth") > 100, seconds=5, what="two seconds of work")
+        called = time.monotonic()
+        with pytest.raises(grpc.RpcError) as refused:
+            embed(stub, "hurry", seconds=1.0)
+        assert time.monotonic() - called < 0.5
+        failure = failure_of(refused.value)
+        assert (failure.code, failure.reason) == ("DEADLINE_EXCEEDED", "DEADLINE_TOO_SHORT")
+        assert embed(stub, "no hurry", seconds=20.0).embeddings.count == 1
+        assert all(call.result().embeddings.count == len(TEXTS) for call in calls)
+        # What was refused was never an item of the queue.
+        assert server.metric("altclip_items_accepted_total") == 6 * len(TEXTS) + 1
+
+
+def test_09_what_expires_in_the_queue_never_reaches_the_encoder(tmp_path: Path) -> None:
+    path = tmp_path / "calls"
+    with service(f"m=stub:dimension=8,service_time=1.0,calls={path}") as server, open_stub(server) as stub:
+        before = len(computed(path))
+        running = stub.EmbedText.future(pb.EmbedTextRequest(texts=["a"]), timeout=20)
+        until(lambda: len(computed(path)) > before, seconds=5, what="the device is busy")
+        with pytest.raises(grpc.RpcError) as late:
+            embed(stub, "b", "c", seconds=0.3)  # nobody knows yet how long a batch takes: it is let in
+        assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert running.result().embeddings.count == 1
+        assert embed(stub, "d").embeddings.count == 1
+        assert computed(path)[before:] == [1, 1]
+        assert server.metric("altclip_items_total", outcome="cancelled") == 2

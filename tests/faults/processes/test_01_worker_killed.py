@@ -1,0 +1,72 @@
+"""1. SIGKILL of the worker in mid-batch: callers hear of it at once, and it is replaced, once."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from tests.faults.harness import (
+    computed,
+    die_in_mid_batch,
+    embed,
+    failure_of,
+    health,
+    open_stub,
+    service,
+    worker_of,
+)
+from tests.server import start_server, until
+
+
+def test_01_a_worker_that_is_killed_in_mid_batch_is_replaced() -> None:
+    with service("m=stub:dimension=8,service_time=0.5,load_time=0.5", "--restart-stable=100ms") as server:
+        die_in_mid_batch(server, psutil.Process.kill)
+
+
+def test_01_health_is_down_until_the_model_is_loaded_again() -> None:
+    with service("m=stub:dimension=8,load_time=1.5") as server:
+        assert health(server, "altclip.v1.EmbeddingService/m") == "SERVING"
+        restarts = server.metric("altclip_worker_restarts_total")
+        worker_of(server).kill()
+        until(lambda: health(server) == "NOT_SERVING", seconds=1, what="health goes down")
+        assert health(server, "altclip.v1.EmbeddingService") == "NOT_SERVING"
+        assert health(server, "altclip.v1.EmbeddingService/m") == "NOT_SERVING"
+        status, body = server.get("/readyz")
+        assert status == 503
+        assert '"m": false' in body
+        assert server.get("/livez")[0] == 200
+        with open_stub(server) as stub, pytest.raises(grpc.RpcError) as refused:
+            embed(stub)
+        failure = failure_of(refused.value)
+        assert (failure.code, failure.reason) == ("UNAVAILABLE", "WORKER_UNAVAILABLE")
+        assert failure.retry_seconds > 0
+        # Not before a new worker has loaded for its 1.5 seconds.
+        killed = time.monotonic()
+        until(lambda: health(server) == "SERVING", seconds=10, what="health comes back")
+        assert time.monotonic() - killed > 1.0
+        assert [record["event"] for record in server.logs.records].count("worker_ready") == 2
+        assert server.get("/readyz")[0] == 200
+        assert server.metric("altclip_worker_restarts_total") == restarts + 1
+
+
+def test_01_the_successor_takes_over_the_batch_sizes_and_measures_nothing(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    source = f"m=stub:dimension=8,image_size=32,calls={calls},service_time=0.002"
+    with start_server("--model", source, "--restart-backoff=100ms") as server:
+        measured = len(computed(calls))
+        assert measured > 20
+        worker_of(server).kill()
+        until(lambda: health(server) == "NOT_SERVING", seconds=1, what="health goes down")
+        until(lambda: health(server) == "SERVING", seconds=10, what="health comes back")
+        assert len(computed(calls)) - measured <= 3, "only what warms it up"
+        sizes = [
+            [record[modality] for modality in ("text", "image", "prompt")]
+            for record in server.logs.records
+            if record["event"] == "batches_sized"
+        ]
+        assert len(sizes) == 2
+        assert sizes[0] == sizes[1]

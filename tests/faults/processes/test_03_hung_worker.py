@@ -1,0 +1,143 @@
+"""3. SIGSTOP of the worker, as a device that hangs: it is replaced, and none that only works hard is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import grpc
+import pytest
+
+from altclip.v1.embedding_service_pb2 import EmbedTextRequest
+from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
+from tests.faults.harness import embed, health, open_stub, service, worker_of
+from tests.server import RunningServer, until
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    """One item a batch, 0.3 s each, watched closely."""
+    source = "m=stub:dimension=8,service_time=0.3"
+    with service(source, "--hang-timeout=1500ms", "--restart-stable=100ms", "--batch-tokens=3") as running:
+        yield running
+
+
+@pytest.fixture
+def restarts(server: RunningServer) -> Callable[[], float]:
+    """How many workers were replaced since the test began."""
+    before = server.metric("altclip_worker_restarts_total")
+    return lambda: server.metric("altclip_worker_restarts_total") - before
+
+
+def start_call(stub: EmbeddingServiceStub) -> list[int]:
+    """A call that is under way when this returns; the list gets how many embeddings it was answered."""
+    answers: list[int] = []
+    threading.Thread(target=lambda: answers.append(embed(stub).embeddings.count), daemon=True).start()
+    time.sleep(0.1)
+    return answers
+
+
+def test_03_a_stopped_worker_is_replaced_within_a_bounded_time(
+    server: RunningServer, restarts: Callable[[], float]
+) -> None:
+    with open_stub(server) as stub:
+        embed(stub)
+        worker = worker_of(server)
+        worker.suspend()
+        started = time.monotonic()
+        with pytest.raises(grpc.RpcError) as failed:
+            embed(stub)
+        assert failed.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert time.monotonic() - started < 5.0
+        worker.wait(5)
+        until(lambda: health(server) == "SERVING", seconds=10, what="health comes back")
+        assert embed(stub).embeddings.count == 1
+    assert restarts() == 1
+    assert server.logs.wait_for("child_stuck", seconds=1)["message"].startswith("no progress for")
+
+
+def test_03_a_stopped_worker_that_owes_nothing_is_left_alone(
+    server: RunningServer, restarts: Callable[[], float]
+) -> None:
+    with open_stub(server) as stub:
+        embed(stub)
+        worker = worker_of(server)
+        worker.suspend()
+        time.sleep(2.0)
+        worker.resume()
+        assert embed(stub).embeddings.count == 1
+    assert restarts() == 0
+
+
+def test_03_the_watchdog_never_fires_under_sustained_saturation(
+    server: RunningServer, restarts: Callable[[], float]
+) -> None:
+    # The last of twelve waits more than twice as long as the watchdog does.
+    before = server.metric("altclip_requests_total", code="OK")
+    with open_stub(server) as stub:
+        text = " ".join(["w"] * 70)
+        calls = [threading.Thread(target=embed, args=(stub, f"{number} {text}")) for number in range(12)]
+        for thread in calls:
+            thread.start()
+        for thread in calls:
+            thread.join(30)
+    assert server.metric("altclip_requests_total", code="OK") == before + 12
+    assert restarts() == 0
+
+
+def test_03_nobody_is_blamed_for_a_machine_that_slept(
+    server: RunningServer, restarts: Callable[[], float]
+) -> None:
+    processes = {process.pid for process in server.processes()}
+    with open_stub(server) as stub:
+        answers = start_call(stub)
+        os.killpg(server.pid, signal.SIGSTOP)
+        time.sleep(2.5)
+        os.killpg(server.pid, signal.SIGCONT)
+        until(lambda: answers == [1], seconds=10, what="the answer")
+    assert restarts() == 0
+    assert {process.pid for process in server.processes()} == processes
+
+
+def test_03_a_stopped_frontend_is_replaced_and_its_worker_is_not_blamed(
+    server: RunningServer, restarts: Callable[[], float]
+) -> None:
+    (frontend,) = server.processes("altclip-frontend 0")
+    with open_stub(server) as stub:
+        texts = [f"{letter} " * 70 for letter in "abcd"]
+        call = stub.EmbedText.future(EmbedTextRequest(texts=texts), timeout=20)
+        time.sleep(0.5)  # long enough for the frontend to tell that it waits
+        frontend.suspend()
+        frontend.wait(10)
+        assert call.exception() is not None
+    until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="a new frontend")
+    with open_stub(server) as stub:
+        assert embed(stub).embeddings.count == 1
+    assert restarts() == 0
+
+
+def test_03_a_worker_that_starts_while_a_frontend_stands_still_serves_the_others() -> None:
+    source, hang = "m=stub:dimension=8,load_time=1.5", 6.0
+    with service(source, "--frontends=2", f"--hang-timeout={hang}") as server:
+        worker_of(server).kill()
+        until(lambda: server.metric("altclip_worker_up") == 0, seconds=5, what="the worker's end is noticed")
+        (frontend,) = server.processes("altclip-frontend 1")
+        frontend.suspend()
+        until(lambda: server.metric("altclip_worker_up") == 1, seconds=10, what="a new worker")
+        # Connections are shared between the frontends: one of these soon meets the one that works.
+        until(lambda: answered(server), seconds=hang / 2, what="an answer")
+        frontend.wait(2 * hang)
+        until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="a new frontend")
+        assert server.metric("altclip_worker_restarts_total") == 1
+
+
+def answered(server: RunningServer) -> bool:
+    """Whether a fresh connection gets an answer at once."""
+    with open_stub(server) as stub:
+        try:
+            return embed(stub, seconds=0.4).embeddings.count == 1
+        except grpc.RpcError:
+            return False

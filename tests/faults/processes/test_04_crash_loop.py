@@ -1,0 +1,52 @@
+"""4. A worker that crash-loops: a wait that grows each time, then the service exits non-zero."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tests.faults.harness import QUICK
+from tests.server import Logs, launch, until
+
+
+def crash_loop(*arguments: str) -> tuple[int, Logs]:
+    process, logs = launch(*QUICK, *arguments)
+    try:
+        status = process.wait(30)
+        until(lambda: logs.ended, seconds=5, what="the end of its log")
+        return status, logs
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_04_a_worker_that_crash_loops_ends_the_service_after_a_backoff() -> None:
+    status, logs = crash_loop("--model=m=stub:load_fault=abort", "--restart-limit=4")
+    assert status == 1
+    gave_up = logs.wait_for("gave_up", seconds=2)
+    assert gave_up["message"] == "altclip-worker m cpu failed 4 times in a row, last: SIGABRT"
+    lives = [record for record in logs.records if record.get("title") == "altclip-worker m cpu"]
+    assert [record["event"] for record in lives] == ["child_started", "child_ended"] * 4
+    times = [datetime.fromisoformat(record["ts"]).timestamp() for record in lives]
+    # At once after the first; then 100 ms and 200 ms, each up to a quarter less or more.
+    waits = [times[at + 1] - times[at] for at in (1, 3, 5)]
+    assert waits[0] < 0.075 < waits[1]
+    assert waits[2] > 0.150
+
+
+def test_04_one_of_two_models_that_crash_loops_ends_the_service() -> None:
+    status, logs = crash_loop("--model=a=stub:", "--model=b=stub:load_fault=abort", "--restart-limit=2")
+    assert status == 1
+    assert "altclip-worker b cpu" in logs.wait_for("gave_up", seconds=2)["message"]
+
+
+def test_04_a_reason_that_will_not_pass_ends_the_service_at_once() -> None:
+    status, logs = crash_loop("--model=m=stub:load_fault=raise")
+    assert status == 1
+    assert logs.wait_for("gave_up", seconds=2)["message"].startswith("altclip-worker m cpu cannot work: ")
+    assert [record["event"] for record in logs.records].count("child_started") == 2
+
+
+def test_04_a_worker_that_never_gets_ready_is_a_crash_loop_too() -> None:
+    status, logs = crash_loop("--model=m=stub:load_fault=hang", "--load-timeout=700ms", "--restart-limit=2")
+    assert status == 1
+    assert "not ready after" in logs.wait_for("gave_up", seconds=2)["message"]

@@ -1,0 +1,81 @@
+"""5. The supervisor killed: every child is gone in under 2 seconds, and nothing that had a name is left."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+
+from altclip.v1 import embedding_service_pb2 as pb
+from tests.faults.harness import embed, leftovers, open_stub, service
+from tests.server import launch, outliving, until
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_05_nothing_outlives_the_supervisor(stopped: bool) -> None:
+    before = leftovers()
+    with service("m=stub:dimension=8", "--frontends=2", "--replicas=2") as server:
+        children = server.processes()
+        assert {child.cmdline()[0].split()[0] for child in children} >= {"altclip-worker", "altclip-frontend"}
+        assert len(children) >= 4
+        if stopped:
+            for child in children:
+                child.suspend()
+        psutil.Process(server.pid).kill()
+        assert outliving(children, seconds=2.0) == []
+    assert leftovers() <= before
+
+
+def test_05_nothing_outlives_a_supervisor_that_dies_under_load() -> None:
+    """With calls, a stream and a long batch under way, and callers who are told and do not hang."""
+    before = leftovers()
+    ended: Counter[str] = Counter()
+    with service("m=stub:dimension=8,service_time=0.3", "--frontends=2") as server:
+
+        def unary() -> None:
+            with open_stub(server) as stub:
+                try:
+                    while True:
+                        embed(stub, "a", seconds=20)
+                except grpc.RpcError as error:
+                    ended[error.code().name] += 1
+
+        def stream() -> None:
+            config = pb.EmbedStreamRequest(config=pb.StreamConfig())
+            items = [pb.StreamItem(id=str(number), text="a") for number in range(100)]
+            requests: list[Any] = [config, *[pb.EmbedStreamRequest(batch=pb.StreamBatch(items=items))] * 100]
+            with open_stub(server) as stub:
+                try:
+                    list(stub.EmbedStream(iter(requests), timeout=30))
+                except grpc.RpcError as error:
+                    ended[error.code().name] += 1
+
+        callers = [threading.Thread(target=each) for each in (unary, unary, unary, unary, stream)]
+        for caller in callers:
+            caller.start()
+        until(lambda: server.metric("altclip_batch_size_count") > 3, seconds=10, what="load")
+        children = server.processes()
+        psutil.Process(server.pid).kill()
+        assert outliving(children, seconds=2.0) == []
+        for caller in callers:
+            caller.join(5)
+            assert not caller.is_alive(), "a caller hangs"
+    assert ended == {"UNAVAILABLE": 5}
+    assert leftovers() <= before
+
+
+def test_05_nothing_outlives_a_supervisor_that_dies_while_models_load() -> None:
+    process, logs = launch("--model", "m=stub:load_time=60")
+    try:
+        logs.wait_for("frontend_listening", seconds=20)
+        children = psutil.Process(process.pid).children()
+        assert len(children) == 2
+        process.kill()
+        assert outliving(children, seconds=2.0) == []
+    finally:
+        process.kill()
+        process.wait()

@@ -1,0 +1,46 @@
+"""One of two workers is killed: only what its device had begun fails, the rest is computed by the other."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+
+import grpc
+
+from tests.faults.harness import computed, embed, failure_of, open_stub, service
+from tests.server import until
+
+
+def test_what_was_only_queued_in_a_killed_worker_is_computed_by_the_other(tmp_path: Path) -> None:
+    path = tmp_path / "calls"
+    ended: Counter[str] = Counter()
+
+    def begun() -> int:
+        return len(computed(path))
+
+    def call(text: str) -> None:
+        try:
+            embed(stub, text, seconds=20)
+            ended["OK"] += 1
+        except grpc.RpcError as error:
+            ended[failure_of(error).reason] += 1
+
+    source = f"m=stub:dimension=8,service_time=0.5,calls={path}"
+    with service(source, "--replicas=2") as server, open_stub(server) as stub:
+        before = begun()  # the workers have measured their batches
+        calls = [threading.Thread(target=call, args=(f"text {number}",)) for number in range(20)]
+        for thread in calls[:2]:
+            thread.start()
+        until(lambda: begun() == before + 2, seconds=5, what="both workers are busy with one text")
+        for thread in calls[2:]:
+            thread.start()
+        until(lambda: server.metric("altclip_queue_depth", modality="text") == 18, seconds=5, what="a queue")
+        server.processes("altclip-worker m")[0].kill()
+        for thread in calls:
+            thread.join(20)
+        assert ended == {"OK": 19, "WORKER_UNAVAILABLE": 1}
+        assert sum(computed(path)[before:]) == 20, "something was computed twice, or never"
+        assert server.metric("altclip_items_total", outcome="ok") == 19
+        assert server.metric("altclip_items_total", outcome="failed") == 1
+        assert server.metric("altclip_items_accepted_total") == 20

@@ -1,0 +1,126 @@
+"""The supervisor and workers that end at awkward moments.
+
+One that is stopped is in test_03; that one of two models which crash-loops ends the service, in test_04.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+
+import grpc
+import psutil
+import pytest
+
+from tests.faults.harness import QUICK, embed, failure_of, health, open_stub, service, worker_of
+from tests.server import RunningServer, launch, until
+
+SERVICE = "altclip.v1.EmbeddingService"
+
+
+def test_a_worker_that_cannot_be_started_for_a_while_is_started_later() -> None:
+    with service("m=stub:dimension=8") as server:
+        supervisor = psutil.Process(server.pid)
+        before = supervisor.rlimit(psutil.RLIMIT_NOFILE)
+        supervisor.rlimit(psutil.RLIMIT_NOFILE, (8, before[1]))
+        worker_of(server).kill()
+        until(
+            lambda: _reasons(server) >= {"SIGKILL", "cannot be started: Too many open files"},
+            seconds=5,
+            what="it",
+        )
+        supervisor.rlimit(psutil.RLIMIT_NOFILE, before)
+        until(lambda: health(server) == "SERVING", seconds=10, what="a new worker")
+
+
+def _reasons(server: RunningServer) -> set[str]:
+    return {record["reason"] for record in server.logs.records if record["event"] == "child_ended"}
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_worker_that_is_killed_while_it_loads_is_started_again(stopped: bool) -> None:
+    process, logs = launch(*QUICK, "--model=m=stub:dimension=8,load_time=1")
+    try:
+        logs.wait_for("frontend_listening", seconds=20)
+        (worker,) = [
+            child
+            for child in psutil.Process(process.pid).children()
+            if child.cmdline()[0].startswith("altclip-worker")
+        ]
+        if stopped:
+            worker.suspend()
+        worker.kill()
+        logs.wait_for("ready", seconds=20)
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_worker_that_dies_while_draining_is_not_replaced() -> None:
+    with service("m=stub:dimension=8,service_time=3") as server, open_stub(server) as stub:
+        ended: list[grpc.StatusCode] = []
+
+        def call() -> None:
+            try:
+                embed(stub)
+            except grpc.RpcError as error:
+                ended.append(error.code())
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        until(
+            lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
+            seconds=5,
+            what="the call is under way",
+        )
+        worker = worker_of(server)
+        server.process.terminate()
+        server.logs.wait_for("signal", seconds=2)
+        worker.kill()
+        assert server.process.wait(5) == 0
+        caller.join(5)
+        assert ended == [grpc.StatusCode.UNAVAILABLE]
+        assert [record["event"] for record in server.logs.records].count("worker_ready") == 1
+
+
+def test_as_long_as_one_of_two_models_crash_loops_the_other_serves() -> None:
+    """Until the supervisor gives up; then its callers are drained, not cut off."""
+    models = ("--model=good=stub:dimension=8,service_time=0.2", "--model=bad=stub:load_fault=abort")
+    process, logs = launch(*QUICK, *models, "--restart-limit=6", "--restart-backoff=200ms")
+    ended: Counter[str] = Counter()
+    try:
+        address = logs.wait_for("frontend_listening", seconds=20)["grpc"]
+        server = RunningServer(process, logs, grpc=address, http="", ops="", ready={})
+        until(
+            lambda: health(server, f"{SERVICE}/good") == "SERVING", seconds=20, what="the good one is ready"
+        )
+        with open_stub(server) as stub:
+            failed = 0
+            while failed < 4:
+                assert health(server, f"{SERVICE}/bad") == "NOT_SERVING"
+                assert health(server) == "NOT_SERVING"
+                assert embed(stub, model="good").embeddings.count == 1
+                with pytest.raises(grpc.RpcError) as refused:
+                    embed(stub, model="bad")
+                assert failure_of(refused.value).reason == "WORKER_UNAVAILABLE"
+                failed = sum(record["event"] == "child_ended" for record in logs.records)
+            while process.poll() is None:
+                try:
+                    embed(stub, model="good")
+                    ended["OK"] += 1
+                except grpc.RpcError as error:
+                    ended[error.code().name] += 1
+                    break
+        assert process.wait(10) == 1
+        assert (
+            "altclip-worker bad cpu failed 6 times in a row" in logs.wait_for("gave_up", seconds=2)["message"]
+        )
+        assert ended["OK"] > 0
+        assert set(ended) <= {"OK", "UNAVAILABLE"}
+        titles = {record["title"] for record in logs.records if record["event"] == "child_ended"}
+        assert titles == {"altclip-worker bad cpu"}
+    finally:
+        process.kill()
+        process.wait()

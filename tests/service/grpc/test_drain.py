@@ -1,0 +1,124 @@
+"""Shutting down: NOT_SERVING first, nothing admitted is lost, nobody can hold up the exit."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from altclip.v1 import embedding_service_pb2 as pb
+from service.frontend.server import LINGER
+from tests.service.core.test_stream import CONFIG, Answers, texts
+from tests.service.running import Refused, eventually, health, running
+
+TEXT = pb.EmbedTextRequest(texts=["a"])
+
+
+async def test_admitted_calls_end_and_new_ones_are_sent_elsewhere() -> None:
+    async with running() as service:
+        service.pool.hold = asyncio.Event()
+        admitted = asyncio.create_task(service.call("EmbedText", TEXT))
+        await eventually(lambda: service.pool.deadlines)
+        draining = asyncio.create_task(service.server.drain(20.0))
+        await asyncio.sleep(LINGER / 4)
+        refused = await service.refusal("EmbedText", TEXT)
+        assert (refused.code, refused.reason) == ("UNAVAILABLE", "DRAINING")
+        assert refused.retry_seconds > 0
+        await asyncio.sleep(LINGER * 2)
+        assert not draining.done()
+        service.pool.hold.set()
+        assert (await admitted).embeddings.count == 1
+        assert await asyncio.wait_for(draining, 5) == 0
+
+
+async def test_health_says_so_before_calls_are_refused() -> None:
+    async with running() as service:
+        watch = health(service).Watch(health_pb2.HealthCheckRequest())
+        await watch.read()
+        draining = asyncio.create_task(service.server.drain(5.0))
+        told = await asyncio.wait_for(watch.read(), LINGER)
+        assert told.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        await draining
+
+
+async def test_calls_that_do_not_end_are_cut_off_after_the_grace() -> None:
+    async with running() as service:
+        service.pool.hold = asyncio.Event()
+        stuck = asyncio.create_task(service.call("EmbedText", TEXT))
+        await eventually(lambda: service.pool.deadlines)
+        started = time.monotonic()
+        assert await service.server.drain(1.0) == 1
+        assert 0.9 < time.monotonic() - started < 2.5
+        with pytest.raises(Refused):
+            await stuck
+
+
+async def test_a_watcher_that_reads_nothing_does_not_hold_the_exit() -> None:
+    async with running() as service:
+        watch = health(service).Watch(health_pb2.HealthCheckRequest())
+        await asyncio.sleep(0.1)
+        started = time.monotonic()
+        await service.server.drain(30.0)
+        assert time.monotonic() - started < 5
+        watch.cancel()
+
+
+async def test_a_stream_gets_all_answers_to_what_was_read_and_then_the_status() -> None:
+    async with running() as service:
+        service.pool.hold = asyncio.Event()
+        call = service.stream()
+        await call.write(CONFIG)
+        await call.write(texts(range(150)))
+        await eventually(lambda: len(service.pool.deadlines) == 3)
+        draining = asyncio.create_task(service.server.drain(3.0))
+        await asyncio.sleep(1.7)
+        service.pool.hold.set()
+        messages: list[pb.EmbedStreamResponse] = []
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await take_all(call, messages)
+        assert Refused(ended.value).reason == "DRAINING"
+        assert len(Answers(messages).rows) == 150
+        await draining
+
+
+async def test_a_stream_that_ends_in_time_does_not_notice() -> None:
+    async with running() as service:
+        call = service.stream()
+        await call.write(CONFIG)
+        await call.write(texts([0]))
+        await call.read()
+        draining = asyncio.create_task(service.server.drain(10.0))
+        for number in range(1, 10):
+            await asyncio.sleep(LINGER / 4)
+            await call.write(texts([number]))
+            assert list((await call.read()).ids) == [str(number)]
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert await call.code() is grpc.StatusCode.OK
+        await asyncio.wait_for(draining, 5)
+
+
+async def take_all(call: Any, messages: list[pb.EmbedStreamResponse]) -> None:
+    async for message in call:
+        messages.append(message)  # noqa: PERF401 - what came before the error counts
+
+
+async def test_a_stream_whose_client_has_sent_all_ends_ok() -> None:
+    async with running() as service:
+        service.pool.hold = asyncio.Event()
+        call = service.stream()
+        await call.write(CONFIG)
+        await call.write(texts(range(150)))
+        await call.done_writing()
+        await eventually(lambda: len(service.pool.deadlines) == 3)
+        await asyncio.sleep(0.05)
+        draining = asyncio.create_task(service.server.drain(20.0))
+        await asyncio.sleep(LINGER * 2)
+        service.pool.hold.set()
+        assert len(Answers([message async for message in call]).rows) == 150
+        assert await call.code() is grpc.StatusCode.OK
+        await draining

@@ -1,0 +1,240 @@
+"""Decoder processes: real ones, killed, stopped and kept busy; nobody but the picture at hand is hurt."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from service.frontend.preprocessing import decoders as decoding
+from service.frontend.preprocessing.decoder_process import DecoderProcess
+from service.frontend.preprocessing.decoders import Decoders, Decoding
+from tests.worker.inputs.test_images import IMAGES, png_header
+from worker.engine.jobs import Priority
+from worker.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
+from worker.inputs.images import ImagePreparer, Preprocessing
+from worker.runtime.control import Message
+
+PREPARER = ImagePreparer(Preprocessing(size=32, resize=32), max_pixels=30_000_000)
+SMALL = IMAGES["jpeg"]()
+
+
+def slow() -> bytes:
+    """A file that takes about half a second: a large picture, compressed into little."""
+    file = io.BytesIO()
+    Image.new("RGB", (6000, 4900)).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+SLOW = slow()
+
+
+@pytest.fixture
+async def decoders() -> AsyncIterator[Decoders]:
+    made = Decoders(1, 1 << 20, 30.0)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def images(decoders: Decoders) -> Decoding:
+    return decoders.prepared_as(PREPARER)
+
+
+def processes(decoders: Decoders) -> list[DecoderProcess]:
+    return decoders._processes
+
+
+async def busy(decoders: Decoders) -> DecoderProcess:
+    """The process that has begun a picture."""
+    while True:
+        for process in processes(decoders):
+            if process.job is not None:
+                return process
+        await asyncio.sleep(0.002)
+
+
+async def test_pixels_are_those_of_the_same_code_in_this_process(images: Decoding) -> None:
+    contents = [make() for make in IMAGES.values()]
+    together = await asyncio.gather(*map(images.prepare, contents))
+    for content, pixels in zip(contents, together, strict=True):
+        np.testing.assert_array_equal(pixels, PREPARER.prepare(content))
+
+
+async def test_refusals_keep_their_kind_and_words(images: Decoding) -> None:
+    for content, kind in (
+        (SMALL[:300], UndecodableImage),
+        (b"%!PS-Adobe", UnsupportedImage),
+        (png_header(50_000, 50_000), ImageTooLarge),
+    ):
+        with pytest.raises(kind) as theirs:
+            await images.prepare(content)
+        with pytest.raises(kind) as ours:
+            PREPARER.prepare(content)
+        assert str(theirs.value) == str(ours.value)
+    with pytest.raises(ImageTooLarge):
+        await images.prepare(SMALL + bytes(1 << 20))
+
+
+async def test_processes_are_started_as_they_are_needed_and_end_with_their_owner(
+    decoders: Decoders, images: Decoding
+) -> None:
+    assert processes(decoders) == []
+    await images.prepare(SMALL)
+    (process,) = processes(decoders)
+    child = psutil.Process(process.pid)
+    assert " ".join(child.cmdline()).startswith("altclip-decoder 0")
+    decoders.close()
+    assert child.wait(5) in (None, -signal.SIGKILL)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
+async def test_a_decoder_that_dies_takes_its_own_picture_with_it_and_is_replaced(
+    decoders: Decoders, images: Decoding, how: signal.Signals
+) -> None:
+    doomed = asyncio.ensure_future(images.prepare(SLOW, Priority.BULK))
+    waiting = [asyncio.ensure_future(images.prepare(SMALL, Priority.BULK)) for _ in range(3)]
+    process = await busy(decoders)
+    os.kill(process.pid, how)
+    with pytest.raises(UndecodableImage, match="could not be decoded"):
+        await doomed
+    for each in waiting:
+        np.testing.assert_array_equal(await each, PREPARER.prepare(SMALL))
+    assert process not in processes(decoders)
+
+
+async def test_one_that_dies_idle_is_replaced_and_no_picture_fails(
+    decoders: Decoders, images: Decoding
+) -> None:
+    await images.prepare(SMALL)
+    (process,) = processes(decoders)
+    os.kill(process.pid, signal.SIGKILL)
+    psutil.Process(process.pid).wait(5)
+    assert (await images.prepare(SMALL)).any()
+    assert [each.pid for each in processes(decoders)] != [process.pid]
+
+
+async def test_one_that_takes_too_long_is_ended() -> None:
+    decoders = Decoders(1, 1 << 20, 0.2)
+    images = decoders.prepared_as(PREPARER)
+    await images.prepare(SMALL)
+    pid = processes(decoders)[0].pid
+    os.kill(pid, signal.SIGSTOP)
+    started = time.monotonic()
+    with pytest.raises(UndecodableImage, match=r"more than 0\.2 s"):
+        await images.prepare(SMALL)
+    assert time.monotonic() - started < 5
+    assert (await images.prepare(SMALL)).any()
+    decoders.close()
+
+
+async def test_bulk_leaves_a_process_to_interactive_work(decoders: Decoders, images: Decoding) -> None:
+    bulk = [asyncio.ensure_future(images.prepare(SLOW, Priority.BULK)) for _ in range(3)]
+    await busy(decoders)
+    await images.prepare(SMALL)
+    assert not any(each.done() for each in bulk)
+    for each in bulk:
+        each.cancel()
+
+
+async def test_what_was_cancelled_is_not_begun(decoders: Decoders, images: Decoding) -> None:
+    first = asyncio.ensure_future(images.prepare(SLOW, Priority.BULK))
+    await busy(decoders)
+    others = [asyncio.ensure_future(images.prepare(SLOW, Priority.BULK)) for _ in range(50)]
+    last = asyncio.ensure_future(images.prepare(SMALL, Priority.BULK))
+    await asyncio.sleep(0)
+    for each in others:
+        each.cancel()
+    started = time.monotonic()
+    await asyncio.gather(first, last)
+    assert time.monotonic() - started < 20
+
+
+async def test_nobody_waits_for_decoders_that_were_closed(decoders: Decoders, images: Decoding) -> None:
+    waiting = [asyncio.ensure_future(images.prepare(SLOW)) for _ in range(4)]
+    await busy(decoders)
+    decoders.close()
+    await asyncio.wait(waiting, timeout=5)
+    assert all(each.done() and (each.cancelled() or each.exception()) for each in waiting)
+    with pytest.raises(RuntimeError):
+        await images.prepare(SMALL)
+
+
+async def ended(caplog: pytest.LogCaptureFixture) -> dict[str, Any]:
+    """What the log says of a decoder that has ended."""
+    while True:
+        for record in caplog.records:
+            if vars(record).get("event") == "decoder_ended":
+                fields: dict[str, Any] = vars(record)["fields"]
+                return fields
+        await asyncio.sleep(0.01)
+
+
+async def test_the_log_tells_where_a_decoder_crashed(
+    decoders: Decoders, images: Decoding, caplog: pytest.LogCaptureFixture
+) -> None:
+    await images.prepare(SMALL)
+    os.kill(processes(decoders)[0].pid, signal.SIGSEGV)
+    fields = await ended(caplog)
+    assert fields["reason"] == "SIGSEGV"
+    assert "worker/decoder.py" in fields["traceback"]
+
+
+async def test_a_picture_that_needs_more_memory_than_there_is_is_too_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decoding, "memory_bytes", lambda *_: 64 << 20)
+    decoders = Decoders(1, 1 << 20, 30.0)
+    images = decoders.prepared_as(PREPARER)
+    with pytest.raises(ImageTooLarge, match="memory"):
+        await images.prepare(SLOW)
+    assert (await images.prepare(SMALL)).any()
+    decoders.close()
+
+
+async def test_where_no_process_starts_the_caller_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "START_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    decoders = Decoders(1, 1 << 20, 30.0)
+    with pytest.raises(RuntimeError, match="no decoder process starts"):
+        await decoders.prepared_as(PREPARER).prepare(SMALL)
+    decoders.close()
+
+
+async def test_a_decoder_that_talks_nonsense_is_ended(
+    decoders: Decoders, images: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await images.prepare(SMALL)
+    (process,) = processes(decoders)
+    nonsense: list[dict[str, Any]] = [{}, {"kind": "SystemExit", "reason": "x"}, {"kind": [], "reason": {}}]
+    for said in nonsense:
+        message = Message("refused", said, [])
+        monkeypatch.setattr(process._channel, "receive", lambda message=message, **_: message)
+        with pytest.raises(UndecodableImage):
+            await images.prepare(SMALL)
+        assert (await images.prepare(SMALL)).any()
+        (process,) = processes(decoders)
+
+
+async def test_the_wait_is_forecast_from_what_waits_and_what_pictures_took(
+    decoders: Decoders, images: Decoding
+) -> None:
+    assert decoders.expected_wait(Priority.BULK) == 0.0
+    began = time.monotonic()
+    await images.prepare(SLOW)
+    took = time.monotonic() - began
+    tasks = [asyncio.create_task(images.prepare(SLOW, Priority.BULK)) for _ in range(4)]
+    await busy(decoders)
+    assert 0.0 < decoders.expected_wait(Priority.BULK) <= 3 * took
+    assert decoders.expected_wait(Priority.INTERACTIVE) == 0.0
+    for task in tasks:
+        task.cancel()

@@ -1,0 +1,69 @@
+"""From settings to what will run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.config.settings import Settings
+from service.supervisor.startup import doubts, places, specs
+
+
+def threads_of(settings: Settings, devices: tuple[str, ...], cores: int) -> list[int]:
+    return [place.threads for place in places(settings, specs(settings), devices, cores)]
+
+
+def test_every_model_runs_on_every_device_as_often_as_wanted() -> None:
+    settings = Settings(model=("a=stub:", "b=stub:"), replicas=2)
+    found = places(settings, specs(settings), ("cuda:0", "cpu"), cores=8)
+    assert [(place.slot, place.spec.name, place.device) for place in found] == [
+        (0, "a", "cuda:0"),
+        (1, "a", "cuda:0"),
+        (2, "a", "cpu"),
+        (3, "a", "cpu"),
+        (4, "b", "cuda:0"),
+        (5, "b", "cuda:0"),
+        (6, "b", "cpu"),
+        (7, "b", "cpu"),
+    ]
+    assert {place.title for place in found} == {
+        "altclip-worker a cuda:0",
+        "altclip-worker a cpu",
+        "altclip-worker b cuda:0",
+        "altclip-worker b cpu",
+    }
+
+
+@pytest.mark.parametrize(
+    ("models", "cores", "threads"), [(1, 8, [8]), (2, 8, [4, 4]), (3, 8, [2, 2, 2]), (2, 1, [1, 1])]
+)
+def test_workers_on_the_cpu_share_its_cores(models: int, cores: int, threads: list[int]) -> None:
+    settings = Settings(model=tuple(f"m{number}=stub:" for number in range(models)))
+    assert threads_of(settings, ("cpu",), cores) == threads
+
+
+def test_a_number_of_threads_that_was_set_is_kept() -> None:
+    settings = Settings(model=("m=stub:",), threads=3, replicas=2)
+    assert threads_of(settings, ("cpu",), cores=8) == [3, 3]
+
+
+def test_the_operators_limits_become_the_models() -> None:
+    settings = Settings(model=("m=stub:",), max_text_bytes=100, max_image_pixels=200)
+    (spec,) = specs(settings)
+    assert (spec.max_text_bytes, spec.max_image_pixels) == (100, 200)
+
+
+def test_without_a_model_the_bundled_one_is_served() -> None:
+    (spec,) = specs(Settings())
+    assert spec.name == "bundled"
+    assert Path(spec.directory).is_dir()
+
+
+def test_settings_that_are_hardly_meant_are_told() -> None:
+    assert doubts(Settings()) == []
+    assert doubts(Settings(image_urls=("https:443",), image_url_hosts=("a.example",))) == []
+    (unused,) = doubts(Settings(image_url_hosts=("a.example",)))
+    assert "--image-urls" in unused
+    (small,) = doubts(Settings(max_message_bytes=1 << 20, max_image_bytes=1 << 20))
+    assert "--max-message-bytes" in small

@@ -1,0 +1,74 @@
+"""What a process can still do once it is shut in: each try in a process of its own."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+
+import pytest
+
+from worker.decoder.sandbox import program
+
+TRIES = {
+    "open a file": "open('/etc/hostname')",
+    "write a file": "open('/tmp/altclip-sandbox', 'w')",
+    "list a folder": "os.listdir('/')",
+    "make a socket": "socket.socket()",
+    "start a process": "os.posix_spawn('/bin/true', ['true'], {})",
+    "fork": "os.fork()",
+    "start a thread": "threading.Thread(target=print).start()",
+    "signal its parent": "os.kill(os.getppid_, 0)",
+    "run other code": "mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_EXEC)",
+    "copy a descriptor": "os.dup(1)",
+    "take more memory": "bytearray(200 << 20)",
+    "lift its limit": "resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
+}
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    prelude = "import mmap, os, resource, socket, threading; from worker.sandbox import shut\n"
+    prelude += "os.getppid_ = os.getppid(); filter = shut(128 << 20)\n"
+    return subprocess.run([sys.executable, "-c", prelude + code], capture_output=True, text=True, timeout=60)
+
+
+@functools.cache
+def filtered() -> bool:
+    return run("os.write(1, filter.encode())").stdout == ""
+
+
+@pytest.mark.parametrize("name", TRIES)
+def test_it_cannot(name: str) -> None:
+    if not filtered() and "memory" not in name:
+        pytest.skip("this kernel does not filter system calls")
+    done = run(f"try: {TRIES[name]}\nexcept Exception as error: os.write(1, type(error).__name__.encode())")
+    expected = {"PermissionError", "MemoryError", "RuntimeError", "ValueError"}
+    assert done.stdout in expected, done.stderr[-300:]
+
+
+def test_it_can_compute_take_memory_and_end_as_it_likes() -> None:
+    code = "x = bytearray(40 << 20); del x; os.write(1, str(sum(range(10**6))).encode()); os._exit(7)"
+    done = run(code)
+    assert (done.stdout, done.returncode) == ("499999500000", 7)
+    assert run("os.abort()").returncode == -6
+
+
+def test_without_a_filter_the_limits_hold_and_it_is_told() -> None:
+    code = "import os, platform; from worker.sandbox import shut; platform.machine = lambda: 'riscv64'\n"
+    code += "print(shut(64 << 20))\ntry: bytearray(200 << 20)\nexcept MemoryError: print('no memory')\n"
+    code += "try: os.dup(1)\nexcept OSError: print('no descriptor')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == [
+        "no list of system calls for riscv64",
+        "no memory",
+        "no descriptor",
+    ], done.stderr
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_every_way_through_the_filter_ends_in_a_verdict(machine: str) -> None:
+    steps = program(machine, 1)
+    for index, (operation, if_true, if_not, _) in enumerate(steps):
+        assert operation == 0x06 or index + 1 + max(if_true, if_not) < len(steps)
+    assert steps[-1][0] == 0x06
+    assert len(steps) < 4096

@@ -1,0 +1,305 @@
+"""Pixels are those of transformers' PIL processor; what is no allowed, whole, small image is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import threading
+import zlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, features
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from worker.errors import ImageTooLarge, ModelError, UndecodableImage, UnsupportedImage
+from worker.inputs.images import ImagePreparer, Preprocessing
+
+SIZE = 32
+PREPARER = ImagePreparer(Preprocessing(size=SIZE, resize=SIZE), max_pixels=1_000_000)
+PROCESSOR = CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
+
+
+def picture(mode: str = "RGB", width: int = 60, height: int = 45) -> Image.Image:
+    generator = np.random.default_rng(7)
+    coarse = generator.integers(0, 256, (9, 12, 4), np.uint8)
+    image = Image.fromarray(coarse, "RGBA" if mode == "whatever" else None).resize((width, height))
+    return image.convert(mode)
+
+
+def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def frames(kind: str) -> bytes:
+    """A file of two frames, of which the second must not matter."""
+    return saved(picture(), kind, save_all=True, append_images=[Image.new("RGB", (60, 45), "red")])
+
+
+def exif_rotated() -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn me a quarter to the right"
+    return saved(picture(), "JPEG", exif=exif)
+
+
+def sixteen_bits() -> bytes:
+    ramp = np.linspace(0, 65535, 60 * 45).astype(np.uint16).reshape(45, 60)
+    return saved(Image.fromarray(ramp), "PNG")
+
+
+def palette_with_transparency() -> bytes:
+    image = picture().quantize(16)
+    return saved(image, "PNG", transparency=bytes(range(0, 256, 16)))
+
+
+IMAGES: dict[str, Callable[[], bytes]] = {
+    "jpeg": lambda: saved(picture(), "JPEG"),
+    "progressive jpeg": lambda: saved(picture(), "JPEG", progressive=True),
+    "grey jpeg": lambda: saved(picture("L"), "JPEG"),
+    "cmyk jpeg": lambda: saved(picture("CMYK"), "JPEG"),
+    "jpeg with an orientation": exif_rotated,
+    "mpo": lambda: frames("MPO"),
+    "png": lambda: saved(picture(), "PNG"),
+    "png with alpha": lambda: saved(picture("RGBA"), "PNG"),
+    "grey png with alpha": lambda: saved(picture("LA"), "PNG"),
+    "png with a palette": lambda: saved(picture("P"), "PNG"),
+    "png with a transparent palette": palette_with_transparency,
+    "png with a transparent colour": lambda: saved(picture(), "PNG", transparency=(1, 2, 3)),
+    "png of 16 bits": sixteen_bits,
+    "black and white png": lambda: saved(picture("1"), "PNG"),
+    "animated png": lambda: frames("PNG"),
+    "webp": lambda: saved(picture(), "WEBP"),
+    "webp with alpha": lambda: saved(picture("RGBA"), "WEBP", lossless=True),
+    "animated webp": lambda: frames("WEBP"),
+    "gif": lambda: saved(picture(), "GIF"),
+    "animated gif": lambda: frames("GIF"),
+    "bmp": lambda: saved(picture(), "BMP"),
+    "tiff": lambda: saved(picture(), "TIFF"),
+    "tiff in two pages": lambda: frames("TIFF"),
+    "lzw tiff": lambda: saved(picture(), "TIFF", compression="tiff_lzw"),
+    "cmyk tiff": lambda: saved(picture("CMYK"), "TIFF"),
+    "float tiff": lambda: saved(picture("F"), "TIFF"),
+    "one pixel": lambda: saved(picture(width=1, height=1), "PNG"),
+    "already of the right size": lambda: saved(picture(width=SIZE, height=SIZE), "PNG"),
+    "very wide": lambda: saved(picture(width=3000, height=9), "PNG"),
+    "very tall": lambda: saved(picture(width=2, height=900), "PNG"),
+    "odd margins": lambda: saved(picture(width=61, height=44), "PNG"),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_pixels_are_those_of_the_pil_processor(name: str) -> None:
+    content = IMAGES[name]()
+    ours = PREPARER.prepare(content)
+    assert ours.shape == (SIZE, SIZE, 3)
+    assert ours.dtype == np.uint8
+    with Image.open(io.BytesIO(content)) as image:
+        image.info.pop("transparency", None)
+        plain = PROCESSOR([image.convert("RGB")], do_rescale=False, do_normalize=False, return_tensors="np")
+        normal = PROCESSOR([image.convert("RGB")], return_tensors="np")["pixel_values"][0]
+    np.testing.assert_array_equal(ours, plain["pixel_values"][0].transpose(1, 2, 0))
+    wanted = Preprocessing(size=SIZE)
+    scaled = ours * np.array(wanted.scale, np.float32) + np.array(wanted.shift, np.float32)
+    np.testing.assert_allclose(scaled, normal.transpose(1, 2, 0), atol=2e-6)
+
+
+def test_a_picture_hundreds_of_times_as_wide_as_high_costs_no_giant_row() -> None:
+    content = saved(picture(width=60_000, height=1), "PNG")
+    ours = PREPARER.prepare(content).astype(int)
+    with Image.open(io.BytesIO(content)) as image:
+        plain = PROCESSOR([image.convert("RGB")], do_rescale=False, do_normalize=False, return_tensors="np")
+    assert np.abs(ours - plain["pixel_values"][0].transpose(1, 2, 0)).max() <= 1
+
+
+@pytest.mark.parametrize("edge", [16, 40])
+def test_a_crop_larger_or_smaller_than_the_resized_edge_is_padded_or_cut_as_transformers_does(
+    edge: int,
+) -> None:
+    preparer = ImagePreparer(Preprocessing(size=SIZE, resize=edge), max_pixels=1_000_000)
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": edge}, crop_size={"height": SIZE, "width": SIZE}, do_rescale=False
+    )
+    theirs = processor([picture(width=33, height=51)], do_normalize=False, return_tensors="np")
+    ours = preparer.prepare(saved(picture(width=33, height=51), "PNG"))
+    np.testing.assert_array_equal(ours, theirs["pixel_values"][0].transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize("size", [(1031, 775), (1599, 1200), (3001, 2003), (130, 900)])
+def test_a_fast_preparer_differs_by_little_and_in_large_jpegs_only(size: tuple[int, int]) -> None:
+    fast = ImagePreparer(Preprocessing(size=SIZE, resize=SIZE), max_pixels=10_000_000, fast=True)
+    exact = ImagePreparer(Preprocessing(size=SIZE, resize=SIZE), max_pixels=10_000_000)
+    photograph = picture(width=size[0], height=size[1])
+    for content in (
+        saved(photograph, "JPEG"),
+        saved(photograph, "MPO"),
+        saved(photograph.convert("L"), "JPEG"),
+    ):
+        ours, theirs = fast.prepare(content).astype(int), exact.prepare(content).astype(int)
+        assert np.abs(ours - theirs).mean() < 1
+        assert np.abs(ours - theirs).max() <= 16
+    for content in (saved(photograph, "PNG"), saved(picture(), "JPEG")):
+        np.testing.assert_array_equal(fast.prepare(content), exact.prepare(content))
+
+
+KNOWN_BUT_REFUSED = {
+    "fits": b"SIMPLE  =                    T",
+    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n",
+    "binary eps": b"\xc5\xd0\xd3\xc6\x20\0\0\0",
+    "svg": b'<svg xmlns="http://www.w3.org/2000/svg"></svg>',
+    "svg with a declaration": b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- x -->\n<SVG width="1"></SVG>',
+    "psd": b"8BPS\0\1",
+    "ico": b"\0\0\1\0\1\0",
+    "jpeg 2000": b"\0\0\0\x0cjP  \r\n\x87\n",
+    "jpeg 2000 codestream": b"\xff\x4f\xff\x51\0\0",
+    "avif": b"\0\0\0\x20ftypavif\0\0\0\0",
+    "heic": b"\0\0\0\x20ftypheic\0\0\0\0",
+    "pdf": b"%PDF-1.7\n",
+    "jpeg xl": b"\xff\x0a\0\0",
+    "ppm": b"P6\n1 1\n255\n\0\0\0",
+    "dds": b"DDS \x7c\0\0\0",
+}
+
+
+@pytest.mark.parametrize("name", KNOWN_BUT_REFUSED)
+def test_a_known_format_that_is_not_allowed_is_unsupported(name: str) -> None:
+    with pytest.raises(UnsupportedImage):
+        PREPARER.prepare(KNOWN_BUT_REFUSED[name])
+
+
+def truncations() -> dict[str, bytes]:
+    return {
+        "empty": b"",
+        "text": b"hello, I am no image",
+        "random": np.random.default_rng(3).bytes(2000),
+        "html": b"<html><body>404</body></html>",
+        "half a jpeg": saved(picture(), "JPEG")[:-600],
+        "jpeg without its end": saved(picture(), "JPEG")[:-2][:-40],
+        "half a png": saved(picture(), "PNG")[:200],
+        "half a webp": saved(picture(), "WEBP")[:100],
+        "half a gif": saved(picture(), "GIF")[:500],
+        "half a bmp": saved(picture(), "BMP")[:900],
+        "half a tiff": saved(picture(), "TIFF")[:900],
+        "a jpeg's first bytes": b"\xff\xd8\xff",
+        "a png's first bytes": b"\x89PNG\r\n\x1a\n",
+        "a webp's first bytes": b"RIFF\0\0\0\0WEBP",
+        "a riff that is sound": b"RIFF\0\0\0\0WAVEfmt ",
+        "a tiff that points at itself": b"II*\0\x08\0\0\0\x01\0\0\1\4\0\1\0\0\0\0\0\0\0\x08\0\0\0",
+    }
+
+
+@pytest.mark.parametrize("name", truncations())
+def test_what_will_not_decode_is_undecodable_and_its_bytes_are_not_quoted(name: str) -> None:
+    content = truncations()[name]
+    with pytest.raises(UndecodableImage) as caught:
+        PREPARER.prepare(content)
+    assert "hello" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that declares a size and holds nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), [(1001, 1000), (50_000, 50_000), (2**31 - 1, 2**31 - 1)])
+def test_a_bomb_is_refused_by_its_header_without_a_warning(width: int, height: int) -> None:
+    with pytest.raises((ImageTooLarge, UndecodableImage)) as caught:
+        PREPARER.prepare(png_header(width, height))
+    if width < 2**31 - 1:
+        assert isinstance(caught.value, ImageTooLarge)
+        assert f"{width} x {height}" in str(caught.value)
+
+
+def test_a_canvas_of_a_webp_is_refused_before_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    animated = bytearray(frames("WEBP"))
+    animated[24:27] = b"\xff\xff\xff"
+    lossy, lossless = (saved(picture(width=1001, height=1000), "WEBP", lossless=how) for how in (False, True))
+    opened: list[object] = []
+    monkeypatch.setattr(Image, "open", lambda *arguments, **options: opened.append(arguments))
+    for content, size in (
+        (bytes(animated), "16777216 x 45"),
+        (lossy, "1001 x 1000"),
+        (lossless, "1001 x 1000"),
+    ):
+        with pytest.raises(ImageTooLarge, match=size):
+            PREPARER.prepare(content)
+    assert opened == []
+
+
+def test_damaged_files_leave_no_word_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    whole = saved(picture(), "TIFF", compression="tiff_lzw")
+    for at in range(8, len(whole), 97):
+        with contextlib.suppress(UndecodableImage, ImageTooLarge):
+            PREPARER.prepare(whole[:at] + b"\xff\xff\xff\xff" + whole[at + 4 :])
+    assert capfd.readouterr().err == ""
+
+
+def test_the_cap_is_on_pixels_and_inclusive() -> None:
+    assert (
+        ImagePreparer(Preprocessing(size=8, resize=8), 100)
+        .prepare(saved(picture(width=10, height=10), "PNG"))
+        .any()
+    )
+    with pytest.raises(ImageTooLarge):
+        ImagePreparer(Preprocessing(size=8, resize=8), 99).prepare(saved(picture(width=10, height=10), "PNG"))
+
+
+def test_many_threads_at_once_get_their_own_pixels() -> None:
+    contents = [
+        saved(picture(width=50 + n, height=40 + n), kind) for n in range(8) for kind in ("JPEG", "PNG")
+    ]
+    alone = [PREPARER.prepare(content) for content in contents]
+    gate = threading.Barrier(8)
+
+    def prepare(number: int) -> list[Any]:
+        gate.wait()
+        return [PREPARER.prepare(content) for content in contents]
+
+    with ThreadPoolExecutor(8) as pool:
+        for together in pool.map(prepare, range(8)):
+            np.testing.assert_array_equal(np.stack(together), np.stack(alone))
+
+
+def test_pillow_was_built_with_every_format_we_promise() -> None:
+    assert all(features.check(name) for name in ("jpg", "webp", "zlib", "libtiff"))
+
+
+CLIP = {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}, "resample": 3}
+
+
+def test_the_configuration_is_read_in_its_old_and_new_spelling(tmp_path: Path) -> None:
+    assert Preprocessing.parse(CLIP, "x") == Preprocessing.parse({**CLIP, "size": 64, "crop_size": 64}, "x")
+    (tmp_path / "processor_config.json").write_text('{"image_processor": {"size": 48, "crop_size": 48}}')
+    assert Preprocessing.read(tmp_path).size == 48
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {**CLIP, "crop_size": {"height": 64, "width": 32}},
+        {**CLIP, "do_center_crop": False},
+        {**CLIP, "image_mean": 3},
+        {**CLIP, "size": {"longest_edge": 3}},
+        {**CLIP, "size": "big"},
+    ],
+)
+def test_a_configuration_that_cannot_be_followed_is_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(ModelError):
+        Preprocessing.parse(values, "preprocessor_config.json")

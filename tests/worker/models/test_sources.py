@@ -1,0 +1,192 @@
+"""What an operator writes after --model finds its model, or a sentence that says what to do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from worker.errors import ModelChoiceError, ModelError
+from worker.models import hub, sources
+from worker.models.hub import KNOWN
+from worker.models.sources import resolve, resolve_all
+from worker.spec import ALL_LANGUAGES, ModelInfo, ModelSpec
+
+Checkpoints = Callable[..., Path]
+
+
+@pytest.fixture
+def bundled(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = checkpoints(size="tiny")
+    monkeypatch.setattr(sources, "bundled_directory", lambda: directory)
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("", "bundled"),
+        ("bundled", "bundled"),
+        ("emoji=bundled", "emoji"),
+        ("emoji=", "emoji"),
+        ("emoji", "emoji"),
+    ],
+)
+def test_no_source_is_the_bundled_model(bundled: Path, text: str, name: str) -> None:
+    spec = resolve(text)
+    assert (spec.name, spec.source, spec.directory) == (name, "bundled", str(bundled))
+
+
+def test_a_directory_is_named_after_itself_unless_it_is_given_a_name(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    directory = Path(shutil.copytree(checkpoints(size="tiny"), tmp_path / "mine"))
+    assert resolve(str(directory)).name == "mine"
+    spec = resolve(f"m={directory}")
+    assert (spec.name, spec.source, spec.revision, spec.model_type) == ("m", str(directory), "", "altclip")
+    assert (spec.dimension, spec.state_dimension, spec.max_tokens, spec.image_size) == (24, 24, 77, 32)
+    assert spec.languages == ALL_LANGUAGES
+
+
+def test_languages_are_what_the_configuration_says(checkpoints: Checkpoints) -> None:
+    assert resolve(f"m={checkpoints(languages=('en', 'it'))}").languages == ("en", "it")
+
+
+def test_languages_of_a_converted_model_are_those_of_its_origin(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    directory = Path(shutil.copytree(checkpoints(size="tiny"), tmp_path / "mine"))
+    (directory / "manifest.json").write_text(json.dumps({"source": "BAAI/AltCLIP", "revision": "abc"}))
+    spec = resolve(f"m={directory}")
+    assert (spec.languages, spec.revision) == (("en", "zh"), "abc")
+
+
+def test_a_stub_is_described_by_its_options() -> None:
+    spec = resolve("s=stub:dimension=8,service_time=0.5")
+    assert (spec.name, spec.dimension, spec.model_type, spec.directory) == ("s", 8, "stub", "")
+    assert resolve("stub").name == "stub"
+    assert resolve("stub:dimension=8").name == "stub"
+
+
+@pytest.mark.parametrize(
+    "text", ["stub:colour=red", "stub:dimension=wide", "stub:dimension=1.5", "m=stub:dimension"]
+)
+def test_a_wrong_option_of_the_stub_is_refused(text: str) -> None:
+    with pytest.raises(ModelError, match="stub: "):
+        resolve(text)
+
+
+def hub_with(directory: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """A hub whose every model is `directory`; the calls it got."""
+    calls: list[dict[str, Any]] = []
+
+    def snapshot_download(name: str, **options: Any) -> str:
+        calls.append({"name": name, **options})
+        return str(directory)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "revision", "languages"),
+    [
+        ("BAAI/AltCLIP", "BAAI/AltCLIP", KNOWN["BAAI/AltCLIP"].revision, ("en", "zh")),
+        ("m=BAAI/AltCLIP-m9", "m", KNOWN["BAAI/AltCLIP-m9"].revision, ALL_LANGUAGES),
+        ("m=BAAI/AltCLIP@refs/pr/9", "m", "refs/pr/9", ("en", "zh")),
+        ("someone/else", "someone/else", "main", ALL_LANGUAGES),
+        ("someone/else@0123abc", "someone/else", "0123abc", ALL_LANGUAGES),
+    ],
+)
+def test_a_hub_name_is_fetched_at_its_pinned_revision_and_only_data(
+    checkpoints: Checkpoints,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
+    name: str,
+    revision: str,
+    languages: tuple[str, ...],
+) -> None:
+    snapshot = Path(shutil.copytree(checkpoints(size="tiny"), tmp_path / "c0ffee"))
+    calls = hub_with(snapshot, monkeypatch)
+    with caplog.at_level("INFO"):
+        spec = resolve(text)
+    assert (spec.name, spec.revision, spec.languages) == (name, "c0ffee", languages)
+    assert calls[0]["revision"] == revision
+    assert not any(".bin" in pattern or ".py" in pattern for pattern in calls[0]["allow_patterns"])
+    assert "c0ffee" in caplog.text  # what the name meant today can be pinned tomorrow
+
+
+def test_a_hub_model_without_safetensors_names_the_command_that_converts_it(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub_with(checkpoints(size="tiny", weights="none"), monkeypatch)
+    with pytest.raises(ModelError, match=r"altclip-server convert BAAI/AltCLIP DIRECTORY"):
+        resolve("BAAI/AltCLIP")
+
+
+def test_without_a_network_the_error_says_how_to_get_the_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(
+        ModelError, match=r"not in the local cache.*hf download nobody/nothing --revision main"
+    ):
+        hub.download("nobody/nothing")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("m=./nowhere", "neither a directory nor a model on the hub"),
+        ("../nowhere", "neither a directory nor a model on the hub"),
+        ("m n=bundled", "no name for a model"),
+        ("=bundled", "no name for a model"),
+        ("BAAI/AltCLIP@", "no revision after the @"),
+    ],
+)
+def test_a_source_that_is_nothing_is_refused_in_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        resolve(text)
+
+
+def test_a_directory_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        resolve(f"m={tmp_path}")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="no model family 'bert'; known: altclip, stub"):
+        resolve(f"m={tmp_path}")
+
+
+def test_images_of_another_size_than_the_tower_takes_are_noticed(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    directory = Path(shutil.copytree(checkpoints(size="tiny"), tmp_path / "mine"))
+    (directory / "preprocessor_config.json").write_text('{"size": 48, "crop_size": 48}')
+    with pytest.raises(ModelError, match="cut to 48 pixels, the model takes 32"):
+        resolve(f"m={directory}")
+
+
+def test_several_models_need_several_names(bundled: Path) -> None:
+    assert [spec.name for spec in resolve_all(["a=stub", "b=stub", "bundled"])] == ["a", "b", "bundled"]
+    assert [spec.name for spec in resolve_all([])] == ["bundled"]
+    with pytest.raises(ModelChoiceError, match="two models are called stub"):
+        resolve_all(["stub", "stub:dimension=3"])
+    with pytest.raises(
+        ModelChoiceError, match="two models are called nobody/nothing"
+    ):  # before it is fetched
+        resolve_all(["nobody/nothing@one", "nobody/nothing@two"])
+
+
+def test_specs_and_infos_cross_a_process_border_as_json() -> None:
+    spec = resolve("stub:languages=en|zh")
+    assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    info = ModelInfo("cpu", "float32", 99.5, 3, 12, 0.5)
+    assert ModelInfo.from_dict({**json.loads(json.dumps(info.to_dict())), "newer": 1}) == info

@@ -1,0 +1,98 @@
+"""A decoder process: `python -m worker.decoder DESCRIPTOR`. Turns strangers' files into pixels, shut in.
+
+    frontend → decoder   config {title, preparers, input_bytes, memory_bytes} + slab
+                         decode {preparer, size}: the file stands at the start of the slab
+    decoder → frontend   ready {unfiltered}
+                         pixels: they stand behind the place for files
+                         refused {kind, reason}, failed {reason}
+
+One picture at a time. It imports Pillow and nothing large (no numpy, whose threads would be outside of the
+filter), loads what Pillow would load later, and then shuts itself in (`worker/sandbox.py`). Its frontend
+believes nothing it says but pixels and a few words, and replaces it when it dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from worker.decoder.sandbox import shut
+from worker.errors import ImageError
+from worker.inputs.images import ImagePreparer, Preprocessing
+from worker.runtime import memory
+from worker.runtime.control import Channel, Message, adopt, entitle, leave
+
+__all__ = ["main"]
+
+_PLUGINS = ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP")
+
+
+def main() -> None:
+    """Never returns normally."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # when to stop is the frontend's to say
+        signal.signal(number, signal.SIG_IGN)
+    channel = adopt(int(sys.argv[1]), "altclip-decoder")
+    config = channel.receive()
+    if config is None:
+        leave()
+    entitle(config.body["title"])
+    (descriptor,) = config.descriptors
+    work = _Work(channel, config.body, descriptor)
+    os.close(descriptor)
+    _offer_to_the_killer()
+    _warm_up()
+    channel.send("ready", {"unfiltered": shut(config.body["memory_bytes"])})
+    while (message := channel.receive()) is not None:
+        work.do(message)
+    leave(0)
+
+
+class _Work:
+    """Reads from the slab and writes into it."""
+
+    def __init__(self, channel: Channel, config: dict[str, Any], descriptor: int) -> None:
+        self._channel = channel
+        self._slab = memory.attach(descriptor)
+        self._output = config["input_bytes"]
+        self._preparers = [ImagePreparer.from_dict(each) for each in config["preparers"]]
+
+    def do(self, message: Message) -> None:
+        try:
+            content = self._slab[: message.body["size"]]
+            pixels = self._preparers[message.body["preparer"]].picture(content).tobytes()
+            self._slab[self._output : self._output + len(pixels)] = pixels
+        except ImageError as error:
+            self._channel.send("refused", {"kind": type(error).__name__, "reason": str(error)})
+        except Exception as error:  # our bug; its text may quote the file
+            self._channel.send("failed", {"reason": type(error).__name__})
+        else:
+            self._channel.send("pixels")
+
+
+def _warm_up() -> None:
+    """Decodes one picture of each format, so that plugins, codecs and libraries are there."""
+    preparer = ImagePreparer(Preprocessing(size=8, resize=8), max_pixels=1 << 12)
+    sample = Image.new("RGB", (24, 16))
+    for plugin in _PLUGINS:
+        importlib.import_module(f"PIL.{plugin}ImagePlugin")
+        file = io.BytesIO()
+        sample.save(file, plugin.upper())
+        preparer.picture(file.getvalue()).tobytes()
+
+
+def _offer_to_the_killer() -> None:
+    """Where the host runs out of memory, a decoder is the one to end: it costs one picture."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+if __name__ == "__main__":
+    main()

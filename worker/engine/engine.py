@@ -1,0 +1,214 @@
+"""The engine: takes batches from the queue, runs them through the encoder, sends the results.
+
+    read the links ──▶ JobQueue.take ──▶ launch ──▶ finish: write rows into the slots, send Results
+
+On an accelerator one batch is launched ahead, so that the device never waits for Python. A batch that fails
+is run again in halves until the item at fault stands alone; a batch that does not fit the device's memory is
+halved likewise, and so is the budget, which grows back with every batch that fits.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from worker.engine.batcher import Budget, Policy
+from worker.engine.jobs import Job, Modality, Origin, Status
+from worker.engine.queue import JobQueue
+from worker.errors import DeviceLost, OutOfMemory
+from worker.families import Encoder, Floats, Pending
+from worker.runtime import logs
+from worker.runtime.control import leave
+from worker.runtime.metrics import Metrics
+from worker.runtime.slab import Result
+
+__all__ = ["Engine", "scaled"]
+
+_log = logs.get("engine")
+_RECOVERY = 1.02
+_LEAST_SCALE = 1 / 64
+
+
+class _Launched(NamedTuple):
+    jobs: Sequence[Job]
+    started: float
+    pending: Pending | None
+    """None where the launch itself failed; `error` tells why."""
+    error: Exception | None
+
+
+def scaled(policy: Policy, scales: Mapping[Modality, float]) -> Policy:
+    """The policy with each budget times its scale; a batch may always hold one item."""
+    return replace(
+        policy,
+        budgets={
+            modality: Budget(
+                max(1, int(budget.cost * scales[modality])),
+                max(1, int(budget.items * scales[modality])),
+                max(1, int(budget.beside * scales[modality])),
+            )
+            for modality, budget in policy.budgets.items()
+        },
+    )
+
+
+class Engine:
+    """Runs until the queue is closed and empty."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        queue: JobQueue,
+        read: Callable[[float], None],
+        metrics: Metrics,
+        *,
+        model: str,
+        device: str,
+        slot: str,
+    ) -> None:
+        """read: fills the queue with all that has come, or waits so many seconds for the first to come.
+
+        model, device, slot: the labels of this worker's metrics.
+        """
+        self._encoder = encoder
+        self._queue = queue
+        self._read = read
+        self._metrics = metrics
+        self._model = model
+        self._device = device
+        self._slot = slot
+        self._ahead = 0 if encoder.info.device == "cpu" else 1
+        self._policy = queue.policy
+        self._scales = dict.fromkeys(Modality, 1.0)
+
+    def run(self) -> None:
+        launched: deque[_Launched] = deque()
+        wait: float | None = 0.0
+        while wait is not None:
+            self._read(wait)
+            wait = self._step(launched)
+
+    def _step(self, launched: deque[_Launched]) -> float | None:
+        """One batch begun, or ended, or both; or nothing to do. For how long then to wait for more, None when
+        there will be none. Whoever waits holds nothing of the last batch, whose frontend may be gone."""
+        jobs, late, wait = self._queue.take()
+        self._end(late, Status.EXPIRED)
+        if not jobs and not launched:
+            return None if self._queue.ended else wait
+        if jobs:
+            self._observe_progress([*(batch.jobs for batch in launched), jobs])
+            launched.append(self._launch(jobs))
+        if len(launched) > self._ahead or not jobs:
+            self._finish(launched.popleft())
+        self._observe_progress([batch.jobs for batch in launched])
+        return 0.0
+
+    def _launch(self, jobs: Sequence[Job]) -> _Launched:
+        started = time.monotonic()
+        self._observe_start(jobs, started)
+        for job in jobs:
+            job.origin.slab.begun[job.modality][job.slot] = 1
+        try:
+            return _Launched(jobs, started, self._encode(jobs), None)
+        except Exception as error:  # whatever it is, `_finish` deals with it
+            return _Launched(jobs, started, None, error)
+
+    def _encode(self, jobs: Sequence[Job]) -> Pending:
+        modality = jobs[0].modality
+        if modality is Modality.IMAGE:
+            side = round((jobs[0].length / 3) ** 0.5)
+            return self._encoder.image(
+                [
+                    job.origin.slab.bytes[modality][job.slot, : job.length].reshape(side, side, 3)
+                    for job in jobs
+                ]
+            )
+        ids = [job.origin.slab.ids[modality][job.slot, : job.length] for job in jobs]
+        if modality is Modality.TEXT:
+            return self._encoder.text(ids)
+        return self._encoder.prompt(ids, [job.variant for job in jobs])
+
+    def _finish(self, launched: _Launched) -> None:
+        modality = launched.jobs[0].modality
+        try:
+            if launched.pending is None:
+                raise launched.error or RuntimeError("a batch was launched without a result")
+            rows = launched.pending()
+        except DeviceLost as error:
+            _log.error("device_lost", "the device is unusable; a new process takes over", error=error)
+            leave()
+        except Exception as error:  # whatever a model raises, its neighbours shall not suffer
+            if isinstance(error, OutOfMemory):
+                self._rescale(modality, 0.5)
+            _let_go(error)
+            self._retry_in_halves(launched.jobs, error)
+            # It holds this frame, and so a batch whose frontend may be gone, until cycles are collected.
+            error.__traceback__ = None
+            return
+        if self._scales[modality] < 1:
+            self._rescale(modality, _RECOVERY)
+        self._deliver(launched, rows)
+
+    def _rescale(self, modality: Modality, factor: float) -> None:
+        self._scales[modality] = min(1.0, max(_LEAST_SCALE, self._scales[modality] * factor))
+        self._queue.policy = scaled(self._policy, self._scales)
+        if factor < 1:
+            scale = round(self._scales[modality], 3)
+            _log.warning("out_of_memory", "batches are made smaller", modality=modality.label, scale=scale)
+
+    def _retry_in_halves(self, jobs: Sequence[Job], error: Exception) -> None:
+        if len(jobs) == 1:
+            _log.error("item_failed", "the encoder raised for one item alone", error=error)
+            self._end(jobs, Status.FAILED)
+            return
+        middle = len(jobs) // 2
+        for half in (jobs[:middle], jobs[middle:]):
+            self._observe_progress([jobs])
+            self._finish(self._launch(half))
+
+    def _deliver(self, launched: _Launched, rows: Floats) -> None:
+        jobs = launched.jobs
+        modality = jobs[0].modality
+        rows = rows.reshape(len(jobs), -1)
+        seconds = time.monotonic() - launched.started
+        results: defaultdict[Origin, list[Result]] = defaultdict(list)
+        for job, row in zip(jobs, rows, strict=True):
+            job.origin.slab.floats[modality][job.slot, : len(row)] = row
+            waited = launched.started - job.submitted
+            results[job.origin].append(Result(job.id, waited, seconds, len(jobs), Status.OK))
+        self._metrics.batch_duration.observe(seconds, self._model, modality.label)
+        self._metrics.last_batch_timestamp.set(time.time(), self._model, self._device)
+        for origin, answers in results.items():
+            origin.send(answers)
+
+    def _end(self, jobs: Sequence[Job], status: Status) -> None:
+        for job in jobs:
+            job.origin.send([Result(job.id, time.monotonic() - job.submitted, 0.0, 0, status)])
+
+    def _observe_start(self, jobs: Sequence[Job], started: float) -> None:
+        label = jobs[0].modality.label
+        self._metrics.batch_size.observe(len(jobs), self._model, label)
+        if jobs[0].modality is not Modality.IMAGE:
+            self._metrics.batch_tokens.observe(sum(job.cost for job in jobs), self._model)
+        for job in jobs:
+            self._metrics.queue_wait.observe(
+                max(0.0, started - job.submitted), self._model, label, job.priority.label
+            )
+
+    def _observe_progress(self, unanswered: Iterable[Sequence[Job]]) -> None:
+        """Tells the watchdog that the device moves, and everyone since when work waits for its answer."""
+        self._metrics.last_progress.set(time.monotonic(), self._slot)
+        oldest = min((job.submitted for jobs in unanswered for job in jobs), default=0.0)
+        self._metrics.oldest_inflight.set(oldest, self._model, self._device)
+
+
+def _let_go(error: BaseException) -> None:
+    """The frames that an error came through hold what they had computed: memory that the halves need."""
+    cause: BaseException | None = error
+    while cause is not None:
+        traceback.clear_frames(cause.__traceback__)
+        cause = cause.__cause__ or cause.__context__

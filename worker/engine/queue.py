@@ -1,0 +1,126 @@
+"""The queue of one worker: filled by its intake, emptied by its engine. No torch.
+
+Holds what `batcher.decide` looks at and applies what it decided; the rules themselves are there.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from worker.engine.batcher import Policy, decide
+from worker.engine.jobs import Job, Modality, Priority
+
+__all__ = ["JobQueue", "Taken"]
+
+
+class Taken(NamedTuple):
+    """What left the queue. jobs: the next batch. late: those that ran out of time before they got into one.
+    wait: in how many seconds to look again where both are empty and nothing new comes; may be infinite."""
+
+    jobs: Sequence[Job]
+    late: Sequence[Job]
+    wait: float
+
+
+class JobQueue:
+    """Thread-safe. A job leaves it once: by `take`, by `cancel`, or with its origin."""
+
+    def __init__(self, policy: Policy, depth_changed: Callable[[Modality, int], None]) -> None:
+        """depth_changed: told how many of a modality wait, under the queue's lock."""
+        self.policy = policy
+        self._depth_changed = depth_changed
+        self._lanes: dict[Modality, tuple[deque[Job], ...]] = {
+            m: tuple(deque() for _ in Priority) for m in Modality
+        }
+        self._waiting: dict[tuple[int, int], Job] = {}
+        self._depth = dict.fromkeys(Modality, 0)
+        self._served: dict[Modality, float] = {}
+        self._interactive = -math.inf
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def put(self, jobs: Iterable[Job]) -> None:
+        with self._lock:
+            for job in jobs:
+                self._lanes[job.modality][job.priority].append(job)
+                if job.priority is Priority.INTERACTIVE:
+                    self._interactive = job.submitted
+                self._waiting[job.origin.index, job.id] = job
+                self._count(job.modality, 1)
+
+    def cancel(self, origin: int, job_id: int) -> bool:
+        """Whether the job was still waiting and now never runs; if not, its result is on the way."""
+        with self._lock:
+            job = self._waiting.get((origin, job_id))
+            if job is None:
+                return False
+            self._strike_out(job)
+            return True
+
+    def drop_origin(self, origin: int) -> None:
+        """Forgets everything that a frontend which is gone had asked for."""
+        with self._lock:
+            for job in [job for job in self._waiting.values() if job.origin.index == origin]:
+                self._strike_out(job)
+
+    def close(self) -> None:
+        """Nothing more is put in; it ends when it is empty."""
+        self._closed = True
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was closed and is empty."""
+        return self._closed and not self._waiting
+
+    def take(self) -> Taken:
+        """The next batch, if it is time for one."""
+        with self._lock:
+            if not self._waiting:
+                self._clear()
+                return Taken((), [], math.inf)
+            now = time.monotonic()
+            decision = decide(self._lanes, self._served, self.policy, now, self._interactive)
+            late = self._remove(decision.jobs, decision.expired)
+            if decision.jobs:
+                self._served[decision.jobs[0].modality] = now
+            return Taken(decision.jobs, late, decision.wake_at - now)
+
+    def _clear(self) -> None:
+        # What is left in a lane when nothing waits was cancelled.
+        for lanes in self._lanes.values():
+            for lane in lanes:
+                lane.clear()
+
+    def _remove(self, jobs: Sequence[Job], expired: Sequence[Job]) -> list[Job]:
+        # The decision looks at each lane from its head and stops at the first job it leaves there, so that
+        # what it took is always at the head. What it struck out may be behind a job that waits for company.
+        late = [job for job in expired if not job.cancelled]
+        for job in jobs:
+            self._forget(job)
+        for job in late:
+            self._strike_out(job)
+        gone = {*jobs, *expired}
+        if gone:
+            for lanes in self._lanes.values():
+                for lane in lanes:
+                    while lane and lane[0] in gone:
+                        lane.popleft()
+        return late
+
+    def _strike_out(self, job: Job) -> None:
+        """It waits no more and is never computed; a lane lets it go when it comes to its head."""
+        self._forget(job)
+        job.cancelled = True
+
+    def _forget(self, job: Job) -> None:
+        del self._waiting[job.origin.index, job.id]
+        self._count(job.modality, -1)
+
+    def _count(self, modality: Modality, change: int) -> None:
+        self._depth[modality] += change
+        self._depth_changed(modality, self._depth[modality])

@@ -1,0 +1,224 @@
+"""`altclip-server convert SOURCE DIRECTORY`: a checkpoint as published becomes one that is served.
+
+    pytorch_model.bin or safetensors → model.safetensors     one file, keys checked against the configuration
+    either tokenizer layout          → tokenizer.json
+    configurations, licence, notices → copied
+                                     → manifest.json         sha256 and size of every file, source, commit,
+                                     version
+
+The pickle is opened with torch's restricted unpickler, mapped, and never again. The result appears whole or
+not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import tempfile
+from collections.abc import Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from worker import checkpoint
+from worker.errors import ModelError
+from worker.families import family
+from worker.inputs.tokenizer import read_backend
+from worker.models.hub import download, is_hub_name
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["convert", "save"]
+
+# So that transformers never starts a thread that asks the hub for a conversion of its own.
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+
+COPIED = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
+NOTICES = ("LICENSE*", "LICENCE*", "NOTICE*", "README*", "MODEL_LICENSE*", "USE_POLICY*")
+SAFETENSORS_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+# What is one matrix when it is used, in its order there.
+PARTS = ("query", "q_proj", "key", "k_proj", "value", "v_proj")
+# Mapped tensors start on a cache line of their own.
+ALIGNMENT = 64
+
+
+def convert(source: str, directory: str | Path, *, dtype: str | None = None) -> Path:
+    """Convert `source` (a directory, or OWNER/NAME[@REVISION]) into `directory`, which is returned.
+
+    Raises `ModelError`. dtype: "float32", "float16" or "bfloat16"; None keeps each tensor's own. `directory`
+    must be missing, empty, or an earlier conversion, which is replaced.
+    """
+    target = Path(directory).expanduser().absolute()
+    if dtype is not None and dtype not in SAFETENSORS_DTYPES:
+        raise ModelError(f"dtype {dtype} is not one of {', '.join(SAFETENSORS_DTYPES)}")
+    _check_target(target)
+    origin, revision = Path(source).expanduser(), ""
+    if not origin.is_dir():
+        if not is_hub_name(source):
+            raise ModelError(f"{source!r} is neither a directory nor a model on the hub (OWNER/NAME)")
+        origin, revision = download(source, pickles=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        _write(origin, work, dtype)
+        _write_manifest(work, source, revision)
+        work.chmod(0o755)
+        _put_in_place(work, target)
+    except OSError as error:
+        raise ModelError(f"{target} could not be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _check_target(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise ModelError(f"{target} exists and is no directory")
+    if target.is_dir() and any(target.iterdir()) and not (target / checkpoint.MANIFEST).is_file():
+        raise ModelError(f"{target} is not empty and no earlier conversion; give another directory")
+
+
+def _write(origin: Path, work: Path, dtype: str | None) -> None:
+    for name in COPIED:
+        if (origin / name).is_file():
+            shutil.copyfile(origin / name, work / name)
+    for pattern in NOTICES:
+        for path in origin.glob(pattern):
+            if path.is_file():
+                shutil.copyfile(path, work / path.name)
+    read_backend(origin).save(str(work / "tokenizer.json"))
+    tensors = dict(_tensors(origin))
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    names = checkpoint.check_names(shapes, family(_model_type(work)).shapes(work), str(origin))
+    save({names[key]: tensors[key] for key in names}, work / "model.safetensors", dtype)
+
+
+def _model_type(directory: Path) -> str:
+    try:
+        return str(json.loads((directory / "config.json").read_text(encoding="utf-8"))["model_type"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ModelError("the source has no config.json that names a model_type") from error
+
+
+def _tensors(origin: Path) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every weight of the checkpoint, mapped; buffers that are no weights left out."""
+    import pickle
+
+    import torch
+
+    if any(origin.glob("*.safetensors")):
+        for path in checkpoint.weight_files(origin):
+            yield from checkpoint.mapped(path).items()
+        return
+    try:
+        for path in _pickles(origin):
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            if not isinstance(loaded, dict) or not all(isinstance(t, torch.Tensor) for t in loaded.values()):
+                raise ModelError(f"{path} is not a state dictionary of tensors")
+            yield from ((key, tensor) for key, tensor in loaded.items() if checkpoint.is_weight(key))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ModelError(f"the weights in {origin} cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _pickles(origin: Path) -> list[Path]:
+    index = origin / "pytorch_model.bin.index.json"
+    if index.is_file():
+        try:
+            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            paths = sorted(origin / Path(name).name for name in names)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{index} is not an index of weight files") from error
+        if missing := [path.name for path in paths if not path.is_file()]:
+            raise ModelError(f"{origin} lacks {missing[0]}, which {index.name} names")
+        return paths
+    path = origin / "pytorch_model.bin"
+    if not path.is_file():
+        raise ModelError(f"{origin} has neither safetensors nor pytorch_model.bin")
+    return [path]
+
+
+def save(tensors: Mapping[str, torch.Tensor], path: Path, dtype: str | None) -> None:
+    """A safetensors file with each layer's query, key and value side by side, so that they can be one matrix.
+
+    The order of tensors in the file is free, the library's own writer sorts by name.
+    """
+    import torch
+
+    wanted = getattr(torch, dtype) if dtype else None
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    # Wide dtypes first and the scalar last keep every tensor aligned.
+    ordered = sorted(
+        tensors, key=lambda name: (-tensors[name].itemsize, not tensors[name].ndim, _place(name))
+    )
+    for name in ordered:
+        tensor = tensors[name]
+        kind = wanted or tensor.dtype
+        size = tensor.numel() * kind.itemsize
+        code = SAFETENSORS_DTYPES[str(kind).removeprefix("torch.")]
+        header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    text += b" " * (-(len(text) + 8) % ALIGNMENT)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in ordered:
+            tensor = tensors[name].to(wanted) if wanted else tensors[name]
+            file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        _sync(file)
+
+
+def _place(name: str) -> tuple[str, str, int]:
+    """Sort key that puts a layer's query, key and value weights one behind the other."""
+    module, _, kind = name.rpartition(".")
+    owner, _, part = module.rpartition(".")
+    return (owner, kind, PARTS.index(part)) if part in PARTS else (module, kind, 0)
+
+
+def _write_manifest(work: Path, source: str, revision: str) -> None:
+    files = [
+        {"name": path.name, "bytes": path.stat().st_size, "sha256": checkpoint.sha256_of(path)}
+        for path in sorted(work.iterdir())
+    ]
+    local = not is_hub_name(source) or Path(source).is_dir()
+    manifest = {
+        # The path of a local source says nothing elsewhere, and may say too much.
+        "source": Path(source).name if local else source,
+        "revision": revision,
+        "converter": f"altclip {_version()}",
+        "files": files,
+    }
+    with (work / checkpoint.MANIFEST).open("wb") as file:
+        file.write(json.dumps(manifest, indent=2).encode() + b"\n")
+        _sync(file)
+
+
+def _put_in_place(work: Path, target: Path) -> None:
+    """Rename, with an earlier conversion moved aside first and deleted after."""
+    aside = None
+    if target.is_dir():
+        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        target.rename(aside)
+    try:
+        work.rename(target)
+    except OSError:
+        if aside is not None:
+            aside.rename(target)
+        raise
+    if aside is not None:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _version() -> str:
+    try:
+        return version("altclip")
+    except PackageNotFoundError:
+        return "unknown"

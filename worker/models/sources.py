@@ -1,0 +1,111 @@
+"""From what an operator writes after `--model` to a `ModelSpec`. No torch.
+
+    NAME=SOURCE | SOURCE | NAME          SOURCE = bundled | DIRECTORY | OWNER/MODEL[@REVISION] | stub:OPTIONS
+
+Serving takes safetensors only: a source that holds nothing but a pickle is refused, with the command that
+converts it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+from worker.checkpoint import MANIFEST, weight_files
+from worker.errors import ModelChoiceError, ModelError
+from worker.families import family
+from worker.models.hub import KNOWN, download, is_hub_name, split_revision
+from worker.spec import ModelSpec
+
+__all__ = ["BUNDLED", "bundled_directory", "resolve", "resolve_all"]
+
+BUNDLED = "bundled"
+# Names are metric labels, health service names and process titles.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+
+
+def bundled_directory() -> Path:
+    """Where the bundled model's files are."""
+    return Path(__file__).parents[1] / "bundled"
+
+
+def resolve_all(texts: list[str] | tuple[str, ...]) -> list[ModelSpec]:
+    """Each model's spec, the bundled one for none; raises `ModelError`, also for a name given twice."""
+    texts = texts or [BUNDLED]
+    names = [_split(text)[0] for text in texts]  # looked at first: what follows may download for an hour
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ModelChoiceError(f"two models are called {twice[0]}; name one of them with NAME=SOURCE")
+    return [resolve(text) for text in texts]
+
+
+def resolve(text: str) -> ModelSpec:
+    """The model of one `--model`; fetches it when it is on the hub. Raises `ModelError`."""
+    name, source = _split(text)
+    if not NAME.fullmatch(name):
+        raise ModelChoiceError(f"{name!r} is no name for a model: letters, digits and . _ / - only")
+    if source == BUNDLED:
+        return _describe(name, source, bundled_directory(), "")
+    if source.partition(":")[0] == "stub":
+        return family("stub").describe(name, source, Path(), "")
+    if Path(source).expanduser().is_dir():
+        return _describe(name, source, Path(source).expanduser().resolve(), "")
+    if is_hub_name(source):
+        directory, commit = download(source)
+        return _describe(name, source, directory, commit)
+    raise ModelChoiceError(f"{source!r} is neither a directory nor a model on the hub (OWNER/NAME)")
+
+
+def _split(text: str) -> tuple[str, str]:
+    """Name and source. A lone word that is no directory is a name for the bundled model."""
+    text = text.strip()
+    name, equals, source = text.partition("=")
+    if equals and ":" not in name:
+        return name, source or BUNDLED
+    if text.partition(":")[0] == "stub":
+        return "stub", text
+    if text in ("", BUNDLED):
+        return BUNDLED, BUNDLED
+    if Path(text).expanduser().is_dir():
+        return Path(text).expanduser().resolve().name, text
+    if is_hub_name(text):
+        return split_revision(text)[0], text
+    return (Path(text).name, text) if "/" in text else (text, BUNDLED)
+
+
+def _describe(name: str, source: str, directory: Path, revision: str) -> ModelSpec:
+    config = _json(directory / "config.json")
+    if "model_type" not in config:
+        raise ModelError(f"{directory} has no config.json that names a model_type")
+    _check_weights(source, directory)
+    manifest = _json(directory / MANIFEST)
+    revision = revision or str(manifest.get("revision", ""))
+    spec = family(str(config["model_type"])).describe(name, source, directory, revision)
+    # A configuration that names no languages is an original model's, or a stranger's: ask where it came from.
+    for origin in (source, str(manifest.get("source", ""))):
+        known = KNOWN.get(split_revision(origin)[0])
+        if known is not None and "altclip_service" not in config:
+            return dataclasses.replace(spec, languages=known.languages)
+    return spec
+
+
+def _check_weights(source: str, directory: Path) -> None:
+    if not any(directory.glob("*.safetensors")) and any(directory.glob("pytorch_model*.bin")):
+        found = "only a pickle, which can run code"
+    elif not any(directory.glob("*.safetensors")) and is_hub_name(source) and not Path(source).is_dir():
+        found = "no safetensors at that revision"
+    else:
+        weight_files(directory)
+        return
+    raise ModelError(
+        f"{source} has {found}; convert it once and serve that: altclip-server convert {source} DIRECTORY"
+    )
+
+
+def _json(path: Path) -> dict[str, object]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return values if isinstance(values, dict) else {}
