@@ -110,7 +110,7 @@ async def start(
         core.workers_changed()
 
     pools.changed = changed
-    handlers = Handlers(core.gate, metrics, callers)
+    handlers = Handlers(core.gate, callers, metrics)
     server = grpc.aio.server(options=options(settings))
     embedding = embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
     models = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"]

@@ -17,7 +17,7 @@ import numpy as np
 
 from service.config.settings import Settings
 from service.frontend.api.errors import Internal, ServiceError
-from service.frontend.api.messages import Call
+from service.frontend.calls.call import Call
 from service.frontend.compute.pool import Pools
 from service.frontend.core.core import Core
 from service.frontend.grpc.embedding import EmbeddingServicer

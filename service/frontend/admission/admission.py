@@ -1,4 +1,4 @@
-"""Who may start work: `Gate` for the whole frontend (draining), `Admission` for each model (bounded work).
+"""Who may start work on a model, so that its queue stays bounded.
 
 Decided before any work is done for a call, and before its response headers. Unary calls are refused; streams,
 which can pause their client, wait their turn. The same holds for both:
@@ -24,12 +24,12 @@ from service.frontend.admission.cost import Cost, Load, Ticket
 from service.frontend.admission.fairness import Line, Shares
 from service.frontend.admission.forecast import Forecast, blend
 from service.frontend.admission.shedding import Shedding
-from service.frontend.api.errors import DeadlineTooShort, Draining, QueueFull
+from service.frontend.api.errors import DeadlineTooShort, QueueFull
 from service.frontend.compute.flights import Batch
 from worker.engine.batcher import BULK_SHARE
 from worker.engine.jobs import Priority
 
-__all__ = ["Admission", "Bounds", "Gate"]
+__all__ = ["Admission", "Bounds"]
 
 RETRY_SECONDS = (0.05, 10.0)
 """The least and the most that a refused caller is told to wait."""
@@ -42,39 +42,6 @@ MARGIN = 1.2
 their time, every second one would be answered too late, and its computing lost."""
 STREAMS = 0.5
 """What streams may take of the queue: bulk work alone never fills it."""
-
-
-class Gate:
-    """Counts the calls that were let in; once closed it lets none in, and tells when the last has left."""
-
-    def __init__(self) -> None:
-        self.active = 0
-        self.last_call = asyncio.Event()
-        """Streams that are still on read no further, so that they end in time."""
-        self._closed = False
-        self._idle = asyncio.Event()
-        self._idle.set()
-
-    def enter(self) -> None:
-        """Raises `Draining`; otherwise `leave` must follow."""
-        if self._closed:
-            raise Draining
-        self.active += 1
-        self._idle.clear()
-
-    def leave(self) -> None:
-        """The call has its answer."""
-        self.active -= 1
-        if self.active == 0:
-            self._idle.set()
-
-    def close(self) -> None:
-        """From now on every call is refused; those that were let in go on, streams until `last_call`."""
-        self._closed = True
-
-    async def idle(self) -> None:
-        """Returns once no call is in flight."""
-        await self._idle.wait()
 
 
 class Bounds(NamedTuple):

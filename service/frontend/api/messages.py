@@ -1,12 +1,11 @@
 """What callers ask of the core and what it answers, in plain Python and numpy: no proto, no HTTP.
 
 Both transports translate into these and back. The enums have the numbers of the public API, so that a
-transport only has to check them (`service/validation.py`). `Priority` is the queue's own.
+transport only has to check them (`service/validation.py`).
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -16,11 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from service.frontend.api.errors import ServiceError
-from service.frontend.calls.callers import OPEN, Grant
-from worker.engine.jobs import Priority
 
 __all__ = [
-    "Call",
     "Classification",
     "Classified",
     "Embedded",
@@ -64,31 +60,6 @@ class Variant(IntEnum):
 
     ALTDIFFUSION = 0
     ALTCLIP = 1
-
-
-@dataclass(slots=True)
-class Call:
-    """What is known of a call beside its request.
-
-    deadline: in time.monotonic() seconds, None for none. caller: who asks, "" where nobody has to say. peer:
-    the address it asks from, without the port. grant: what that caller may do.
-    """
-
-    request_id: str = ""
-    deadline: float | None = None
-    priority: Priority = Priority.INTERACTIVE
-    caller: str = ""
-    peer: str = ""
-    grant: Grant = OPEN
-
-    @property
-    def whose(self) -> str:
-        """Those calls compete as one: of a key, or else of an address."""
-        return self.caller or self.peer
-
-    def in_time(self) -> bool:
-        """Whether the deadline has not passed."""
-        return self.deadline is None or self.deadline > time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)

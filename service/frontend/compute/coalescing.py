@@ -14,7 +14,7 @@ import math
 from typing import NamedTuple, Protocol
 
 from service.frontend.api.errors import DeadlineTooShort, WorkerUnavailable
-from service.frontend.api.messages import Call
+from service.frontend.calls.call import Call
 from service.frontend.compute.content_cache import ContentCache, Key, Row
 from service.frontend.compute.flights import Flight, Outcome, WorkItem
 from service.frontend.compute.pool import ModelPool

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from service.frontend.api.errors import DeadlineTooShort, ServiceError, WorkerUnavailable
-from service.frontend.api.messages import Call
+from service.frontend.calls.call import Call
 from service.frontend.compute.coalescing import Computing, Prepared, Shared
 from service.frontend.compute.content_cache import Key, Row
 from service.frontend.compute.flights import Outcome

@@ -19,7 +19,8 @@ import numpy as np
 from service.frontend.api import validation
 from service.frontend.api.encodings import normalized
 from service.frontend.api.errors import DeadlineTooShort, WorkerUnavailable
-from service.frontend.api.messages import Call, Timings
+from service.frontend.api.messages import Timings
+from service.frontend.calls.call import Call
 from service.frontend.compute.single_flight import SingleFlight, Ticket
 from service.frontend.core.label_cache import LabelCache, LabelKey, LabelVector
 from service.frontend.core.model import Model, matrix, timings

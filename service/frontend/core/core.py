@@ -17,12 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.frontend.admission.admission import Gate
 from service.frontend.admission.cost import Cost
 from service.frontend.api import validation
 from service.frontend.api import vectors as similarity
 from service.frontend.api.messages import (
-    Call,
     Embedded,
     Image,
     Item,
@@ -35,7 +33,9 @@ from service.frontend.api.messages import (
     Timings,
     Variant,
 )
+from service.frontend.calls.call import Call
 from service.frontend.calls.callers import Callers
+from service.frontend.calls.gate import Gate
 from service.frontend.compute.content_cache import ContentCache
 from service.frontend.compute.pool import Pools
 from service.frontend.core.class_labels import Labels

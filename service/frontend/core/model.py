@@ -17,8 +17,9 @@ from service.frontend.admission.cost import Cost
 from service.frontend.api import validation
 from service.frontend.api.encodings import lengths, normalized
 from service.frontend.api.errors import Internal, WorkerUnavailable, from_exception
-from service.frontend.api.messages import Call, Image, Matrix, Timings, Variant
+from service.frontend.api.messages import Image, Matrix, Timings, Variant
 from service.frontend.api.validation import Limits
+from service.frontend.calls.call import Call
 from service.frontend.compute.coalescing import Computing, Prepared
 from service.frontend.compute.content_cache import ContentCache, Key, digest
 from service.frontend.compute.flights import Outcome, WorkItem

@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from service.failures import failure
 from service.frontend.admission.cost import Cost
 from service.frontend.api.errors import Draining, Internal, WorkerUnavailable, from_exception
-from service.frontend.api.messages import Call, Options, StreamItem, StreamResults
+from service.frontend.api.messages import Options, StreamItem, StreamResults
+from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
 from service.frontend.core.model import Model
 from service.frontend.core.stream_items import Chunks

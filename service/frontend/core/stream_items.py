@@ -9,7 +9,8 @@ import numpy as np
 from service.frontend.api import validation
 from service.frontend.api.encodings import lengths, normalized
 from service.frontend.api.errors import Internal, InvalidRequest, ServiceError, WorkerUnavailable
-from service.frontend.api.messages import Call, Image, Options, StreamItem, StreamResults
+from service.frontend.api.messages import Image, Options, StreamItem, StreamResults
+from service.frontend.calls.call import Call
 from service.frontend.compute.flights import Outcome
 from service.frontend.core.call_items import Wanted
 from service.frontend.core.core import Core

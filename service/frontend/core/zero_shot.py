@@ -16,7 +16,8 @@ import numpy as np
 from service.frontend.admission.cost import Cost
 from service.frontend.api import validation
 from service.frontend.api import vectors as similarity
-from service.frontend.api.messages import Call, Classification, Classified, Image, Scores
+from service.frontend.api.messages import Classification, Classified, Image, Scores
+from service.frontend.calls.call import Call
 from service.frontend.core.class_labels import check_labels
 from service.frontend.core.core import Core
 from service.frontend.core.model import matrix, timings

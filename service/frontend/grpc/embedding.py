@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.api import encodings, validation
 from service.frontend.api.errors import InvalidRequest
-from service.frontend.api.messages import Call, Encoding, Scores, StreamItem, StreamResults
+from service.frontend.api.messages import Encoding, Scores, StreamItem, StreamResults
+from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
 from service.frontend.core.stream import Session
 from service.frontend.core.zero_shot import classify

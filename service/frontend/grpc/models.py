@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from altclip.v1 import model_service_pb2 as pb
-from service.frontend.api.messages import Call
+from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
 from service.frontend.core.model import Model
 from service.frontend.grpc.handlers import UnaryMethod

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from service.frontend.admission.admission import Admission, Bounds, Gate
+from service.frontend.admission.admission import Admission, Bounds
 from service.frontend.admission.cost import Cost, Ticket
-from service.frontend.api.errors import DeadlineTooShort, Draining, QueueFull
+from service.frontend.api.errors import DeadlineTooShort, QueueFull
 from service.frontend.compute.flights import Batch
 from worker.engine.jobs import Modality, Priority
 
@@ -386,16 +386,3 @@ async def test_a_turn_that_comes_in_the_moment_of_cancelling_is_given_back() -> 
     with pytest.raises(asyncio.CancelledError):
         await gone
     assert admission.in_flight == 0
-
-
-async def test_a_closed_gate_refuses_and_tells_when_the_last_has_left() -> None:
-    gate = Gate()
-    gate.enter()
-    gate.close()
-    with pytest.raises(Draining):
-        gate.enter()
-    idle = asyncio.create_task(gate.idle())
-    await asyncio.sleep(0)
-    assert not idle.done()
-    gate.leave()
-    await idle

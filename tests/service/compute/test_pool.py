@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from service.frontend.api.errors import DeadlineTooShort, Internal, ModelNotFound, WorkerUnavailable
-from service.frontend.api.messages import Call
+from service.frontend.calls.call import Call
 from service.frontend.compute.coalescing import Computing, Prepared
 from service.frontend.compute.content_cache import ContentCache
 from service.frontend.compute.flights import Outcome, WorkItem

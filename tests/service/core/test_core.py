@@ -14,7 +14,8 @@ import pytest
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
 from service.frontend.api.errors import DeadlineTooShort
-from service.frontend.api.messages import Call, Matrix, Options
+from service.frontend.api.messages import Matrix, Options
+from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
 from service.frontend.grpc.models import source
 from tests.service.running import DIMENSION, SHA256, Running, pictures, running, stub_spec

@@ -17,7 +17,7 @@ from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
 from service.config.keys import line_of
 from service.config.operator_files import API_KEYS
-from service.frontend.grpc.auth import Strangers, authorization
+from service.frontend.grpc.auth import authorization
 from tests.service.running import Running, health, running
 
 SECRET = "the-secret-of-search"
@@ -184,11 +184,6 @@ def test_two_values_are_none() -> None:
     assert authorization([("x", "y")]) is None
     assert authorization([("authorization", "a"), ("x", "y")]) == "a"
     assert authorization([("authorization", "a"), ("authorization", "a")]) == ""
-
-
-def test_strangers_cannot_flood_the_log() -> None:
-    strangers = Strangers()
-    assert [strangers.count(now) for now in (0.0, 0.1, 0.9, 1.0, 1.1)] == [1, 0, 0, 3, 0]
 
 
 async def test_a_stream_over_its_quota_is_slowed_and_not_refused() -> None:

@@ -13,9 +13,10 @@ import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
-from service.frontend.admission.admission import Gate
 from service.frontend.admission.cost import Ticket
 from service.frontend.api.errors import QueueFull
+from service.frontend.calls.callers import Callers
+from service.frontend.calls.gate import Gate
 from service.frontend.grpc.handlers import Handlers
 from tests.service.running import EMBEDDING, Refused, Running, eventually, running
 from worker.runtime.metrics import Metrics
@@ -203,7 +204,7 @@ async def test_a_stock_client_obeys_the_pushback(monkeypatch: pytest.MonkeyPatch
 async def test_a_service_must_have_a_method_for_each_rpc() -> None:
     service = pb.DESCRIPTOR.services_by_name["EmbeddingService"]
     with pytest.raises(ValueError, match="EmbedStream"):
-        Handlers(Gate(), Metrics.local()).service(service, {})
+        Handlers(Gate(), Callers(), Metrics.local()).service(service, {})
 
 
 async def test_refused_calls_leave_no_text_in_the_log(
