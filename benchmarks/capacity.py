@@ -1,5 +1,5 @@
 """How many replicas a load needs: a simulation of one host's workers that calls the real batch decision,
-`worker.batcher.decide`, with a clock of its own.
+`worker.engine.batcher.decide`, with a clock of its own.
 
     arrivals (Poisson or bursts) ─▶ the worker with the least load ─▶ its lanes ─▶ decide ─▶ device's seconds
 
@@ -20,7 +20,8 @@ import numpy as np
 
 from worker.engine.batcher import Budget, Policy, decide
 from worker.engine.intake import FrontendLink
-from worker.engine.jobs import Job, Modality, Priority
+from worker.engine.jobs import Job
+from worker.runtime.notices import Modality, Priority
 
 __all__ = ["Device", "Done", "bursts", "jobs", "largest_rate", "poisson", "simulate"]
 

@@ -12,7 +12,7 @@ from benchmarks.load import Load, open_loop
 from benchmarks.report import Row
 from tests.server import start_server
 from worker.engine.batcher import Budget, Policy
-from worker.engine.jobs import Modality
+from worker.runtime.notices import Modality
 
 __all__ = ["rows"]
 

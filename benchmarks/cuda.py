@@ -27,10 +27,11 @@ from benchmarks.full_size import full_size_model, photographs, texts
 from benchmarks.load import closed_loop
 from benchmarks.report import Row, alternate
 from tests.server import start_server
-from worker.engine.jobs import Modality
+from worker.arrays import Ids, Pixels
 from worker.engine.tuning import budgets
-from worker.families import Ids, Pending, Pixels, family
+from worker.families import Pending, family
 from worker.families.altclip.encoder import AltClipEncoder, load
+from worker.runtime.notices import Modality
 from worker.spec import ModelSpec
 
 __all__ = ["available", "rows"]

@@ -23,7 +23,8 @@ from transformers import AltCLIPModel
 
 from benchmarks.full_size import full_size_model, photographs, texts
 from benchmarks.report import Row, alternate
-from worker.families import Encoder, Ids, Pixels, family
+from worker.arrays import Ids, Pixels
+from worker.families import Encoder, family
 from worker.families.altclip.encoder import empty_model
 from worker.runtime.cores import usable_cores
 from worker.spec import ModelSpec

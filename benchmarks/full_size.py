@@ -13,7 +13,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from worker.families import Ids, Pixels, family
+from worker.arrays import Ids, Pixels
+from worker.families import family
 from worker.models.convert import save
 from worker.models.sources import bundled_directory, resolve
 from worker.spec import ModelSpec

@@ -18,7 +18,8 @@ import torch
 from benchmarks.full_size import full_size_model, photographs, texts
 from benchmarks.inputs import NAMES
 from benchmarks.report import Row, alternate, machine
-from worker.families import Encoder, Floats, Ids, Pixels, family
+from worker.arrays import Floats, Ids, Pixels
+from worker.families import Encoder, family
 from worker.models.sources import resolve
 from worker.runtime.cores import usable_cores
 from worker.spec import ALL_LANGUAGES, ModelSpec

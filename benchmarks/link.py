@@ -24,15 +24,16 @@ import numpy as np
 from benchmarks.report import Row, alternate
 from service.frontend.compute.flights import Flight, Outcome, WorkItem
 from service.frontend.compute.pool import ModelPool
+from worker.arrays import Ids, Pixels
 from worker.engine.batcher import Budget, Policy
 from worker.engine.engine import Engine
 from worker.engine.intake import Intake
-from worker.engine.jobs import Modality, Priority
 from worker.engine.queue import JobQueue
-from worker.families import Ids, Pending, Pixels
+from worker.families import Pending
 from worker.models.sources import resolve
 from worker.runtime.control import Channel
 from worker.runtime.metrics import Metrics
+from worker.runtime.notices import Modality, Priority
 from worker.spec import ModelInfo
 
 __all__ = ["rows"]

@@ -26,7 +26,7 @@ def waste(texts: Sequence[int], batch: int) -> float:
 
 
 def packed_waste(texts: Sequence[int], batch: int) -> float:
-    """The same for what `worker.packing` makes of them."""
+    """The same for what `worker.families.altclip.packing` makes of them."""
     computed = sum(
         len(pack([np.full(length, 9, np.int32) for length in texts[at : at + batch]], 1).ids)
         for at in range(0, len(texts), batch)

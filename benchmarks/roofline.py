@@ -15,7 +15,8 @@ import torch
 from benchmarks.engine import LAYERS, WIDTH, image_work, peak, text_work
 from benchmarks.full_size import full_size_model, photographs
 from benchmarks.report import Row, alternate
-from worker.families import Ids, family
+from worker.arrays import Ids
+from worker.families import family
 from worker.runtime.cores import usable_cores
 
 __all__ = ["rows"]

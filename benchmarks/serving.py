@@ -23,7 +23,8 @@ from benchmarks.full_size import full_size_model
 from benchmarks.load import closed_loop, work_rate
 from benchmarks.report import Row, alternate
 from tests.server import start_server
-from worker.families import Encoder, Ids, Pixels, family
+from worker.arrays import Ids, Pixels
+from worker.families import Encoder, family
 from worker.runtime.cores import usable_cores
 
 __all__ = ["rows"]

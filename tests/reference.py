@@ -11,7 +11,7 @@ from PIL import Image
 from transformers import AltCLIPModel, AutoTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from worker.families import Floats
+from worker.arrays import Floats
 
 __all__ = ["Reference"]
 

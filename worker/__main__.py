@@ -18,7 +18,6 @@ from typing import Any
 from worker.engine.batcher import Budget, Policy
 from worker.engine.engine import Engine
 from worker.engine.intake import Intake
-from worker.engine.jobs import Modality
 from worker.engine.queue import JobQueue
 from worker.engine.tuning import budgets
 from worker.errors import ModelError
@@ -27,6 +26,7 @@ from worker.runtime import gc_tuning as collector
 from worker.runtime import logs, memory
 from worker.runtime.control import Channel, adopt, entitle, leave
 from worker.runtime.metrics import Layout, Metrics
+from worker.runtime.notices import Modality
 from worker.spec import ModelSpec
 
 _log = logs.get("worker")

@@ -19,7 +19,7 @@ from service.supervisor.pages import Page
 from worker.runtime import logs
 from worker.runtime.control import Channel, Message
 
-__all__ = ["Child", "Nursery", "describe_status"]
+__all__ = ["Child", "Nursery"]
 
 _events = logs.get("children")
 
@@ -170,13 +170,3 @@ class Nursery:
             if ended.si_pid in ours:  # it ended just now: another SIGCHLD is pending
                 return
             os.waitpid(ended.si_pid, 0)
-
-
-def describe_status(status: int) -> str:
-    """For a log: `exit 1` or `SIGKILL`."""
-    if status >= 0:
-        return f"exit {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"signal {-status}"

@@ -21,13 +21,14 @@ from typing import Any
 
 from service.config.operator_files import GivenFiles
 from service.config.settings import Settings
-from service.supervisor.children import Child, Nursery, describe_status
+from service.supervisor.children import Child, Nursery
 from service.supervisor.operations import Operations
 from service.supervisor.pages import Pages
 from service.supervisor.restarts import RestartPolicy
 from service.supervisor.roster import Place, Roster, WorkerPlace
 from service.supervisor.watchdog import Clock, is_stuck
 from worker.runtime import logs
+from worker.runtime.control import describe_status
 from worker.spec import ModelSpec
 
 __all__ = ["Supervisor"]

@@ -11,7 +11,8 @@ import pytest
 
 from benchmarks.capacity import Device, Done, bursts, jobs, largest_rate, poisson, simulate
 from worker.engine.batcher import Budget, Policy
-from worker.engine.jobs import Job, Modality, Priority
+from worker.engine.jobs import Job
+from worker.runtime.notices import Modality, Priority
 
 POLICY = Policy(dict.fromkeys(Modality, Budget(64, 64)))
 SLOW = dict.fromkeys(Modality, Device(0.05, cost=0.002))

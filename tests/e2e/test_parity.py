@@ -18,7 +18,7 @@ from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.checkpoints import TEXTS, Size, make_checkpoint
 from tests.reference import Reference
 from tests.server import start_server
-from worker.families import Floats
+from worker.arrays import Floats
 
 SAME = 0.99999
 SMALL: tuple[Size, ...] = ("tiny", "odd", "small")

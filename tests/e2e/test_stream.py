@@ -14,7 +14,7 @@ import numpy as np
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from tests.server import start_server
-from worker.families import Floats
+from worker.arrays import Floats
 
 STUB = "m=stub:dimension=16,service_time=0.01"
 

@@ -24,12 +24,13 @@ from service.frontend.grpc.embedding import EmbeddingServicer
 from service.frontend.grpc.handlers import parse
 from service.frontend.grpc.models import ModelServicer
 from tests.service.running import FakePools, stub_spec
-from worker.engine.jobs import Priority
+from worker.arrays import Pixels
 from worker.errors import ImageError
-from worker.families import Pixels, Tokenizer, family
+from worker.families import Tokenizer, family
 from worker.inputs.images import ImagePreparer, Preprocessing
 from worker.models.sources import resolve_all
 from worker.runtime.metrics import Layout, Metrics
+from worker.runtime.notices import Priority
 
 __all__ = ["CORPUS", "TARGETS"]
 

@@ -29,9 +29,9 @@ from service.frontend import server
 from service.frontend.api.errors import ModelNotFound, ServiceError, WorkerUnavailable
 from service.frontend.compute.flights import Batch, Flight, Outcome, WorkItem
 from service.frontend.compute.pool import Pools
-from worker.engine.jobs import Modality, Priority
 from worker.families import Encoder, family
 from worker.runtime.metrics import Layout, Metrics
+from worker.runtime.notices import Modality, Priority
 from worker.spec import ModelInfo, ModelSpec
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A decoder process: `python -m worker.decoder DESCRIPTOR`. Turns strangers' files into pixels, shut in.
+"""A decoder process: `python -m worker.decoder DESCRIPTOR`. Decodes untrusted images in a sandbox.
 
     frontend → decoder   config {title, preparers, input_bytes, memory_bytes} + slab
                          decode {preparer, size}: the file stands at the start of the slab
@@ -6,9 +6,9 @@
                          pixels: they stand behind the place for files
                          refused {kind, reason}, failed {reason}
 
-One picture at a time. It imports Pillow and nothing large (no numpy, whose threads would be outside of the
-filter), loads what Pillow would load later, and then shuts itself in (`worker/sandbox.py`). Its frontend
-believes nothing it says but pixels and a few words, and replaces it when it dies.
+It decodes one image at a time. It imports Pillow and nothing large: numpy would start threads that the filter
+does not cover. It loads what Pillow would load later, and then closes its sandbox (sandbox.py). The frontend
+trusts no answer beyond pixels and a few known words, and replaces a decoder that dies.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.engine.jobs import Job, Modality, Priority
+from worker.engine.jobs import Job
+from worker.runtime.notices import Modality, Priority
 
 __all__ = ["BULK_SHARE", "Budget", "Decision", "Policy", "decide"]
 

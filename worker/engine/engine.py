@@ -16,15 +16,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from worker.arrays import Floats
 from worker.engine.batcher import Budget, Policy
-from worker.engine.jobs import Job, Modality, Origin, Status
+from worker.engine.jobs import Job, Origin
 from worker.engine.queue import JobQueue
 from worker.errors import DeviceLost, OutOfMemory
-from worker.families import Encoder, Floats, Pending
+from worker.families import Encoder, Pending
 from worker.runtime import logs
 from worker.runtime.control import leave
 from worker.runtime.metrics import Metrics
-from worker.runtime.slab import Result
+from worker.runtime.notices import Modality, Result, Status
 
 __all__ = ["Engine", "scaled"]
 

@@ -17,11 +17,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from worker.engine.jobs import Job, Modality, Priority, Status
+from worker.engine.jobs import Job
 from worker.engine.queue import JobQueue
 from worker.runtime import logs
 from worker.runtime.control import Channel, Message, leave
-from worker.runtime.slab import CANCEL, Result, Slab, pack_results, receive, receive_slab, unpack_requests
+from worker.runtime.notices import (
+    CANCEL,
+    Modality,
+    Priority,
+    Result,
+    Status,
+    pack_results,
+    receive,
+    unpack_requests,
+)
+from worker.runtime.slab import Slab, receive_slab
 
 __all__ = ["FrontendLink", "Intake"]
 

@@ -1,55 +1,15 @@
-"""The words of the queue: what kinds of work there are, who goes first, and how a job can end. No torch."""
+"""One item in the worker's queue, and the frontend that it came from. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
 
-from worker.runtime.slab import Result, Slab
+from worker.runtime.notices import Modality, Priority, Result
+from worker.runtime.slab import Slab
 
-__all__ = ["Job", "Modality", "Origin", "Priority", "Status"]
-
-
-class Modality(IntEnum):
-    """What a job asks of the encoder. The lower-case name is the metrics label."""
-
-    TEXT = 0
-    IMAGE = 1
-    PROMPT = 2
-
-    @property
-    def label(self) -> str:
-        return _MODALITIES[self]
-
-
-class Priority(IntEnum):
-    """Who goes first. The lower-case name is the metrics label."""
-
-    INTERACTIVE = 0
-    BULK = 1
-
-    @property
-    def label(self) -> str:
-        return _PRIORITIES[self]
-
-
-# An enum's own `name` takes a microsecond, and these are asked for with every item.
-_MODALITIES = tuple(modality.name.lower() for modality in Modality)
-_PRIORITIES = tuple(priority.name.lower() for priority in Priority)
-
-
-class Status(IntEnum):
-    """How a job ended. Every job that was sent ends exactly once, and with that its slot is free again."""
-
-    OK = 0
-    FAILED = 1
-    """The encoder raised for this item alone."""
-    EXPIRED = 2
-    """Its deadline passed before it reached the encoder."""
-    CANCELLED = 3
-    """Its caller went before it reached the encoder."""
+__all__ = ["Job", "Origin"]
 
 
 class Origin(Protocol):

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from worker.engine.batcher import Policy, decide
-from worker.engine.jobs import Job, Modality, Priority
+from worker.engine.jobs import Job
+from worker.runtime.notices import Modality, Priority
 
 __all__ = ["JobQueue", "Taken"]
 

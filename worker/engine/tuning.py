@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from worker.engine.batcher import Budget
-from worker.engine.jobs import Modality
 from worker.errors import OutOfMemory
 from worker.families import Encoder
+from worker.runtime.notices import Modality
 from worker.spec import ModelSpec
 
 __all__ = ["budgets", "hardly_longer", "measure", "smallest_fast_enough"]

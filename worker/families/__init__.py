@@ -15,11 +15,9 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from worker.arrays import Floats, Ids, Pixels, Tokens
 from worker.errors import ModelError
 from worker.spec import ModelInfo, ModelSpec
 
@@ -29,29 +27,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Encoder",
     "Family",
-    "Floats",
-    "Ids",
     "ImageProcessor",
     "Pending",
-    "Pixels",
     "Tokenizer",
-    "Tokens",
     "family",
 ]
 
-Ids = npt.NDArray[np.int32]
-Pixels = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
-
 Pending = Callable[[], Floats]
 """The result of a batch: call it once to wait for the device and get the array."""
-
-
-class Tokens(NamedTuple):
-    """One text as token ids (int32 [n], special tokens included, never padded), and whether it was cut."""
-
-    ids: Ids
-    truncated: bool
 
 
 class Tokenizer(Protocol):

@@ -26,8 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
+from worker.arrays import Floats, Ids, Pixels, Tokens
 from worker.errors import DeviceLost, ModelChoiceError, ModelError, OutOfMemory
-from worker.families import Floats, Ids, ImageProcessor, Pending, Pixels, Tokens
+from worker.families import ImageProcessor, Pending
 from worker.spec import ALL_LANGUAGES, ModelInfo, ModelSpec
 
 __all__ = ["FAMILY", "StubEncoder", "StubTokenizer"]

@@ -5,7 +5,7 @@
 What it computes is what transformers' PIL image processor computes from `image.convert("RGB")`: EXIF
 orientation is not applied and alpha is dropped. Scaling to floats and normalising happen on the device
 (`Preprocessing.scale`, `.shift`). Safe to call from many threads; Pillow lets go of the interpreter while it
-decodes and resizes. The service calls it in processes that are shut in (`worker/decoder.py`).
+decodes and resizes. The service calls it in processes that are shut in (`worker/decoder/__main__.py`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from worker.errors import ImageError, ImageTooLarge, ModelError, UndecodableImag
 from worker.inputs.formats import silence_libtiff, sniff, webp_size
 
 if TYPE_CHECKING:
-    from worker.families import Pixels
+    from worker.arrays import Pixels
 
 __all__ = ["ImagePreparer", "Preprocessing"]
 

@@ -14,8 +14,8 @@ import numpy as np
 import tokenizers
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
+from worker.arrays import Tokens
 from worker.errors import ModelError
-from worker.families import Tokens
 
 __all__ = ["PieceTokenizer", "read_sentencepiece"]
 

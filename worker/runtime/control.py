@@ -33,7 +33,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import setproctitle
 
-__all__ = ["Channel", "Message", "adopt", "entitle", "leave"]
+__all__ = ["Channel", "Message", "adopt", "describe_status", "entitle", "leave"]
 
 _MAX_PACKET = 1 << 20
 _RIGHTS_BYTES = socket.CMSG_SPACE(8 * array("i").itemsize)
@@ -99,6 +99,16 @@ class Channel:
     def close(self) -> None:
         """The peer reads EOF."""
         self._socket.close()
+
+
+def describe_status(status: int) -> str:
+    """How a process ended, from its exit status (a signal is negative): `exit 1` or `SIGKILL`."""
+    if status >= 0:
+        return f"exit {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
 
 
 def entitle(title: str) -> None:

@@ -1,18 +1,16 @@
-"""The link between a frontend and a worker: a slab of shared memory, and small notices about its slots.
+"""The shared memory of a link: one slab, whose slots carry inputs to the worker and outputs back.
 
     frontend                                              worker
     writes the input into a free slot ── Request ──▶      reads the slot when it forms the batch
     reads the output, frees the slot  ◀── Result ───      writes the output over the input
 
-A slot is a credit: whoever has none waits, so neither side can flood the other. Slots belong to the frontend,
-and a slot is free again only when its Result came. There is one slab for each pair of processes and it is
-never used again after one of them died, so a late write of a dying worker meets nobody. The slab has no name:
-it is handed over by descriptor and is gone with its last user.
+A slot is a credit: a frontend without a free slot waits, so neither side can flood the other. Slots belong to
+the frontend, and a slot is free again only when its Result has come. Each pair of processes has a slab of its
+own, which is never used again after one of them died, so a late write of a dying worker harms nobody. The
+slab has no name: it is handed over by descriptor and is gone with its last user.
 
-Before its encoder sees a batch the worker marks the slots: if it dies, the frontend knows which of its items
-no device has touched and gives them to another worker.
-
-Notices are fixed-size records, many to a packet of a SOCK_SEQPACKET socket. Integers are little-endian.
+The worker marks the slots of a batch before its encoder sees the batch. If the worker dies, the frontend
+knows which items no device has touched and gives them to another worker. The notices are in notices.py.
 """
 
 from __future__ import annotations
@@ -20,10 +18,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import NamedTuple, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,99 +27,19 @@ import numpy.typing as npt
 from worker.runtime import memory
 from worker.spec import ModelSpec
 
-__all__ = [
-    "CANCEL",
-    "Request",
-    "Result",
-    "Slab",
-    "SlabLayout",
-    "pack_requests",
-    "pack_results",
-    "receive",
-    "receive_slab",
-    "send_slab",
-    "unpack_requests",
-    "unpack_results",
-]
+__all__ = ["Slab", "SlabLayout", "receive_slab", "send_slab"]
 
-_REQUEST = struct.Struct("<QddIIBBBx")
-_RESULT = struct.Struct("<QffIB3x")
 _ALIGNMENT = 64
-_PACKET_BYTES = 32 * 1024
-"""Well under the default socket buffer, so that a packet is sent whole or not at all."""
-
-
-class Request(NamedTuple):
-    """Submits a job, or (modality `CANCEL`) takes back one that was submitted. Times are time.monotonic()
-    seconds."""
-
-    id: int
-    submitted: float
-    deadline: float
-    slot: int
-    length: int
-    modality: int
-    priority: int
-    variant: int
-
-
-CANCEL = 255
-"""As a Request's modality: it takes the job of this id back."""
-
-
-class Result(NamedTuple):
-    """Ends a job. `queue` and `inference` in seconds; `batch` is the number of items computed together."""
-
-    id: int
-    queue: float
-    inference: float
-    batch: int
-    status: int
-
-
-def pack_requests(requests: Iterable[Request]) -> list[bytes]:
-    """The packets to send for these notices, each a whole number of records."""
-    return _packets([_REQUEST.pack(*request) for request in requests], _REQUEST.size)
-
-
-def pack_results(results: Iterable[Result]) -> list[bytes]:
-    """The packets to send for these notices, each a whole number of records."""
-    return _packets([_RESULT.pack(*result) for result in results], _RESULT.size)
-
-
-def _packets(records: list[bytes], size: int) -> list[bytes]:
-    step = _PACKET_BYTES // size
-    return [b"".join(records[start : start + step]) for start in range(0, len(records), step)]
-
-
-def unpack_requests(packet: bytes) -> Iterator[Request]:
-    return map(Request._make, _REQUEST.iter_unpack(packet))
-
-
-def unpack_results(packet: bytes) -> Iterator[Result]:
-    return map(Result._make, _RESULT.iter_unpack(packet))
-
-
-def receive(sock: socket.socket) -> bytes | None:
-    """The next packet of a non-blocking socket, None when there is none now.
-
-    Raises ConnectionError when the peer is gone.
-    """
-    try:
-        packet = sock.recv(_PACKET_BYTES)
-    except BlockingIOError:
-        return None
-    if not packet:
-        raise ConnectionResetError("the other end of the link is gone")
-    return packet
+_LAYOUT_BYTES = 1024
+"""More than a layout takes as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class SlabLayout:
     """Where each slot lies: one arena for each modality, of `counts[m]` slots of `sizes[m]` bytes.
 
-    Indexed by `Modality`. A slot is large enough for the input and, after it, for the output in the same
-    place.
+    Both are indexed by `notices.Modality`. A slot is large enough for its input and for the output that later
+    replaces it.
     """
 
     sizes: tuple[int, ...]
@@ -151,8 +67,8 @@ class Slab:
     """The shared memory of one link, as arrays over its slots.
 
     bytes[m]: uint8 [slots, slot bytes]; ids[m]: int32 and floats[m]: float32, both [slots, slot bytes / 4];
-    begun[m]: uint8 [slots], 1 once the encoder may have seen the slot; m is a Modality. All are views of the
-    same memory.
+    begun[m]: uint8 [slots], 1 once the encoder may have seen the slot. m is a `notices.Modality`. All are
+    views of the same memory.
     """
 
     def __init__(self, layout: SlabLayout, descriptor: int) -> None:
@@ -190,7 +106,7 @@ def send_slab(sock: socket.socket, layout: SlabLayout, descriptor: int) -> None:
 def receive_slab(sock: socket.socket) -> Slab:
     """The other end of `send_slab`. Raises ConnectionError when the peer is gone, BlockingIOError where a
     socket that does not block has nothing yet."""
-    message, descriptors, _, _ = socket.recv_fds(sock, _PACKET_BYTES, 1)
+    message, descriptors, _, _ = socket.recv_fds(sock, _LAYOUT_BYTES, 1)
     if not descriptors:
         raise ConnectionResetError("the other end of the link is gone")
     try:

@@ -27,7 +27,7 @@ from service.frontend.admission.shedding import Shedding
 from service.frontend.api.errors import DeadlineTooShort, QueueFull
 from service.frontend.compute.flights import Batch
 from worker.engine.batcher import BULK_SHARE
-from worker.engine.jobs import Priority
+from worker.runtime.notices import Priority
 
 __all__ = ["Admission", "Bounds"]
 

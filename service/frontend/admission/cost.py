@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
 from service.frontend.api.messages import Image, Item, StreamItem
-from worker.engine.jobs import Priority
+from worker.runtime.notices import Priority
 
 __all__ = ["Cost", "Load", "Ticket"]
 

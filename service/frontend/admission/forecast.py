@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.frontend.compute.flights import Batch
-from worker.engine.jobs import Modality
+from worker.runtime.notices import Modality
 
 __all__ = ["Forecast"]
 

@@ -18,8 +18,8 @@ from service.frontend.calls.call import Call
 from service.frontend.compute.content_cache import ContentCache, Key, Row
 from service.frontend.compute.flights import Flight, Outcome, WorkItem
 from service.frontend.compute.pool import ModelPool
-from worker.engine.jobs import Modality, Priority
 from worker.runtime.metrics import Metrics
+from worker.runtime.notices import Modality, Priority
 
 __all__ = ["Computing", "Prepared", "Shared"]
 

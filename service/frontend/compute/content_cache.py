@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from service.frontend.api.messages import Matrix
 from service.frontend.compute.lru import Lru
-from worker.engine.jobs import Modality
+from worker.runtime.notices import Modality
 
 __all__ = ["ContentCache", "Key", "Row", "digest"]
 

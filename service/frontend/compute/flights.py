@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from service.frontend.api.errors import ServiceError
-from worker.engine.jobs import Modality, Priority
+from worker.runtime.notices import Modality, Priority
 
 if TYPE_CHECKING:
     from service.frontend.compute.worker_link import WorkerLink

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from service.frontend.api.errors import ModelNotFound, WorkerUnavailable
 from service.frontend.compute.flights import Batch, Flight, Outcome
 from service.frontend.compute.worker_link import WorkerLink
-from worker.engine.jobs import Modality, Priority
 from worker.runtime.metrics import Metrics
+from worker.runtime.notices import Modality, Priority
 from worker.spec import ModelInfo, ModelSpec
 
 __all__ = ["ModelPool", "Pools"]

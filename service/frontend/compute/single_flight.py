@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator, Hashable
 from typing import Any, Generic, TypeVar
 
-from worker.engine.jobs import Priority
+from worker.runtime.notices import Priority
 
 __all__ = ["SingleFlight", "Ticket"]
 

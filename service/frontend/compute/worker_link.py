@@ -1,6 +1,7 @@
 """The frontend's end of one link to one worker: slots, notices, and who waits for which answer.
 
-The notices are those of `worker/link.py`. Lives on its frontend's event loop and is used from there alone.
+The notices are those of `worker/runtime/notices.py`. Lives on its frontend's event loop and is used from
+there alone.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ import numpy.typing as npt
 
 from service.frontend.api.errors import DeadlineTooShort, Internal, WorkerUnavailable
 from service.frontend.compute.flights import Batch, Flight, Outcome
-from worker.engine.jobs import Modality, Priority, Status
-from worker.runtime.slab import (
+from worker.runtime.notices import (
     CANCEL,
+    Modality,
+    Priority,
     Request,
     Result,
-    Slab,
-    SlabLayout,
+    Status,
     pack_requests,
     receive,
-    send_slab,
     unpack_results,
 )
+from worker.runtime.slab import Slab, SlabLayout, send_slab
 from worker.spec import ModelSpec
 
 __all__ = ["WorkerLink"]

@@ -16,7 +16,7 @@ from service.frontend.calls.call import Call
 from service.frontend.compute.coalescing import Computing, Prepared, Shared
 from service.frontend.compute.content_cache import Key, Row
 from service.frontend.compute.flights import Outcome
-from worker.engine.jobs import Modality
+from worker.runtime.notices import Modality
 
 __all__ = ["Wanted"]
 

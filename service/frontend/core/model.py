@@ -28,10 +28,11 @@ from service.frontend.compute.single_flight import SingleFlight, Ticket
 from service.frontend.core.call_items import Wanted
 from service.frontend.preprocessing.decoders import Decoders
 from service.frontend.preprocessing.preprocessing import Preprocessor, Threads, in_order
-from worker.engine.jobs import Modality
-from worker.families import Pixels, family
+from worker.arrays import Pixels
+from worker.families import family
 from worker.runtime import logs
 from worker.runtime.metrics import Metrics
+from worker.runtime.notices import Modality
 from worker.spec import ModelInfo
 
 if TYPE_CHECKING:

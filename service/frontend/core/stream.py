@@ -24,8 +24,8 @@ from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
 from service.frontend.core.model import Model
 from service.frontend.core.stream_items import Chunks
-from worker.engine.jobs import Modality
 from worker.runtime import logs
+from worker.runtime.notices import Modality
 
 __all__ = ["Session"]
 

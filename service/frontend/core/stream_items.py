@@ -15,7 +15,7 @@ from service.frontend.compute.flights import Outcome
 from service.frontend.core.call_items import Wanted
 from service.frontend.core.core import Core
 from service.frontend.core.model import Model, timings, values
-from worker.engine.jobs import Modality
+from worker.runtime.notices import Modality
 
 __all__ = ["Chunks"]
 

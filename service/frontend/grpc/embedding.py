@@ -27,7 +27,7 @@ from service.frontend.grpc.messages import (
     stream_response,
     timings,
 )
-from worker.engine.jobs import Priority
+from worker.runtime.notices import Priority
 
 __all__ = ["EmbeddingServicer"]
 

@@ -23,7 +23,7 @@ from service.frontend.api.messages import (
     Variant,
 )
 from service.frontend.grpc.status import duration, status
-from worker.engine.jobs import Priority
+from worker.runtime.notices import Priority
 
 __all__ = [
     "STATES",

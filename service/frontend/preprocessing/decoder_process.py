@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from service.supervisor.children import describe_status
+from worker.arrays import Pixels
 from worker.errors import ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
-from worker.families import Pixels
 from worker.runtime import logs, memory
-from worker.runtime.control import Channel
+from worker.runtime.control import Channel, describe_status
 
 __all__ = ["DecoderProcess", "Job"]
 
@@ -76,7 +75,10 @@ class DecoderProcess:
         seconds: float,
         changed: Callable[[DecoderProcess], None],
     ) -> None:
-        """config: see `worker/decoder.py`, without the title. seconds: for one picture. Raises OSError."""
+        """config: see `worker/decoder/__main__.py`, without the title. seconds: for one picture.
+
+        Raises OSError.
+        """
         self.number = number
         self.job: Job | None = None
         self.ready = False

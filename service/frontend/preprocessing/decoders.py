@@ -22,12 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from service.frontend.admission.forecast import blend
 from service.frontend.preprocessing.decoder_process import DecoderProcess, Job
-from worker.engine.jobs import Priority
+from worker.arrays import Pixels
 from worker.errors import ImageTooLarge
-from worker.families import ImageProcessor, Pixels
+from worker.families import ImageProcessor
 from worker.runtime import logs
 from worker.runtime.cores import usable_cores
 from worker.runtime.metrics import Metrics
+from worker.runtime.notices import Priority
 
 if TYPE_CHECKING:
     from service.config.settings import Settings

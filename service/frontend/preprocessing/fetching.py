@@ -24,9 +24,9 @@ from yarl import URL
 from service.frontend.api.errors import ServiceError, UriFetchFailed, UriNotAllowed
 from service.frontend.preprocessing.addresses import NotAllowed, Rules, Target, is_public
 from service.frontend.preprocessing.dialling import Guard, Permits, Resolve, SystemNames
-from worker.engine.jobs import Priority
 from worker.runtime import logs
 from worker.runtime.metrics import Metrics
+from worker.runtime.notices import Priority
 
 if TYPE_CHECKING:
     from service.config.settings import Settings

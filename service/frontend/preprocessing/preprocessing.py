@@ -30,9 +30,10 @@ from service.frontend.api.messages import Image
 from service.frontend.api.validation import Limits
 from service.frontend.compute.content_cache import digest
 from service.frontend.preprocessing.addresses import is_web
-from worker.engine.jobs import Priority
-from worker.families import Pixels, Tokenizer, Tokens
+from worker.arrays import Pixels, Tokens
+from worker.families import Tokenizer
 from worker.inputs.formats import sniff
+from worker.runtime.notices import Priority
 
 if TYPE_CHECKING:
     from service.frontend.preprocessing.fetching import Fetcher

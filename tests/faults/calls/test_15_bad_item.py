@@ -13,7 +13,7 @@ from google.rpc import error_details_pb2
 from altclip.v1 import embedding_service_pb2 as pb
 from tests.faults.harness import crew, open_stub, service
 from tests.server import RunningServer
-from worker.families import Floats
+from worker.arrays import Floats
 
 COUNT, PLACE, TEXTS = 10_000, 4_321, 250
 BAD = {

@@ -15,7 +15,7 @@ from altclip.v1 import embedding_service_pb2 as pb
 from tests.checkpoints import TEXTS
 from tests.faults.harness import BUGS, Failure, crew, embed, failure_of, open_stub, service
 from tests.server import RunningServer
-from worker.families import Floats
+from worker.arrays import Floats
 from worker.models.sources import BUNDLED
 
 SAME = 0.99999

@@ -19,9 +19,10 @@ from service.frontend.compute.flights import Flight, Outcome, WorkItem
 from service.frontend.compute.pool import ModelPool
 from tests.faults.harness import computed
 from tests.workers import started
-from worker.engine.jobs import Modality, Priority
-from worker.families import Floats, family
+from worker.arrays import Floats
+from worker.families import family
 from worker.runtime.metrics import Metrics
+from worker.runtime.notices import Modality, Priority
 from worker.spec import ModelSpec
 
 BATCH_SECONDS = 1.0

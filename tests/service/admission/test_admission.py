@@ -10,7 +10,7 @@ from service.frontend.admission.admission import Admission, Bounds
 from service.frontend.admission.cost import Cost, Ticket
 from service.frontend.api.errors import DeadlineTooShort, QueueFull
 from service.frontend.compute.flights import Batch
-from worker.engine.jobs import Modality, Priority
+from worker.runtime.notices import Modality, Priority
 
 
 class Clock:

@@ -6,7 +6,7 @@ import pytest
 
 from service.frontend.admission.forecast import Forecast
 from service.frontend.compute.flights import Batch
-from worker.engine.jobs import Modality
+from worker.runtime.notices import Modality
 
 
 def batch(items: int, seconds: float, *, of: int = 0, room: int = 100) -> Batch:

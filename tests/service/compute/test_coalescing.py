@@ -11,8 +11,8 @@ import pytest
 from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.api.errors import DeadlineTooShort, Internal, ServiceError, WorkerUnavailable
 from tests.service.running import Running, eventually, pictures, running
-from worker.engine.jobs import Modality, Priority
-from worker.families import Pixels
+from worker.arrays import Pixels
+from worker.runtime.notices import Modality, Priority
 
 CAT = pb.EmbedTextRequest(texts=["a cat"])
 BULK_CAT = pb.EmbedTextRequest(texts=["a cat"], priority=pb.PRIORITY_BULK)

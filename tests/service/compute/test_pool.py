@@ -21,10 +21,11 @@ from service.frontend.compute.pool import ModelPool, Pools
 from service.frontend.core.call_items import Wanted
 from tests.soak.watching import shared_memory
 from tests.workers import Worker, started
-from worker.engine.jobs import Modality, Priority
-from worker.families import Floats, Ids, family
+from worker.arrays import Floats, Ids
+from worker.families import family
 from worker.models.sources import resolve
 from worker.runtime.metrics import Layout, Metrics
+from worker.runtime.notices import Modality, Priority
 from worker.runtime.slab import SlabLayout
 from worker.spec import ModelSpec
 

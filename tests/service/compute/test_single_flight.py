@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from service.frontend.compute.single_flight import SingleFlight, Ticket
-from worker.engine.jobs import Priority
+from worker.runtime.notices import Priority
 
 
 class Kitchen:

@@ -10,9 +10,8 @@ from service.frontend.compute.flights import Batch, Flight, Outcome, WorkItem
 from service.frontend.compute.pool import ModelPool
 from service.frontend.compute.worker_link import batches
 from tests.workers import started
-from worker.engine.jobs import Modality, Priority, Status
 from worker.runtime.metrics import Metrics
-from worker.runtime.slab import Result
+from worker.runtime.notices import Modality, Priority, Result, Status
 
 COSTS = (10, 10, 10)
 """What a batch may hold."""

@@ -11,7 +11,7 @@ import pytest
 from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.api.errors import DeadlineTooShort, ServiceError, WorkerUnavailable
 from tests.service.running import Running, eventually, pictures, running
-from worker.engine.jobs import Modality, Priority
+from worker.runtime.notices import Modality, Priority
 
 FILES = pictures(8)
 LABELS = [f"label {number}" for number in range(300)]

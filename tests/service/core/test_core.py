@@ -19,7 +19,7 @@ from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
 from service.frontend.grpc.models import source
 from tests.service.running import DIMENSION, SHA256, Running, pictures, running, stub_spec
-from worker.engine.jobs import Modality, Priority
+from worker.runtime.notices import Modality, Priority
 
 FILES = pictures(3)
 IMAGES = [pb.Image(content=file) for file in FILES]

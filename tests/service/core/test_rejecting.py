@@ -10,8 +10,8 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from altclip.v1 import embedding_service_pb2 as pb
 from tests.service.compute.test_coalescing import LONG, counted, held, release
 from tests.service.running import Running, detail
-from worker.engine.jobs import Priority
-from worker.families import Tokens
+from worker.arrays import Tokens
+from worker.runtime.notices import Priority
 
 STRICT = pb.EmbeddingOptions(truncation=pb.TRUNCATION_REJECT)
 

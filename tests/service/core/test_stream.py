@@ -17,7 +17,7 @@ from service.frontend.api.errors import Internal, WorkerUnavailable
 from service.frontend.compute.flights import WorkItem
 from service.frontend.core import stream as stream_module
 from tests.service.running import DIMENSION, Refused, Running, detail, eventually, pictures, running
-from worker.engine.jobs import Modality, Priority
+from worker.runtime.notices import Modality, Priority
 
 CONFIG = pb.EmbedStreamRequest(config=pb.StreamConfig())
 PICTURES = pictures(4)

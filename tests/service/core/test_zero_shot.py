@@ -12,7 +12,7 @@ from service.frontend.api.messages import Matrix
 from service.frontend.core import class_labels as labels_module
 from service.frontend.core.templates import TEMPLATES
 from tests.service.running import DIMENSION, Running, pictures, running
-from worker.engine.jobs import Modality
+from worker.runtime.notices import Modality
 from worker.spec import ALL_LANGUAGES
 
 FILES = pictures(3)

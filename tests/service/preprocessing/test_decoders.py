@@ -19,10 +19,10 @@ from service.frontend.preprocessing import decoders as decoding
 from service.frontend.preprocessing.decoder_process import DecoderProcess
 from service.frontend.preprocessing.decoders import Decoders, Decoding
 from tests.worker.inputs.test_images import IMAGES, png_header
-from worker.engine.jobs import Priority
 from worker.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
 from worker.inputs.images import ImagePreparer, Preprocessing
 from worker.runtime.control import Message
+from worker.runtime.notices import Priority
 
 PREPARER = ImagePreparer(Preprocessing(size=32, resize=32), max_pixels=30_000_000)
 SMALL = IMAGES["jpeg"]()
@@ -186,7 +186,7 @@ async def test_the_log_tells_where_a_decoder_crashed(
     os.kill(processes(decoders)[0].pid, signal.SIGSEGV)
     fields = await ended(caplog)
     assert fields["reason"] == "SIGSEGV"
-    assert "worker/decoder.py" in fields["traceback"]
+    assert "worker/decoder/__main__.py" in fields["traceback"]
 
 
 async def test_a_picture_that_needs_more_memory_than_there_is_is_too_large(

@@ -21,9 +21,9 @@ from service.frontend.preprocessing.preprocessing import (
     parts,
     usable_cpus,
 )
-from worker.engine.jobs import Priority
+from worker.arrays import Pixels, Tokens
 from worker.errors import UndecodableImage as Undecodable
-from worker.families import Pixels, Tokens
+from worker.runtime.notices import Priority
 
 GOOD = b"GIF87a"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.supervisor import children
-from service.supervisor.children import Child, Nursery, describe_status
+from service.supervisor.children import Child, Nursery
 from service.supervisor.pages import Pages
 from worker.runtime.control import Message
 from worker.runtime.metric_labels import Layout
@@ -114,9 +114,3 @@ async def test_a_child_that_closed_its_channel_is_helped_out(
     monkeypatch.setattr(children, "_LAST_SECONDS", 0.2)
     child = start("mute")
     assert await asyncio.wait_for(child.wait(), 10) == -signal.SIGKILL
-
-
-def test_a_status_reads_as_people_say_it() -> None:
-    assert describe_status(1) == "exit 1"
-    assert describe_status(-9) == "SIGKILL"
-    assert describe_status(-63) == "signal 63"

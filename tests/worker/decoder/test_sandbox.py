@@ -27,7 +27,7 @@ TRIES = {
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    prelude = "import mmap, os, resource, socket, threading; from worker.sandbox import shut\n"
+    prelude = "import mmap, os, resource, socket, threading; from worker.decoder.sandbox import shut\n"
     prelude += "os.getppid_ = os.getppid(); filter = shut(128 << 20)\n"
     return subprocess.run([sys.executable, "-c", prelude + code], capture_output=True, text=True, timeout=60)
 
@@ -54,7 +54,8 @@ def test_it_can_compute_take_memory_and_end_as_it_likes() -> None:
 
 
 def test_without_a_filter_the_limits_hold_and_it_is_told() -> None:
-    code = "import os, platform; from worker.sandbox import shut; platform.machine = lambda: 'riscv64'\n"
+    code = "import os, platform; from worker.decoder.sandbox import shut\n"
+    code += "platform.machine = lambda: 'riscv64'\n"
     code += "print(shut(64 << 20))\ntry: bytearray(200 << 20)\nexcept MemoryError: print('no memory')\n"
     code += "try: os.dup(1)\nexcept OSError: print('no descriptor')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker.engine.batcher import Budget, Decision, Lanes, Policy, decide
-from worker.engine.jobs import Job, Modality, Priority
-from worker.runtime.slab import Result, Slab
+from worker.engine.jobs import Job
+from worker.runtime.notices import Modality, Priority, Result
+from worker.runtime.slab import Slab
 
 TEXT, IMAGE, PROMPT = Modality
 INTERACTIVE, BULK = Priority

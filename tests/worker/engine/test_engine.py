@@ -12,15 +12,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from worker.arrays import Ids, Pixels
 from worker.engine.batcher import Budget, Policy
 from worker.engine.engine import Engine
-from worker.engine.jobs import Job, Modality, Priority, Status
+from worker.engine.jobs import Job
 from worker.engine.queue import JobQueue
 from worker.errors import OutOfMemory
-from worker.families import Ids, Pending, Pixels, family
+from worker.families import Pending, family
 from worker.models.sources import resolve
 from worker.runtime.metrics import Metrics
-from worker.runtime.slab import Result, Slab, SlabLayout
+from worker.runtime.notices import Modality, Priority, Result, Status
+from worker.runtime.slab import Slab, SlabLayout
 from worker.spec import ModelInfo, ModelSpec
 
 

@@ -14,20 +14,20 @@ import pytest
 from tests.server import until
 from tests.worker.engine.test_batcher import policy
 from worker.engine.intake import Intake
-from worker.engine.jobs import Job, Modality, Priority
+from worker.engine.jobs import Job
 from worker.engine.queue import JobQueue
 from worker.runtime.control import Channel
-from worker.runtime.slab import (
+from worker.runtime.notices import (
     CANCEL,
+    Modality,
+    Priority,
     Request,
     Result,
-    Slab,
-    SlabLayout,
     pack_requests,
     receive,
-    send_slab,
     unpack_results,
 )
+from worker.runtime.slab import Slab, SlabLayout, send_slab
 
 
 class Frontend:

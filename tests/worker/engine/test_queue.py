@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 
 from tests.worker.engine.test_batcher import job, policy
-from worker.engine.jobs import Job, Modality
+from worker.engine.jobs import Job
 from worker.engine.queue import JobQueue
+from worker.runtime.notices import Modality
 
 
 def make() -> tuple[JobQueue, dict[Modality, int]]:

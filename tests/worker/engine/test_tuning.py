@@ -8,10 +8,10 @@ from itertools import cycle
 import pytest
 
 from worker.engine.batcher import Budget
-from worker.engine.jobs import Modality
 from worker.engine.tuning import budgets, hardly_longer, measure, smallest_fast_enough
 from worker.families import family
 from worker.models.sources import resolve
+from worker.runtime.notices import Modality
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 

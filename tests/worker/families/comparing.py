@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from tests.reference import Reference
-from worker.families import Encoder, Floats, Pixels, family
+from worker.arrays import Floats, Pixels
+from worker.families import Encoder, family
 from worker.models.sources import resolve
 from worker.spec import ModelSpec
 

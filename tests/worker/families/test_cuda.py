@@ -17,8 +17,8 @@ from altclip import Client
 from tests.checkpoints import TEXTS
 from tests.server import RunningServer, start_server, until
 from tests.worker.families.comparing import Side, cosine
+from worker.arrays import Floats, Ids, Pixels
 from worker.errors import OutOfMemory
-from worker.families import Floats, Ids, Pixels
 from worker.families.altclip.encoder import RECORDED_IMAGES, RECORDED_ROWS, AltClipEncoder, load
 
 Checkpoints = Callable[..., Path]
@@ -146,7 +146,7 @@ import torch
 from worker.families.altclip.devices import RESERVE
 from worker.families.altclip.encoder import load
 from worker.spec import ModelSpec
-from worker.tuning import budgets
+from worker.engine.tuning import budgets
 
 spec = ModelSpec.from_dict(json.loads(sys.argv[1]))
 generator = np.random.default_rng(0)

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from worker.arrays import Ids, Pixels
 from worker.errors import DeviceLost, ModelError, OutOfMemory
-from worker.families import Encoder, Ids, Pixels, family
+from worker.families import Encoder, family
 from worker.models.sources import resolve
 
 STUB = family("stub")
@@ -105,7 +106,7 @@ def test_it_runs_out_of_memory_and_loses_its_device_by_name() -> None:
 def test_it_dies_as_native_code_does(fault: str, number: signal.Signals) -> None:
     script = f"""
 from worker.families import family
-from worker.sources import resolve
+from worker.models.sources import resolve
 stub = family("stub")
 encoder = stub.load(resolve("s=stub:{fault}=die"), "cpu", "auto", 1)
 encoder.text([t.ids for t in stub.tokenizer(resolve("stub")).encode(["do die"])])
@@ -123,7 +124,7 @@ def test_it_needs_no_torch() -> None:
     script = """
 import sys
 from worker.families import family
-from worker.sources import resolve
+from worker.models.sources import resolve
 family("stub").load(resolve("stub"), "cpu", "auto", 1).warm_up()
 assert not {"torch", "transformers"} & sys.modules.keys()
 """

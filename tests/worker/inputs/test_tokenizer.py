@@ -94,7 +94,7 @@ def test_tokenising_and_preparing_images_imports_neither_torch_nor_transformers(
 import io, sys
 from PIL import Image
 from worker.families import family
-from worker.sources import resolve
+from worker.models.sources import resolve
 spec = resolve("m=" + sys.argv[1])
 files = family(spec.model_type)
 assert files.tokenizer(spec).encode(["a photo of a cat", ""])[0].ids.size > 2

@@ -247,7 +247,7 @@ def test_loaded_weights_are_the_files_own_pages(checkpoints: Checkpoints) -> Non
 import sys
 from worker.families import family
 from worker.families.altclip.encoder import AltClipEncoder, empty_model
-from worker.sources import resolve
+from worker.models.sources import resolve
 import torch, worker.families.altclip.encoder
 def resident(kind):
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(kind))

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from worker.runtime.control import Channel
+from worker.runtime.control import Channel, describe_status
 
 
 def test_a_message_arrives_whole_with_its_descriptors() -> None:
@@ -71,7 +71,7 @@ def test_the_end_of_the_peer_reads_as_none() -> None:
 
 PARENT = """
 import subprocess, sys
-from worker.control import Channel
+from worker.runtime.control import Channel
 channel, theirs = Channel.pair()
 command = [sys.executable, "-P", "-c", sys.argv[1], str(theirs.fileno())]
 child = subprocess.Popen(command, pass_fds=[theirs.fileno()])
@@ -82,7 +82,7 @@ sys.stdin.read()
 """
 CHILD = """
 import signal, sys, time
-from worker.control import adopt
+from worker.runtime.control import adopt
 channel = adopt(int(sys.argv[1]), "altclip-test")
 channel.send("listening")
 time.sleep(60)  # reads no EOF: only the kernel's signal ends it
@@ -106,7 +106,7 @@ def test_a_child_dies_with_its_parent_even_if_it_is_stopped(stopped: bool) -> No
 
 def test_a_crash_in_native_code_tells_its_stack() -> None:
     crash = (
-        "import ctypes, resource, sys\nfrom worker.control import adopt\n"
+        "import ctypes, resource, sys\nfrom worker.runtime.control import adopt\n"
         "channel = adopt(int(sys.argv[1]), 'altclip-test')\n"
         "assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0\n"
         "def broken(): ctypes.string_at(0)\nbroken()\n"
@@ -122,3 +122,9 @@ def test_a_crash_in_native_code_tells_its_stack() -> None:
     assert process.wait(5) == -signal.SIGSEGV
     assert "broken" in said
     channel.close()
+
+
+def test_a_status_reads_as_people_say_it() -> None:
+    assert describe_status(1) == "exit 1"
+    assert describe_status(-9) == "SIGKILL"
+    assert describe_status(-63) == "signal 63"

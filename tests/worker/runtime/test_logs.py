@@ -7,7 +7,9 @@ import subprocess
 import sys
 from typing import Any
 
-PREAMBLE = "from worker import logs\nlogs.configure('info', 'altclip-test')\nevents = logs.get('test')\n"
+PREAMBLE = (
+    "from worker.runtime import logs\nlogs.configure('info', 'altclip-test')\nevents = logs.get('test')\n"
+)
 
 
 def lines_of(code: str) -> list[dict[str, Any]]:

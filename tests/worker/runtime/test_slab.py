@@ -1,9 +1,8 @@
-"""The shared slab and the notices, over a real socket pair."""
+"""The shared slab, handed over a real socket pair."""
 
 from __future__ import annotations
 
 import fcntl
-import math
 import os
 import socket
 from pathlib import Path
@@ -11,22 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worker.engine.jobs import Modality
 from worker.families.stub import FAMILY
 from worker.models.sources import resolve
-from worker.runtime.slab import (
-    Request,
-    Result,
-    Slab,
-    SlabLayout,
-    pack_requests,
-    pack_results,
-    receive,
-    receive_slab,
-    send_slab,
-    unpack_requests,
-    unpack_results,
-)
+from worker.runtime.notices import Modality
+from worker.runtime.slab import Slab, SlabLayout, receive_slab, send_slab
 
 
 def test_a_slot_holds_an_input_and_then_its_output() -> None:
@@ -69,23 +56,6 @@ def test_the_slab_has_no_name_and_cannot_be_resized() -> None:
             os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
-
-
-def test_notices_come_out_as_they_went_in_however_many() -> None:
-    requests = [Request(2**40 + i, 1.5, math.inf, i, 77, 1, 0, 1) for i in range(5000)]
-    results = [Result(i, 0.25, 0.5, 64, 2) for i in range(5000)]
-    assert [one for packet in pack_requests(requests) for one in unpack_requests(packet)] == requests
-    assert [one for packet in pack_results(results) for one in unpack_results(packet)] == results
-
-
-def test_a_peer_that_is_gone_is_a_connection_error_and_silence_is_none() -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours:
-        ours.setblocking(False)
-        assert receive(ours) is None
-        theirs.close()
-        with pytest.raises(ConnectionError):
-            receive(ours)
 
 
 def test_a_frontend_that_dies_before_it_hands_over_its_slab_is_a_connection_error() -> None:

@@ -20,8 +20,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AltCLIPConfig, AltCLIPModel
 
 from worker import checkpoint
+from worker.arrays import Floats, Ids, Pixels
 from worker.errors import DeviceLost, ModelError, OutOfMemory
-from worker.families import Floats, Ids, Pending, Pixels
+from worker.families import Pending
 from worker.families.altclip import bins, config
 from worker.families.altclip.devices import Cuda, Device, Host, Recordings
 from worker.families.altclip.half import HALF
