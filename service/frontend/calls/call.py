@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from service.frontend.calls.callers import OPEN, Grant
-from worker.engine.jobs import Priority
+from worker.runtime.notices import Priority
 
 __all__ = ["Call"]
 
