@@ -51,7 +51,7 @@ lint: setup ## Check style, types, protos, stubs, container and manifests
 	$(BIN)/kubernetes-validate --strict --quiet -k 1.32 $(MANIFESTS)
 
 readme: setup ## Write the table of settings into README.md anew
-	$(BIN)/python -m service.config.settings | sed -i -e '/<!-- settings -->/,/<!-- end of settings -->/{//!d}' \
+	$(BIN)/python -m service.config.command_line | sed -i -e '/<!-- settings -->/,/<!-- end of settings -->/{//!d}' \
 	    -e '/<!-- settings -->/r /dev/stdin' README.md
 
 format: setup ## Rewrite sources in the project's style

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import NoReturn
 
-from service.config import settings as options
+from service.config import command_line
 from service.config.keys import KeyFileError, make_key
-from service.config.settings import Settings, SettingsError
+from service.config.options import OptionError
+from service.config.settings import Settings
 from worker.errors import ModelChoiceError, ModelError
 from worker.runtime import logs
 from worker.runtime.control import entitle
@@ -37,9 +38,9 @@ def main() -> int:
         if arguments[:1] == ["serve"]:
             del arguments[0]
         if {"-h", "--help", "--version"} & set(arguments):
-            options.parser(metadata.version("altclip")).parse_args(arguments)
-        settings = Settings.load(arguments, os.environ)
-    except SettingsError as error:
+            command_line.parser(metadata.version("altclip")).parse_args(arguments)
+        settings = command_line.load(arguments, os.environ)
+    except OptionError as error:
         print(f"altclip-server: {error}", file=sys.stderr)
         return 2
     return _serve(settings)
@@ -56,7 +57,7 @@ def _serve(settings: Settings) -> int:
         signal.signal(number, _stop)
     try:
         return asyncio.run(_run(settings))
-    except (SettingsError, ModelChoiceError) as error:
+    except (OptionError, ModelChoiceError) as error:
         events.error("cannot_start", str(error))
         return 2
     except ModelError as error:

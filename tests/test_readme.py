@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from service.config.settings import markdown_table
+from service.config.command_line import markdown_table
 from tests.server import RunningServer
 
 README = Path(__file__).parents[1] / "README.md"

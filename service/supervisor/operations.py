@@ -13,9 +13,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from service.config.options import OptionError, split_address
 from service.supervisor.pages import Pages
-from service.supervisor.ports import join_address
+from service.supervisor.ports import open_port
 
 __all__ = ["Operations"]
 
@@ -37,18 +36,10 @@ class Operations:
 
     async def start(self, address: str) -> str:
         """Listens; `host:port` as it was bound. Raises OptionError where it cannot."""
-        host, port = split_address(address)
+        bound, name = open_port(address, "ops-address")
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise OptionError(
-                f"--ops-address (ALTCLIP_OPS_ADDRESS): cannot listen on {address}: "
-                f"{error.strerror or error}; give another HOST:PORT"
-            ) from None
-        bound = self._runner.addresses[0]
-        return join_address(bound[0], bound[1])
+        await web.SockSite(self._runner, bound).start()
+        return name
 
     async def stop(self) -> None:
         """Closes the port and every connection."""

@@ -82,7 +82,7 @@ class Roster:
         changed: Callable[[], None],
         files: Mapping[str, bytes] | None = None,
     ) -> None:
-        """settings: with the concrete gRPC address. files: what frontends are given, as it is now."""
+        """settings: with the addresses in numbers. files: what frontends are given, as it is now."""
         self.workers = workers
         self.frontends = [
             FrontendPlace(title=f"altclip-frontend {index}", index=index)

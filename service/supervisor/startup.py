@@ -1,31 +1,39 @@
-"""From settings to a supervisor that can run: models found, devices chosen, port reserved. No process yet."""
+"""From settings to a supervisor that can run: models found, devices chosen, ports reserved."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
+from service.config import readers
 from service.config.operator_files import GivenFiles, wants_keys
+from service.config.options import OptionError
 from service.config.settings import Settings
 from service.supervisor import devices, ports
 from service.supervisor.pages import Pages
 from service.supervisor.roster import WorkerPlace
 from service.supervisor.supervisor import Supervisor
-from worker.models.sources import resolve_all
+from worker.models.sources import model_names, resolve_all
 from worker.runtime import logs
 from worker.runtime.cores import usable_cores
 from worker.runtime.metrics import Layout
 from worker.spec import ModelSpec
 
-__all__ = ["doubts", "exposure", "places", "prepare", "specs"]
+__all__ = ["check_aliases", "doubts", "exposure", "places", "prepare", "specs"]
 
 _events = logs.get("supervisor")
 
 
 def prepare(settings: Settings, version: str) -> Supervisor:
     """Raises OptionError or ModelError with what the operator should change. It may have to download."""
-    reserved, address = ports.reserve(settings.grpc_address, "--grpc-address (ALTCLIP_GRPC_ADDRESS)")
+    grpc, grpc_address = ports.reserve(settings.grpc_address, "grpc-address")
+    reserved, http_address = [grpc], ""
+    if settings.http_address:
+        http, http_address = ports.reserve(settings.http_address, "http-address")
+        reserved.append(http)
     files = GivenFiles(settings)  # before a model may have to be downloaded
+    check_aliases(settings, model_names(settings.model))
     models = specs(settings)
     chosen = devices.expand(settings.device, functools.cache(devices.cuda_devices))
     workers = places(settings, models, chosen, usable_cores())
@@ -34,11 +42,27 @@ def prepare(settings: Settings, version: str) -> Supervisor:
     pages.own.build_info.set(1, version)
     for message in doubts(settings):
         _events.warning("doubtful_settings", message)
-    if not ports.is_loopback(address):
+    bound = {"grpc": grpc_address, **({"http": http_address} if http_address else {})}
+    if not all(map(ports.is_loopback, bound.values())):
         for event, message in exposure(settings):
-            _events.warning(event, message, grpc=address)
-    chosen_settings = dataclasses.replace(settings, grpc_address=address)
+            _events.warning(event, message, **bound)
+    chosen_settings = dataclasses.replace(settings, grpc_address=grpc_address, http_address=http_address)
     return Supervisor(chosen_settings, models, workers, pages, reserved, files)
+
+
+def check_aliases(settings: Settings, names: Sequence[str]) -> None:
+    """names: of the models. Raises OptionError where an alias could mean two things, or means nothing."""
+    option = "--alias (ALTCLIP_ALIAS)"
+    chosen: dict[str, str] = {}
+    for alias, name in map(readers.split_alias, settings.alias):
+        if alias in names:
+            raise OptionError(f"{option}: {alias} is the name of a model; give another alias")
+        if name not in names:
+            raise OptionError(f"{option}: {alias}={name}: no model is called {name}; give {', '.join(names)}")
+        if chosen.setdefault(alias, name) != name:
+            raise OptionError(
+                f"{option}: {alias} is given for {chosen[alias]} and for {name}; give one of them"
+            )
 
 
 def exposure(settings: Settings) -> list[tuple[str, str]]:

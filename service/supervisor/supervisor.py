@@ -54,10 +54,10 @@ class Supervisor:
         specs: Sequence[ModelSpec],
         workers: list[WorkerPlace],
         pages: Pages,
-        reserved: socket.socket,
+        reserved: Sequence[socket.socket],
         files: GivenFiles,
     ) -> None:
-        """settings: with the concrete gRPC address. reserved: keeps its port ours while no frontend lives."""
+        """settings: with the addresses in numbers. reserved: hold their ports while no frontend lives."""
         self._reserved = reserved
         self._files = files
         self._settings = settings
@@ -177,8 +177,12 @@ class Supervisor:
     def _announce(self) -> None:
         if not self._announced and not self._stopping.is_set() and self._roster.complete():
             self._announced = True
-            grpc = self._settings.grpc_address
-            logs.get("ready").info("ready", "serving", grpc=grpc, http="", ops=self._operations_address)
+            addresses = {
+                "grpc": self._settings.grpc_address,
+                "http": self._settings.http_address,
+                "ops": self._operations_address,
+            }
+            logs.get("ready").info("ready", "serving", **addresses)
 
     def _readiness(self) -> dict[str, object]:
         status = self._roster.status()

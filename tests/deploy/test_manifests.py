@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from service.config.settings import Settings
+from service.config.command_line import load
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -71,14 +71,14 @@ def test_a_rendered_overlay_holds_to_the_schema_and_its_arguments_are_the_server
     for document in objects:
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
     (deployment,) = [document for document in objects if document["kind"] == "Deployment"]
-    Settings.load(server_arguments(deployment), server_environment(deployment))
+    load(server_arguments(deployment), server_environment(deployment))
 
 
 def test_a_pod_on_a_device_asks_for_it_and_will_not_serve_without() -> None:
     (deployment,) = [document for document in rendered("cuda") if document["kind"] == "Deployment"]
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert Settings.load(server_arguments(deployment), {}).device == ("cuda:0",)
+    assert load(server_arguments(deployment), {}).device == ("cuda:0",)
     kept = server_arguments(next(o for o in rendered("altclip-m9") if o["kind"] == "Deployment"))
     assert set(kept) < set(server_arguments(deployment)), (
         "an overlay's arguments take the place of those below"
@@ -89,7 +89,7 @@ def test_the_secured_service_gets_the_files_that_are_mounted_and_is_asked_where_
     (deployment,) = [document for document in rendered("secured") if document["kind"] == "Deployment"]
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
-    settings = Settings.load(server_arguments(deployment), server_environment(deployment))
+    settings = load(server_arguments(deployment), server_environment(deployment))
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
     for path in (settings.api_keys, settings.tls_certificate, settings.tls_key):
         assert str(Path(path).parent) in mounted
@@ -100,7 +100,7 @@ def test_the_secured_service_gets_the_files_that_are_mounted_and_is_asked_where_
 
 def test_the_pod_may_take_as_long_to_end_as_the_service_asks_for() -> None:
     pod = base("Deployment")["spec"]["template"]["spec"]
-    settings = Settings.load(server_arguments(base("Deployment")), {})
+    settings = load(server_arguments(base("Deployment")), {})
     pre_stop = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["terminationGracePeriodSeconds"] > pre_stop + settings.grace
 
@@ -108,7 +108,7 @@ def test_the_pod_may_take_as_long_to_end_as_the_service_asks_for() -> None:
 def test_ports_are_those_the_service_listens_on() -> None:
     (container,) = base("Deployment")["spec"]["template"]["spec"]["containers"]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-    settings = Settings.load([], {})
+    settings = load([], {})
     listening = {
         "grpc": settings.grpc_address,
         "ops": settings.ops_address,

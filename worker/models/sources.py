@@ -19,7 +19,7 @@ from worker.families import family
 from worker.models.hub import KNOWN, download, is_hub_name, split_revision
 from worker.spec import ModelSpec
 
-__all__ = ["BUNDLED", "bundled_directory", "resolve", "resolve_all"]
+__all__ = ["BUNDLED", "bundled_directory", "model_names", "resolve", "resolve_all"]
 
 BUNDLED = "bundled"
 # Names are metric labels, health service names and process titles.
@@ -33,11 +33,17 @@ def bundled_directory() -> Path:
 
 def resolve_all(texts: list[str] | tuple[str, ...]) -> list[ModelSpec]:
     """Each model's spec, the bundled one for none; raises `ModelError`, also for a name given twice."""
-    texts = texts or [BUNDLED]
-    names = [_split(text)[0] for text in texts]  # looked at first: what follows may download for an hour
+    model_names(texts)  # looked at first: what follows may download for an hour
+    return [resolve(text) for text in texts or [BUNDLED]]
+
+
+def model_names(texts: list[str] | tuple[str, ...]) -> list[str]:
+    """What the models will be called, without a look at their files. Raises `ModelChoiceError` for a name
+    given twice."""
+    names = [_split(text)[0] for text in texts or [BUNDLED]]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ModelChoiceError(f"two models are called {twice[0]}; name one of them with NAME=SOURCE")
-    return [resolve(text) for text in texts]
+    return names
 
 
 def resolve(text: str) -> ModelSpec:

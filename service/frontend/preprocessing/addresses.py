@@ -3,7 +3,7 @@
     uri ─ one strict reading ─▶ Target ─▶ Rules: scheme and port, host      is_public: in or outside?
 
 A URI is taken apart here once, and what is dialled is built from these parts: two parsers that read a URI
-differently are how such checks are got round. Imports the standard library only.
+differently are how such checks are got round.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 from urllib.parse import quote, urljoin
 
-__all__ = ["PORTS", "Address", "NotAllowed", "Rules", "Target", "is_public", "is_web"]
+from service.config.readers import PORTS
 
-PORTS = {"https": 443, "http": 80}
+__all__ = ["Address", "NotAllowed", "Rules", "Target", "is_public", "is_web"]
+
 LONGEST_URI = 4096
 
 Address = IPv4Address | IPv6Address

@@ -7,14 +7,16 @@ import json
 
 import pytest
 
-from service.config import options
-from service.config.settings import Settings, SettingsError, markdown_table, parser
+from service.config import options, readers
+from service.config.command_line import load, markdown_table, parser
+from service.config.options import OptionError
+from service.config.settings import Settings
 
 FIELDS = dataclasses.fields(Settings)
 
 
 def test_without_anything_the_defaults_hold() -> None:
-    assert Settings.load([], {}) == Settings()
+    assert load([], {}) == Settings()
 
 
 def test_the_options_of_the_contract_exist() -> None:
@@ -22,7 +24,7 @@ def test_the_options_of_the_contract_exist() -> None:
         "--model a=/m --grpc-address 127.0.0.1:1 --http-address 127.0.0.1:2 --ops-address 127.0.0.1:3 "
         "--device cuda:1 --device cpu --dtype bfloat16 --frontends 2 --replicas 3"
     )
-    settings = Settings.load(arguments.split(), {})
+    settings = load(arguments.split(), {})
     assert settings.model == ("a=/m",)
     assert settings.device == ("cuda:1", "cpu")
     assert (settings.grpc_address, settings.http_address, settings.ops_address) == (
@@ -42,15 +44,89 @@ def test_the_defaults_accept_what_the_contract_promises() -> None:
 
 def test_the_environment_gives_what_the_command_line_leaves_open() -> None:
     environment = {"ALTCLIP_MAX_TEXTS": "7", "ALTCLIP_GRACE": "5", "ALTCLIP_DTYPE": ""}
-    settings = Settings.load(["--grace", "6"], environment)
+    settings = load(["--grace", "6"], environment)
     assert (settings.max_texts, settings.grace, settings.dtype) == (7, 6.0, "auto")
 
 
 def test_repeated_options_are_lists_in_the_environment() -> None:
-    environment = {"ALTCLIP_MODEL": "a=stub:dimension=8,poison=x  b", "ALTCLIP_DEVICE": "cuda:0,cpu cuda"}
-    settings = Settings.load([], environment)
+    environment = {
+        "ALTCLIP_MODEL": "a=stub:dimension=8,poison=x  b",
+        "ALTCLIP_ALIAS": "text-embedding-3-small=a c/d=b",
+        "ALTCLIP_DEVICE": "cuda:0,cpu cuda",
+    }
+    settings = load([], environment)
     assert settings.model == ("a=stub:dimension=8,poison=x", "b")
+    assert settings.aliases() == {"text-embedding-3-small": "a", "c/d": "b"}
     assert settings.device == ("cuda:0", "cpu", "cuda:0")
+
+
+@pytest.mark.parametrize("model", ["m9=/data/my models/m9", "m9=/data/a'b", 'm9=/data/a"b', "/data/a\\b"])
+def test_a_model_on_the_command_line_is_one_text_whatever_it_holds(model: str) -> None:
+    assert load(["--model", model, "--model", "b"], {}).model == (model, "b")
+
+
+@pytest.mark.parametrize(
+    "text", ['"m9=/data/my models/m9" b', "m9='/data/my models/m9' b", "m9=/data/my\\ models/m9 b"]
+)
+def test_quotes_keep_a_model_together_in_the_environment(text: str) -> None:
+    assert load([], {"ALTCLIP_MODEL": text}).model == ("m9=/data/my models/m9", "b")
+
+
+def test_a_quotation_mark_that_is_not_closed_is_told() -> None:
+    with pytest.raises(OptionError, match=r"ALTCLIP_MODEL \(--model\).*no closing one"):
+        load([], {"ALTCLIP_MODEL": "m9=/data/bob's b"})
+
+
+@pytest.mark.parametrize("text", ["off", "OFF"])
+def test_http_may_be_off(text: str) -> None:
+    assert load(["--http-address", text], {}).http_address == ""
+    assert load([], {"ALTCLIP_HTTP_ADDRESS": text}).http_address == ""
+
+
+def test_only_http_may_be_off() -> None:
+    for option in ("--grpc-address", "--ops-address"):
+        with pytest.raises(OptionError, match=option):
+            load([option, "off"], {})
+
+
+def test_what_http_offers_is_chosen_by_lists() -> None:
+    arguments = (
+        "--http-apis OpenAI,tei --http-hosts altclip,*.example.com --http-prefix /ml/altclip/ "
+        "--http-cors-origins https://App.example.com,http://localhost:3000 --http-max-items 5 "
+        "--http-max-body-bytes 1MiB --immich-upstream http://immich-ml:3003/"
+    )
+    settings = load(arguments.split(), {})
+    assert settings.http_apis == ("openai", "tei")
+    assert settings.http_hosts == ("altclip", "*.example.com")
+    assert settings.http_prefix == "/ml/altclip"
+    assert settings.http_cors_origins == ("https://app.example.com", "http://localhost:3000")
+    assert (settings.http_max_items, settings.http_max_body_bytes) == (5, 1 << 20)
+    assert settings.immich_upstream == "http://immich-ml:3003"
+    assert Settings().http_apis == readers.HTTP_APIS
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        ("--http-address", "on"),
+        ("--http-apis", "openai,ollama"),
+        ("--http-hosts", "altclip:8080"),
+        ("--http-hosts", "https://altclip"),
+        ("--http-prefix", "altclip"),
+        ("--http-prefix", "/a//b"),
+        ("--http-cors-origins", "app.example.com"),
+        ("--http-cors-origins", "https://app.example.com/"),
+        ("--immich-upstream", "immich:3003"),
+        ("--immich-upstream", "http://user@immich:3003"),
+        ("--immich-upstream", "http://immich:99999"),
+        ("--alias", "a"),
+        ("--alias", "=b"),
+        ("--alias", "a=b c"),
+    ],
+)
+def test_what_http_cannot_use_is_refused_by_name(option: str, text: str) -> None:
+    with pytest.raises(OptionError, match=rf"{option} .*is not accepted; give "):
+        load([option, text], {})
 
 
 @pytest.mark.parametrize(
@@ -58,12 +134,12 @@ def test_repeated_options_are_lists_in_the_environment() -> None:
     [("65536", 65_536), ("64KiB", 65_536), ("32MiB", 32 << 20), ("1g", 1 << 30), ("3 kB", 3072)],
 )
 def test_sizes_may_have_a_unit(text: str, size: int) -> None:
-    assert Settings.load(["--max-text-bytes", text], {}).max_text_bytes == size
+    assert load(["--max-text-bytes", text], {}).max_text_bytes == size
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("3", 3.0), ("0.5", 0.5), ("250ms", 0.25), ("2m", 120.0)])
 def test_times_may_have_a_unit(text: str, seconds: float) -> None:
-    assert Settings.load(["--grace", text], {}).grace == seconds
+    assert load(["--grace", text], {}).grace == seconds
 
 
 @pytest.mark.parametrize(
@@ -76,16 +152,16 @@ def test_times_may_have_a_unit(text: str, seconds: float) -> None:
     ],
 )
 def test_addresses_may_be_names_and_ipv6(address: str, parts: tuple[str, int]) -> None:
-    assert Settings.load(["--grpc-address", address], {}).grpc_address == address
-    assert options.split_address(address) == parts
+    assert load(["--grpc-address", address], {}).grpc_address == address
+    assert readers.split_address(address) == parts
 
 
 @pytest.mark.parametrize(
     "address", ["50051", ":50051", "::1:50051", "host:", "host:65536", "http://h:1", "a b:1"]
 )
 def test_other_addresses_are_refused(address: str) -> None:
-    with pytest.raises(SettingsError, match="HOST:PORT"):
-        Settings.load(["--ops-address", address], {})
+    with pytest.raises(OptionError, match="HOST:PORT"):
+        load(["--ops-address", address], {})
 
 
 @pytest.mark.parametrize(
@@ -118,8 +194,8 @@ def test_an_error_names_the_option_the_variable_and_what_is_accepted(option: str
     for arguments, environment in ([option, text], {}), ([], {variable: text}):
         if not text.strip() and not arguments:
             continue  # an empty variable is one that is not set
-        with pytest.raises(SettingsError) as caught:
-            Settings.load(arguments, environment)
+        with pytest.raises(OptionError) as caught:
+            load(arguments, environment)
         message = str(caught.value)
         assert option in message
         assert variable in message
@@ -134,20 +210,20 @@ def test_an_error_names_the_option_the_variable_and_what_is_accepted(option: str
     ids=lambda value: getattr(value, "name", value),
 )
 def test_no_count_and_no_size_is_without_bounds(field: dataclasses.Field[object], unit: str) -> None:
-    with pytest.raises(SettingsError, match=r"give a (whole number|number of bytes) from \d+ to \d+"):
-        Settings.load([options.flag(field), "4294967296" + unit], {})
+    with pytest.raises(OptionError, match=r"give a (whole number|number of bytes) from \d+ to \d+"):
+        load([options.flag(field), "4294967296" + unit], {})
 
 
 @pytest.mark.parametrize("arguments", [["--max-text", "1"], ["--unknown"], ["stray"], ["--grace"]])
 def test_what_is_no_option_is_an_error_and_not_an_exit(arguments: list[str]) -> None:
-    with pytest.raises(SettingsError):
-        Settings.load(arguments, {})
+    with pytest.raises(OptionError):
+        load(arguments, {})
 
 
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_every_default_can_be_written_as_it_is_shown(field: dataclasses.Field[object]) -> None:
     if shown := options.show(field):
-        assert Settings.load([options.flag(field), *shown.split()], {}) == Settings()
+        assert load([options.flag(field), *shown.split()], {}) == Settings()
 
 
 def test_the_help_and_the_table_list_every_option() -> None:
@@ -158,30 +234,30 @@ def test_the_help_and_the_table_list_every_option() -> None:
 
 
 def test_settings_cross_a_process_border_as_json() -> None:
-    settings = Settings.load(["--model", "a", "--model", "b=c", "--grace", "1ms"], {})
+    settings = load(["--model", "a", "--model", "b=c", "--grace", "1ms"], {})
     assert Settings.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
 
 
 def test_origins_have_a_port_and_hosts_may_begin_with_a_star() -> None:
-    settings = Settings.load(["--image-urls", "https,http:8080", "--image-urls", "HTTP"], {})
+    settings = load(["--image-urls", "https,http:8080", "--image-urls", "HTTP"], {})
     assert settings.image_urls == ("https:443", "http:8080", "http:80")
-    settings = Settings.load([], {"ALTCLIP_IMAGE_URL_HOSTS": "*.Example.com images.example.org"})
+    settings = load([], {"ALTCLIP_IMAGE_URL_HOSTS": "*.Example.com images.example.org"})
     assert settings.image_url_hosts == ("*.example.com", "images.example.org")
     for wrong in ("ftp", "https:0", "https:99999", "on", "https://x"):
-        with pytest.raises(SettingsError, match="--image-urls"):
-            Settings.load(["--image-urls", wrong], {})
+        with pytest.raises(OptionError, match="--image-urls"):
+            load(["--image-urls", wrong], {})
     for wrong in ("*", "localhost", "a.example/x", "https://a.example", "*.com.*"):
-        with pytest.raises(SettingsError, match="--image-url-hosts"):
-            Settings.load(["--image-url-hosts", wrong], {})
+        with pytest.raises(OptionError, match="--image-url-hosts"):
+            load(["--image-url-hosts", wrong], {})
 
 
 def test_key_lines_are_read_at_once() -> None:
     line = f"search sha256:{'0' * 64} requests=1/s"
-    assert Settings.load([], {"ALTCLIP_API_KEY_LINES": line}).api_key_lines == line
-    with pytest.raises(SettingsError, match="altclip-server key") as refused:
-        Settings.load(["--api-key-lines", "search a-key-and-no-hash"], {})
+    assert load([], {"ALTCLIP_API_KEY_LINES": line}).api_key_lines == line
+    with pytest.raises(OptionError, match="altclip-server key") as refused:
+        load(["--api-key-lines", "search a-key-and-no-hash"], {})
     assert "a-key-and-no-hash" not in str(refused.value)
     for mistake in ("altclip_the-key-itself", line):
-        with pytest.raises(SettingsError, match="--api-key-lines") as refused:
-            Settings.load([], {"ALTCLIP_API_KEYS": mistake})
+        with pytest.raises(OptionError, match="--api-key-lines") as refused:
+            load([], {"ALTCLIP_API_KEYS": mistake})
         assert mistake not in str(refused.value)

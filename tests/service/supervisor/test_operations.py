@@ -11,7 +11,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
 
-from service.config.options import OptionError, split_address
+from service.config.options import OptionError
+from service.config.readers import split_address
 from service.supervisor.operations import Operations
 from service.supervisor.pages import Pages
 from worker.runtime.metric_labels import Layout

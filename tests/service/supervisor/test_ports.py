@@ -1,4 +1,4 @@
-"""The gRPC port is one server's alone, and all its frontends'."""
+"""The ports of gRPC and HTTP are one server's alone, and all its frontends'."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.config.options import OptionError, split_address
+from service.config.options import OptionError
+from service.config.readers import split_address
+from service.listening import sockets
 from service.supervisor import ports
 
 
 @pytest.fixture
 def reserved() -> Iterator[str]:
-    holder, address = ports.reserve("127.0.0.1:0", "--grpc-address")
+    holder, address = ports.reserve("127.0.0.1:0", "grpc-address")
     yield address
     holder.close()
 
@@ -51,13 +53,15 @@ def test_several_frontends_listen_and_the_reservation_takes_no_connection(reserv
 
 
 def test_a_second_server_is_told_that_the_port_is_taken(reserved: str) -> None:
-    with pytest.raises(OptionError, match=rf"--grpc-address: cannot listen on {reserved}"):
-        ports.reserve(reserved, "--grpc-address")
+    with pytest.raises(
+        OptionError, match=rf"--grpc-address \(ALTCLIP_GRPC_ADDRESS\): cannot listen on {reserved}"
+    ):
+        ports.reserve(reserved, "grpc-address")
 
 
 def test_also_while_frontends_listen(reserved: str) -> None:
     with listen(reserved), pytest.raises(OptionError, match="cannot listen"):
-        ports.reserve(reserved, "--grpc-address")
+        ports.reserve(reserved, "grpc-address")
 
 
 def test_a_stranger_cannot_share_it_by_address_reuse(reserved: str) -> None:
@@ -69,7 +73,7 @@ def test_a_stranger_cannot_share_it_by_address_reuse(reserved: str) -> None:
 
 def test_ipv6_has_brackets() -> None:
     try:
-        holder, address = ports.reserve("[::1]:0", "--grpc-address")
+        holder, address = ports.reserve("[::1]:0", "grpc-address")
     except OptionError:
         pytest.skip("no IPv6 here")
     assert address.startswith("[::1]:")
@@ -79,4 +83,41 @@ def test_ipv6_has_brackets() -> None:
 @pytest.mark.parametrize("address", ["192.0.2.1:0", "no-such-host.invalid:0"])
 def test_an_address_of_another_machine_is_refused(address: str) -> None:
     with pytest.raises(OptionError, match=address):
-        ports.reserve(address, "--grpc-address")
+        ports.reserve(address, "grpc-address")
+
+
+def reaches(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+def test_a_wildcard_is_every_ipv4_and_ipv6_address(host: str) -> None:
+    holder, address = ports.reserve(f"{host}:0", "http-address")
+    with holder, sockets.bind(address, shared=True)[0] as listener:
+        assert address.startswith(f"{host}:")
+        listener.listen()
+        port = split_address(address)[1]
+        assert reaches("127.0.0.1", port)
+        assert reaches("::1", port) == socket.has_dualstack_ipv6()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+@pytest.mark.parametrize("taken", ["127.0.0.1", "0.0.0.0"])
+def test_a_wildcard_is_refused_where_one_of_its_addresses_is_taken(host: str, taken: str) -> None:
+    with socket.socket() as stranger:
+        stranger.bind((taken, 0))
+        stranger.listen()
+        with pytest.raises(OptionError, match="cannot listen"):
+            ports.reserve(f"{host}:{stranger.getsockname()[1]}", "http-address")
+
+
+def test_an_address_is_that_address_alone() -> None:
+    holder, address = ports.reserve("127.0.0.1:0", "http-address")
+    with holder, sockets.bind(address, shared=True)[0] as listener:
+        listener.listen()
+        assert not reaches("127.0.0.2", split_address(address)[1])
+        assert not reaches("::1", split_address(address)[1])

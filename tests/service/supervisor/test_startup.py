@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from service.config.options import OptionError
 from service.config.settings import Settings
-from service.supervisor.startup import doubts, places, specs
+from service.supervisor.startup import check_aliases, doubts, places, specs
 
 
 def threads_of(settings: Settings, devices: tuple[str, ...], cores: int) -> list[int]:
@@ -67,3 +68,23 @@ def test_settings_that_are_hardly_meant_are_told() -> None:
     assert "--image-urls" in unused
     (small,) = doubts(Settings(max_message_bytes=1 << 20, max_image_bytes=1 << 20))
     assert "--max-message-bytes" in small
+
+
+@pytest.mark.parametrize(
+    ("aliases", "complaint"),
+    [
+        (("a=b",), "a is the name of a model"),
+        (("x=c",), "no model is called c; give a, b"),
+        (("x=a", "y=x"), "no model is called x"),
+        (("x=a", "x=b"), "x is given for a and for b"),
+    ],
+)
+def test_an_alias_that_could_mean_two_things_or_none_is_refused(
+    aliases: tuple[str, ...], complaint: str
+) -> None:
+    with pytest.raises(OptionError, match=rf"--alias \(ALTCLIP_ALIAS\): .*{complaint}"):
+        check_aliases(Settings(alias=aliases), ["a", "b"])
+
+
+def test_an_alias_may_be_given_twice_for_one_model() -> None:
+    check_aliases(Settings(alias=("x=a", "x=a", "y=a")), ["a", "b"])
