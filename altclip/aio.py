@@ -1,7 +1,7 @@
-"""The client for asyncio: the same methods as in `client.py`, to be awaited.
+"""The client for asyncio: the methods of `client.py`, to be awaited.
 
-What each method sends and gives back is in `calls.py`; how it travels is in `aio_connection.py` and
-`stream_tasks.py`.
+`calls/methods.py` says what each method sends and returns. `calls/aio_connection.py` makes the calls,
+`streams/tasks.py` runs the streams. A test holds the signatures and docstrings equal to those of `client.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Self
 import grpc
 
 from altclip import inputs
-from altclip.calls import methods as calls
+from altclip.calls import methods
 from altclip.calls.aio_connection import AioConnection
 from altclip.channel import DEFAULT_TIMEOUT, ChannelOption, Endpoint, channel_credentials, new_request_id
 from altclip.results import (
@@ -28,7 +28,7 @@ from altclip.results import (
     StreamResult,
     TextEmbeddings,
 )
-from altclip.streams import ledger as stream
+from altclip.streams.ledger import WINDOW, Ledger, config_message
 from altclip.streams.tasks import Items, StreamTasks
 
 
@@ -84,8 +84,17 @@ class AsyncClient:
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> TextEmbeddings:
-        """Embeds texts, any number; row i of the result belongs to text i."""
-        plan = calls.embed_text(texts, model, encoding, normalize, truncation, priority)
+        """Embeds any number of texts. More than the server takes at once are sent in several calls; when one
+        of them fails, the whole call fails.
+
+        Args:
+            texts: One text or several; row i of the result belongs to text i. An empty text is valid.
+            encoding: How the numbers travel: float32, float16, int8 or binary.
+            normalize: Whether each embedding is scaled to length 1.
+            truncation: What happens to a text with more tokens than the model takes: "truncate" cuts it and
+                reports it in `truncated`, "reject" raises `TextTooLong`.
+        """
+        plan = methods.embed_text(texts, model, encoding, normalize, truncation, priority)
         return await self._connection.run(plan, timeout, request_id)
 
     async def embed_image(
@@ -99,8 +108,16 @@ class AsyncClient:
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> ImageEmbeddings:
-        """Embeds pictures, any number; row i of the result belongs to picture i."""
-        plan = await asyncio.to_thread(calls.embed_image, images, model, encoding, normalize, priority)
+        """Embeds any number of pictures. More than the server takes at once are sent in several calls; when
+        one of them fails, the whole call fails.
+
+        Args:
+            images: One picture or several, each the bytes of a file, a `pathlib.Path`, a `Uri` or a Pillow
+                image; never a `str`. Row i of the result belongs to picture i.
+            encoding: How the numbers travel: float32, float16, int8 or binary.
+            normalize: Whether each embedding is scaled to length 1.
+        """
+        plan = await asyncio.to_thread(methods.embed_image, images, model, encoding, normalize, priority)
         return await self._connection.run(plan, timeout, request_id)
 
     async def similarity(
@@ -115,8 +132,17 @@ class AsyncClient:
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Similarities:
-        """Scores every query against every candidate."""
-        plan = await asyncio.to_thread(calls.similarity, queries, candidates, model, score, top_k, priority)
+        """Scores every query against every candidate.
+
+        Args:
+            queries: Texts (`str`), pictures (as for `embed_image`) and embeddings (numpy, one-dimensional),
+                in any mix.
+            candidates: The same.
+            score: "cosine", "logit" (cosine times the model's logit scale) or "probability" (softmax over the
+                candidates).
+            top_k: How many candidates to return for a query, best first; 0 means all, in their order.
+        """
+        plan = await asyncio.to_thread(methods.similarity, queries, candidates, model, score, top_k, priority)
         return await self._connection.run(plan, timeout, request_id)
 
     async def classify(
@@ -132,9 +158,18 @@ class AsyncClient:
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Classifications:
-        """Classifies pictures into labels of your own, zero-shot."""
+        """Tells which of your labels fits each picture best (zero-shot classification).
+
+        Args:
+            images: As for `embed_image`.
+            labels: The class names, such as "cat" or "猫".
+            language: The language of the labels: en zh es fr ru ja ko ar it. The server has prompts of its
+                own for each.
+            templates: Prompts in place of the server's, each with one `{}` for the label.
+            top_k: How many labels to return for a picture, best first; 0 means all, in their order.
+        """
         plan = await asyncio.to_thread(
-            calls.classify, images, labels, model, language, templates, top_k, priority
+            methods.classify, images, labels, model, language, templates, top_k, priority
         )
         return await self._connection.run(plan, timeout, request_id)
 
@@ -150,8 +185,16 @@ class AsyncClient:
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> PromptEncodings:
-        """Gives the states of every token position, as a diffusion model takes them."""
-        plan = calls.encode_prompt(texts, model, states, encoding, truncation, priority)
+        """Returns the hidden state of every token position, which a diffusion model takes as its condition.
+
+        Args:
+            texts: The prompts. Classifier-free guidance also needs the states of "".
+            states: "altdiffusion" (what its U-Net was trained on) or "altclip" (the last hidden state of
+                AltCLIP's text model).
+            encoding: float32 or float16.
+            truncation: As for `embed_text`.
+        """
+        plan = methods.encode_prompt(texts, model, states, encoding, truncation, priority)
         return await self._connection.run(plan, timeout, request_id)
 
     def embed_stream(
@@ -163,17 +206,30 @@ class AsyncClient:
         normalize: bool = True,
         truncation: inputs.Truncation = "truncate",
         priority: inputs.Priority = "default",
-        window: int = stream.WINDOW,
+        window: int = WINDOW,
         timeout: float | None = math.inf,
         request_id: str | None = None,
     ) -> AsyncGenerator[StreamResult, None]:
-        """Embeds any number of texts and pictures over one stream; results come as they are ready.
+        """Embeds any number of texts and pictures over one stream. Results come as they are ready, in any
+        order.
 
-        As `Client.embed_stream`, but `items` may be asynchronous; a plain iterable is read on the event loop
-        and must not block it. To stop early, close the iterator (`contextlib.aclosing`), or cancel the task.
+        Memory stays bounded: at most `window` items are taken from `items` ahead of the results that you
+        took, so a slow consumer pauses the producer. An item that fails is a result with `error`, and the
+        stream goes on. When the whole stream fails, its `AltClipError` is raised.
+
+        `items` may be asynchronous. A plain iterable is read on the event loop and must not block it. To stop
+        early, close the iterator (`contextlib.aclosing`) or cancel the task: the server then drops the items
+        that it has not begun.
+
+        Args:
+            items: Texts (`str`) and pictures (as for `embed_image`), alone or as `(id, content)`; an id may
+                be anything.
+            window: How many items may be on their way at a time. The items on their way never hold more than
+                about 64 MiB together.
+            timeout: Seconds for the whole stream; no limit unless given.
         """
-        ledger = stream.Ledger(window)
-        config = stream.config_message(
+        ledger = Ledger(window)
+        config = config_message(
             model,
             inputs.embedding_options(encoding, normalize, truncation),
             inputs.choose(inputs.PRIORITIES, priority),
@@ -187,17 +243,18 @@ class AsyncClient:
         return await self._connection.list_models(timeout)
 
     async def get_model(self, name: str = "", *, timeout: float | None = None) -> Model:
-        """One model: what it is and what a request to it may hold. Empty means the server's first."""
+        """One model: what it is, and what a request may hold. An empty name means the server's first."""
         return await self._connection.get_model(name, timeout)
 
     async def health(self, model: str = "", *, timeout: float | None = None) -> str:
-        """SERVING, NOT_SERVING, or SERVICE_UNKNOWN for a model that is not there; empty means all models."""
+        """SERVING, NOT_SERVING, or SERVICE_UNKNOWN for a model that the server does not have. An empty name
+        asks for all models together."""
         return await self._connection.health(model, timeout)
 
     async def wait_until_ready(self, model: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:
-        """Returns when the server answers for this model (empty: for all), also when it is only being started
-        now.
+        """Waits until the server can answer for this model; an empty name means all models. The server need
+        not be running yet.
 
-        Raises DeadlineExceeded after `timeout` seconds, with what it heard last.
+        Raises `DeadlineExceeded` after `timeout` seconds; its message has the last status that was seen.
         """
         await self._connection.wait_until_ready(model, timeout)

@@ -1,7 +1,7 @@
-"""The client for programs that block: plain methods over gRPC. `aio.py` is its twin for asyncio.
+"""The client for programs that block. `aio.py` is its twin for asyncio.
 
-What each method sends and gives back is in `calls.py`; how it travels is in `connection.py` and
-`stream_threads.py`.
+`calls/methods.py` says what each method sends and returns. `calls/connection.py` makes the calls,
+`streams/threads.py` runs the streams.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Self
 import grpc
 
 from altclip import inputs
-from altclip.calls import methods as calls
+from altclip.calls import methods
 from altclip.calls.connection import Connection
 from altclip.channel import DEFAULT_TIMEOUT, ChannelOption, Endpoint, channel_credentials, new_request_id
 from altclip.results import (
@@ -27,7 +27,7 @@ from altclip.results import (
     StreamResult,
     TextEmbeddings,
 )
-from altclip.streams import ledger as stream
+from altclip.streams.ledger import WINDOW, Ledger, StreamInput, config_message
 from altclip.streams.threads import StreamThreads
 
 
@@ -93,17 +93,17 @@ class Client:
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> TextEmbeddings:
-        """Embeds texts, any number; more than the server takes at once are sent in several calls, all or
-        nothing.
+        """Embeds any number of texts. More than the server takes at once are sent in several calls; when one
+        of them fails, the whole call fails.
 
         Args:
             texts: One text or several; row i of the result belongs to text i. An empty text is valid.
             encoding: How the numbers travel: float32, float16, int8 or binary.
             normalize: Whether each embedding is scaled to length 1.
-            truncation: "truncate" cuts texts over the model's tokens and reports them, "reject" raises
-                `TextTooLong`.
+            truncation: What happens to a text with more tokens than the model takes: "truncate" cuts it and
+                reports it in `truncated`, "reject" raises `TextTooLong`.
         """
-        plan = calls.embed_text(texts, model, encoding, normalize, truncation, priority)
+        plan = methods.embed_text(texts, model, encoding, normalize, truncation, priority)
         return self._connection.run(plan, timeout, request_id)
 
     def embed_image(
@@ -117,8 +117,8 @@ class Client:
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> ImageEmbeddings:
-        """Embeds pictures, any number; more than the server takes at once are sent in several calls, all or
-        nothing.
+        """Embeds any number of pictures. More than the server takes at once are sent in several calls; when
+        one of them fails, the whole call fails.
 
         Args:
             images: One picture or several, each the bytes of a file, a `pathlib.Path`, a `Uri` or a Pillow
@@ -127,7 +127,7 @@ class Client:
             normalize: Whether each embedding is scaled to length 1.
         """
         return self._connection.run(
-            calls.embed_image(images, model, encoding, normalize, priority), timeout, request_id
+            methods.embed_image(images, model, encoding, normalize, priority), timeout, request_id
         )
 
     def similarity(
@@ -152,7 +152,7 @@ class Client:
                 candidates).
             top_k: How many candidates to return for a query, best first; 0 means all, in their order.
         """
-        plan = calls.similarity(queries, candidates, model, score, top_k, priority)
+        plan = methods.similarity(queries, candidates, model, score, top_k, priority)
         return self._connection.run(plan, timeout, request_id)
 
     def classify(
@@ -168,17 +168,17 @@ class Client:
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> Classifications:
-        """Classifies pictures into labels of your own, zero-shot.
+        """Tells which of your labels fits each picture best (zero-shot classification).
 
         Args:
             images: As for `embed_image`.
             labels: The class names, such as "cat" or "猫".
-            language: The language of the labels, which picks the server's prompts: en zh es fr ru ja ko ar
-                it.
+            language: The language of the labels: en zh es fr ru ja ko ar it. The server has prompts of its
+                own for each.
             templates: Prompts in place of the server's, each with one `{}` for the label.
             top_k: How many labels to return for a picture, best first; 0 means all, in their order.
         """
-        plan = calls.classify(images, labels, model, language, templates, top_k, priority)
+        plan = methods.classify(images, labels, model, language, templates, top_k, priority)
         return self._connection.run(plan, timeout, request_id)
 
     def encode_prompt(
@@ -193,47 +193,50 @@ class Client:
         timeout: float | None = None,
         request_id: str | None = None,
     ) -> PromptEncodings:
-        """Gives the states of every token position, as a diffusion model takes them.
+        """Returns the hidden state of every token position, which a diffusion model takes as its condition.
 
         Args:
-            texts: The prompts. For classifier-free guidance send "" too.
+            texts: The prompts. Classifier-free guidance also needs the states of "".
             states: "altdiffusion" (what its U-Net was trained on) or "altclip" (the last hidden state of
                 AltCLIP's text model).
             encoding: float32 or float16.
             truncation: As for `embed_text`.
         """
-        plan = calls.encode_prompt(texts, model, states, encoding, truncation, priority)
+        plan = methods.encode_prompt(texts, model, states, encoding, truncation, priority)
         return self._connection.run(plan, timeout, request_id)
 
     def embed_stream(
         self,
-        items: Iterable[stream.StreamInput],
+        items: Iterable[StreamInput],
         *,
         model: str = "",
         encoding: inputs.Encoding = "float32",
         normalize: bool = True,
         truncation: inputs.Truncation = "truncate",
         priority: inputs.Priority = "default",
-        window: int = stream.WINDOW,
+        window: int = WINDOW,
         timeout: float | None = math.inf,
         request_id: str | None = None,
     ) -> Generator[StreamResult, None, None]:
-        """Embeds any number of texts and pictures over one stream; results come as they are ready, in any
+        """Embeds any number of texts and pictures over one stream. Results come as they are ready, in any
         order.
 
         Memory stays bounded: at most `window` items are taken from `items` ahead of the results that you
-        took, so a slow consumer pauses the producer. `items` is read in a thread of its own. An item that
-        fails is a result with `error`; the stream goes on. When the whole stream fails, its `AltClipError` is
-        raised. Stop early by closing the iterator or letting it go: the server drops what it has not begun.
+        took, so a slow consumer pauses the producer. An item that fails is a result with `error`, and the
+        stream goes on. When the whole stream fails, its `AltClipError` is raised.
+
+        A thread of its own reads `items`. To stop early, close the iterator or drop it: the server then drops
+        the items that it has not begun.
 
         Args:
             items: Texts (`str`) and pictures (as for `embed_image`), alone or as `(id, content)`; an id may
                 be anything.
-            window: How many items may be on their way. Fewer are, when they are large (64 MiB in all).
-            timeout: Seconds for the whole stream; without limit unless given.
+            window: How many items may be on their way at a time. The items on their way never hold more than
+                about 64 MiB together.
+            timeout: Seconds for the whole stream; no limit unless given.
         """
-        ledger = stream.Ledger(window)
-        config = stream.config_message(
+        ledger = Ledger(window)
+        config = config_message(
             model,
             inputs.embedding_options(encoding, normalize, truncation),
             inputs.choose(inputs.PRIORITIES, priority),
@@ -247,17 +250,18 @@ class Client:
         return self._connection.list_models(timeout)
 
     def get_model(self, name: str = "", *, timeout: float | None = None) -> Model:
-        """One model: what it is and what a request to it may hold. Empty means the server's first."""
+        """One model: what it is, and what a request may hold. An empty name means the server's first."""
         return self._connection.get_model(name, timeout)
 
     def health(self, model: str = "", *, timeout: float | None = None) -> str:
-        """SERVING, NOT_SERVING, or SERVICE_UNKNOWN for a model that is not there; empty means all models."""
+        """SERVING, NOT_SERVING, or SERVICE_UNKNOWN for a model that the server does not have. An empty name
+        asks for all models together."""
         return self._connection.health(model, timeout)
 
     def wait_until_ready(self, model: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:
-        """Returns when the server answers for this model (empty: for all), also when it is only being started
-        now.
+        """Waits until the server can answer for this model; an empty name means all models. The server need
+        not be running yet.
 
-        Raises DeadlineExceeded after `timeout` seconds, with what it heard last.
+        Raises `DeadlineExceeded` after `timeout` seconds; its message has the last status that was seen.
         """
         self._connection.wait_until_ready(model, timeout)

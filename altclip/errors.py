@@ -3,7 +3,7 @@
 The server's errors are `google.rpc.Status` messages with one `ErrorInfo` (its `reason` picks the class), a
 `BadRequest` that names the fields, and a `RetryInfo` where another try can help. What gRPC itself reports (no
 connection, a deadline, a message over the size limit) has no details and is told apart by its code;
-`status.py` does the reading. Imports nothing of this package.
+`calls/status.py` reads them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a caller gets: frozen results with numpy arrays. `decoding.py` makes them. Imports `errors` only."""
+"""What a caller gets: frozen results with numpy arrays. `calls/answers.py` makes them."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@
 
 An item that the service refuses, or that cannot be read, is left out and told; a connection that breaks, a
 server that restarts or is full is tried again. Every row must come from the revision that the evaluation
-began with: another one ends it. Imports the client, `data`, `store`.
+began with: another one ends it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from altclip.bulk.store import Store
 from altclip.client import Client
-from altclip.datasets.dataset import LeftOut, Picture, Text
+from altclip.datasets.items import LeftOut, Picture, Text
 from altclip.errors import AltClipError, DeadlineExceeded, Internal, Overloaded, RevisionChanged, Unavailable
 from altclip.results import Model, StreamResult
 

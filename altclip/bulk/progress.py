@@ -1,7 +1,4 @@
-"""How far it is, on stderr: one line that is written over on a terminal, a line every ten seconds elsewhere.
-
-Imports nothing of this package.
-"""
+"""Progress on stderr: on a terminal one line that is overwritten, elsewhere a line every ten seconds."""
 
 from __future__ import annotations
 

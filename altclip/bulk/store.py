@@ -6,7 +6,7 @@
 
 A row is done when its mark is that of the item that stands there now. So nothing is ever taken for something
 else: a changed picture or text is computed again, and a folder belongs to one revision of one model. Rows
-become durable before their marks. One process at a time may use a folder. Imports `data`.
+become durable before their marks. One process at a time may use a folder.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any, Self, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from altclip.datasets.dataset import DataError
+from altclip.datasets.items import DataError
 
 COMMIT_SECONDS = 5.0
 """How much work a crash can cost."""

@@ -1,4 +1,4 @@
 """Unary calls: request, retry, answer, for both clients.
 
-Imports of altclip errors, results, inputs, channel and v1.
+Of altclip it may import errors, results, inputs, channel, tracing and v1.
 """

@@ -1,7 +1,6 @@
 """One gRPC channel of the asyncio client: runs plans, turns failures into typed errors, watches health.
 
-`connection.py` is its twin for programs that block. Imports `plan`, `status`, `channel`, `decoding`,
-`errors`, the stubs.
+`connection.py` is its twin for programs that block.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ from typing import Any, TypeVar, cast
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from altclip.calls import answers as decoding
-from altclip.calls import status
+from altclip.calls import answers, status
 from altclip.calls.plan import PARTS_IN_FLIGHT, Part, Plan
 from altclip.channel import Endpoint, grpc_timeout, health_service, new_request_id
 from altclip.errors import AltClipError, Cancelled, DeadlineExceeded, Unavailable
@@ -53,10 +51,10 @@ class AioConnection:
         limits = await self._limits_of(plan.template.model, timeout) if plan.large else None
         parts = plan.parts(limits)
         if len(parts) == 1:
-            answers = [await self._call(method, parts[0].request, deadline - time.monotonic(), request_id)]
+            responses = [await self._call(method, parts[0].request, deadline - time.monotonic(), request_id)]
         else:
-            answers = await self._together(plan, method, parts, deadline, request_id)
-        return plan.decode(answers, request_id)
+            responses = await self._together(plan, method, parts, deadline, request_id)
+        return plan.decode(responses, request_id)
 
     def open_stream(self, timeout: float | None, request_id: str) -> Any:
         """Opens EmbedStream, to be written and read."""
@@ -68,14 +66,14 @@ class AioConnection:
         request = model_service_pb2.ListModelsRequest()
         seconds = self.endpoint.seconds(timeout)
         answer = await self._call(self._models.ListModels, request, seconds, new_request_id())
-        return [decoding.model(message) for message in answer.models]
+        return [answers.model(message) for message in answer.models]
 
     async def get_model(self, name: str, timeout: float | None) -> Model:
         """One model."""
         request = model_service_pb2.GetModelRequest(name=name)
         seconds = self.endpoint.seconds(timeout)
         answer = await self._call(self._models.GetModel, request, seconds, new_request_id())
-        return decoding.model(answer.model)
+        return answers.model(answer.model)
 
     async def health(self, model: str, timeout: float | None) -> str:
         """The name of the serving status."""

@@ -1,7 +1,6 @@
 """From the service's messages to results: pure functions, one for each answer.
 
-An answer whose parts do not fit together raises `Internal`: better no vector than a wrong one. Imports the
-stubs, `errors` and `results`.
+An answer whose parts do not fit together raises `Internal`: better no vector than a wrong one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """One gRPC channel of the blocking client: runs plans, turns failures into typed errors, watches health.
 
-`aio_connection.py` is its twin for asyncio. Imports `plan`, `status`, `channel`, `decoding`, `errors`, the
-stubs.
+`aio_connection.py` is its twin for asyncio.
 """
 
 from __future__ import annotations
@@ -14,8 +13,7 @@ from typing import Any, TypeVar, cast
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from altclip.calls import answers as decoding
-from altclip.calls import status
+from altclip.calls import answers, status
 from altclip.calls.plan import PARTS_IN_FLIGHT, Part, Plan
 from altclip.channel import Endpoint, grpc_timeout, health_service, new_request_id
 from altclip.errors import AltClipError, DeadlineExceeded, Unavailable
@@ -54,10 +52,10 @@ class Connection:
         limits = self._limits_of(plan.template.model, timeout) if plan.large else None
         parts = plan.parts(limits)
         if len(parts) == 1:
-            answers = [self._call(method, parts[0].request, deadline - time.monotonic(), request_id)]
+            responses = [self._call(method, parts[0].request, deadline - time.monotonic(), request_id)]
         else:
-            answers = self._together(plan, method, parts, deadline, request_id)
-        return plan.decode(answers, request_id)
+            responses = self._together(plan, method, parts, deadline, request_id)
+        return plan.decode(responses, request_id)
 
     def open_stream(
         self, requests: Iterator[pb.EmbedStreamRequest], timeout: float | None, request_id: str
@@ -74,13 +72,13 @@ class Connection:
         answer = self._call(
             self._models.ListModels, request, self.endpoint.seconds(timeout), new_request_id()
         )
-        return [decoding.model(message) for message in answer.models]
+        return [answers.model(message) for message in answer.models]
 
     def get_model(self, name: str, timeout: float | None) -> Model:
         """One model."""
         request = model_service_pb2.GetModelRequest(name=name)
         answer = self._call(self._models.GetModel, request, self.endpoint.seconds(timeout), new_request_id())
-        return decoding.model(answer.model)
+        return answers.model(answer.model)
 
     def health(self, model: str, timeout: float | None) -> str:
         """The name of the serving status."""
@@ -120,13 +118,13 @@ class Connection:
         self, plan: Plan[Any], method: Any, parts: Sequence[Part], deadline: float, request_id: str
     ) -> list[Any]:
         metadata = self.endpoint.metadata(request_id)
-        answers: list[Any] = []
+        responses: list[Any] = []
         under_way: deque[tuple[int, Any]] = deque()
 
         def take() -> None:
             start, call = under_way.popleft()
             try:
-                answers.append(call.result())
+                responses.append(call.result())
             except grpc.RpcError as error:
                 raise self.error(error, request_id).shifted(plan.field, start) from error
 
@@ -141,7 +139,7 @@ class Connection:
         finally:
             for _, call in under_way:
                 call.cancel()
-        return answers
+        return responses
 
     def _call(self, method: Any, request: Any, seconds: float, request_id: str) -> Any:
         try:

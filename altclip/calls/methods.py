@@ -1,7 +1,6 @@
 """Each method of the clients as a plan: what is sent, and what its answers mean.
 
-Pure, but for reading the files that a caller names. Imports the stubs, `inputs`, `plan`, `results`,
-`decoding`, `errors`.
+Pure, but for reading the files that a caller names.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from altclip import inputs
-from altclip.calls import answers as decoding
+from altclip.calls import answers
 from altclip.calls.plan import Plan
 from altclip.errors import Internal, RevisionChanged
 from altclip.results import (
@@ -38,12 +37,12 @@ def embed_text(
 ) -> Plan[TextEmbeddings]:
     """Row i of the result belongs to texts[i]."""
 
-    def decode(answers: Sequence[pb.EmbedTextResponse], request_id: str) -> TextEmbeddings:
+    def decode(responses: Sequence[pb.EmbedTextResponse], request_id: str) -> TextEmbeddings:
         return TextEmbeddings(
-            **_common(answers, request_id),
-            embeddings=_matrix(answers, len(elements)),
-            token_counts=tuple(count for answer in answers for count in answer.token_counts),
-            truncated=tuple(_counted_through(answers, [len(answer.token_counts) for answer in answers])),
+            **_common(responses, request_id),
+            embeddings=_matrix(responses, len(elements)),
+            token_counts=tuple(count for answer in responses for count in answer.token_counts),
+            truncated=tuple(_counted_through(responses, [len(answer.token_counts) for answer in responses])),
         )
 
     elements = inputs.texts_of(texts)
@@ -61,8 +60,8 @@ def embed_image(
 ) -> Plan[ImageEmbeddings]:
     """Row i of the result belongs to images[i]."""
 
-    def decode(answers: Sequence[pb.EmbedImageResponse], request_id: str) -> ImageEmbeddings:
-        return ImageEmbeddings(**_common(answers, request_id), embeddings=_matrix(answers, len(elements)))
+    def decode(responses: Sequence[pb.EmbedImageResponse], request_id: str) -> ImageEmbeddings:
+        return ImageEmbeddings(**_common(responses, request_id), embeddings=_matrix(responses, len(elements)))
 
     elements = inputs.images_of(images)
     options = inputs.embedding_options(encoding, normalize, "truncate")
@@ -80,14 +79,14 @@ def similarity(
 ) -> Plan[Similarities]:
     """Every query against every candidate; never split, for a probability needs all candidates at once."""
 
-    def decode(answers: Sequence[pb.SimilarityResponse], request_id: str) -> Similarities:
-        (answer,) = answers
+    def decode(responses: Sequence[pb.SimilarityResponse], request_id: str) -> Similarities:
+        (answer,) = responses
         width = len(answer.rows[0].scores) if answer.rows else 0
         if len(answer.rows) != len(elements) or any(len(row.scores) != width for row in answer.rows):
             raise Internal("the answer's rows of scores are not what was asked for", request_id=request_id)
         indices = np.array([row.indices for row in answer.rows], np.int64) if top_k else None
         return Similarities(
-            **_common(answers, request_id),
+            **_common(responses, request_id),
             scores=np.array([row.scores for row in answer.rows], np.float32),
             indices=indices,
             logit_scale=answer.logit_scale,
@@ -116,18 +115,18 @@ def classify(
 ) -> Plan[Classifications]:
     """Result i belongs to images[i]."""
 
-    def decode(answers: Sequence[pb.ClassifyImageResponse], request_id: str) -> Classifications:
-        results = [result.labels for answer in answers for result in answer.results]
+    def decode(responses: Sequence[pb.ClassifyImageResponse], request_id: str) -> Classifications:
+        results = [result.labels for answer in responses for result in answer.results]
         if len(results) != len(elements):
             raise Internal(
                 f"the answer has {len(results)} results for {len(elements)} images", request_id=request_id
             )
         return Classifications(
-            **_common(answers, request_id),
+            **_common(responses, request_id),
             results=tuple(
                 tuple(LabelScore(s.label, s.index, s.probability) for s in scores) for scores in results
             ),
-            truncated=tuple(answers[0].truncated),
+            truncated=tuple(responses[0].truncated),
         )
 
     elements = inputs.images_of(images)
@@ -152,15 +151,15 @@ def encode_prompt(
 ) -> Plan[PromptEncodings]:
     """States i of the result belong to texts[i]."""
 
-    def decode(answers: Sequence[pb.EncodePromptResponse], request_id: str) -> PromptEncodings:
-        if sum(answer.count for answer in answers) != len(elements):
+    def decode(responses: Sequence[pb.EncodePromptResponse], request_id: str) -> PromptEncodings:
+        if sum(answer.count for answer in responses) != len(elements):
             raise Internal("the answer has not as many states as texts were sent", request_id=request_id)
-        arrays = [decoding.prompt(answer) for answer in answers]
+        arrays = [answers.prompt(answer) for answer in responses]
         return PromptEncodings(
-            **_common(answers, request_id),
+            **_common(responses, request_id),
             states=np.concatenate([states for states, _ in arrays]),
             attention_mask=np.concatenate([mask for _, mask in arrays]),
-            truncated=tuple(_counted_through(answers, [answer.count for answer in answers])),
+            truncated=tuple(_counted_through(responses, [answer.count for answer in responses])),
         )
 
     elements = inputs.texts_of(texts)
@@ -174,30 +173,30 @@ def encode_prompt(
     return Plan("EncodePrompt", template, "texts", elements, "max_prompts", decode)
 
 
-def _common(answers: Sequence[Any], request_id: str) -> dict[str, Any]:
+def _common(responses: Sequence[Any], request_id: str) -> dict[str, Any]:
     """What every result has. Raises RevisionChanged where the parts come from different weights."""
     # An empty revision is one that the server does not know yet: it differs from none.
-    revisions = {answer.revision for answer in answers if answer.revision}
+    revisions = {answer.revision for answer in responses if answer.revision}
     if len(revisions) > 1:
         raise RevisionChanged(
             f"the model's weights changed during the call, from {' to '.join(sorted(revisions))}",
             request_id=request_id,
         )
-    timings = decoding.slowest([decoding.timings(answer.timings) for answer in answers])
+    timings = answers.slowest([answers.timings(answer.timings) for answer in responses])
     revision = next(iter(revisions), "")
-    return {"model": answers[0].model, "revision": revision, "timings": timings, "request_id": request_id}
+    return {"model": responses[0].model, "revision": revision, "timings": timings, "request_id": request_id}
 
 
-def _matrix(answers: Sequence[Any], expected: int) -> Embeddings:
-    matrix = decoding.joined([decoding.embeddings(answer.embeddings) for answer in answers])
+def _matrix(responses: Sequence[Any], expected: int) -> Embeddings:
+    matrix = answers.joined([answers.embeddings(answer.embeddings) for answer in responses])
     if len(matrix) != expected:
         raise Internal(f"the answer has {len(matrix)} embeddings for {expected} elements")
     return matrix
 
 
-def _counted_through(answers: Sequence[Any], lengths: Sequence[int]) -> Iterator[int]:
+def _counted_through(responses: Sequence[Any], lengths: Sequence[int]) -> Iterator[int]:
     """The indices in `truncated` of all parts, counted from the first element of the call."""
-    for answer, start in zip(answers, accumulate(lengths, initial=0), strict=False):
+    for answer, start in zip(responses, accumulate(lengths, initial=0), strict=False):
         yield from (start + index for index in answer.truncated)
 
 

@@ -1,7 +1,7 @@
 """A call that is still to be made: the requests to send, and how their answers become one result.
 
-`calls.py` makes the plans; both clients run them and hold no logic of their own. A call with more elements
-than a request may hold becomes several requests, and the caller sees one call. Pure. Imports `results` only.
+`methods.py` makes the plans; both clients run them and hold no logic of their own. A call with more elements
+than a request may hold becomes several requests, and the caller sees one call. Pure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From what gRPC or the server reports to an exception. Imports `errors` only."""
+"""From what gRPC or the server reports to an exception."""
 
 from __future__ import annotations
 

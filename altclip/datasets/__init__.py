@@ -1,4 +1,4 @@
 """Data sets on disk: pictures, texts, tables, shards, class names.
 
-Imports nothing of ours but altclip.errors.
+It may import nothing else of altclip.
 """

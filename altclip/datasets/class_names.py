@@ -1,7 +1,6 @@
 """Names of classes and prompts around them: how files of them are read, and how a name is put in.
 
-LAION's files hold one name or one template a line, with `{c}` where the name goes; `{}` is the same. Imports
-`data`.
+LAION's files hold one name or one template a line, with `{c}` where the name goes; `{}` is the same.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from altclip.datasets.dataset import DataError, Request, read_text
+from altclip.datasets.dataset import Request
+from altclip.datasets.items import DataError, read_text
 
 BARE = ("{}",)
 """The name alone."""

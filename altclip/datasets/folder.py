@@ -1,11 +1,9 @@
 """Reads a folder: a webdataset's split, the same unpacked, or one folder a class.
 
-    ROOT/classnames.txt  zeroshot_classification_templates.txt  dataset_type.txt
-    ROOT/test/0.tar …                       as `shards.py` reads them
-    ROOT/test/s0000000.jpg  s0000000.txt …  the same files, loose; in folders as deep as you like
-    ROOT/test/n01440764/x.JPEG …            a class a folder, in the order of the folders' names
-
-Imports `data`, `samples`, `shards`.
+ROOT/classnames.txt  zeroshot_classification_templates.txt  dataset_type.txt
+ROOT/test/0.tar …                       as `shards.py` reads them
+ROOT/test/s0000000.jpg  s0000000.txt …  the same files, loose; in folders as deep as you like
+ROOT/test/n01440764/x.JPEG …            a class a folder, in the order of the folders' names
 """
 
 from __future__ import annotations
@@ -13,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from altclip.datasets.dataset import PICTURE_SUFFIXES, DataError, Dataset, Picture, Request
+from altclip.datasets.dataset import Dataset, Request
+from altclip.datasets.items import PICTURE_SUFFIXES, DataError, Picture
 from altclip.datasets.samples import LANGUAGE, Sample, make_dataset
 from altclip.datasets.shards import find_shards, read_shards
 

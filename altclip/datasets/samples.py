@@ -1,5 +1,4 @@
-"""Samples of the layout of LAION's CLIP_benchmark, and the data set that they make. Imports `data`,
-`prompts`."""
+"""Samples of the layout of LAION's CLIP_benchmark, and the data set that they make."""
 
 from __future__ import annotations
 
@@ -8,19 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
-from altclip.datasets import class_names as prompts
-from altclip.datasets.dataset import (
-    Caption,
-    DataError,
-    Dataset,
-    LeftOut,
-    Picture,
-    Request,
-    Task,
-    Text,
-    decode,
-    read_text,
-)
+from altclip.datasets import class_names
+from altclip.datasets.dataset import Caption, Dataset, Request, Task
+from altclip.datasets.items import DataError, LeftOut, Picture, Text, decode, read_text
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
@@ -97,8 +86,8 @@ def make_dataset(
     name = root.resolve().name
     if task == "retrieval":
         return Dataset(name, "retrieval", pictures, captions, left_out=left_out)
-    classes = prompts.read_classes(root / CLASS_NAMES, request, names)
-    templates = prompts.read_templates(root / TEMPLATES, request)
+    classes = class_names.read_classes(root / CLASS_NAMES, request, names)
+    templates = class_names.read_templates(root / TEMPLATES, request)
     count = len(next(iter(classes.values())))
     for label, place in zip(labels, places, strict=True):
         if label >= count:

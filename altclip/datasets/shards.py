@@ -8,7 +8,7 @@ The part of a member's name before the first dot of its last component names the
 after another. One extension of ours: `KEY.zh.txt` holds the captions in zh, beside or instead of `KEY.txt`.
 
 Only names, captions and labels are read here; of a picture the place in the file is kept, so that any picture
-can be read later without what stands before it. Imports `data`, `samples`.
+can be read later without what stands before it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from altclip.datasets.dataset import PICTURE_SUFFIXES, DataError, Picture, read_text
+from altclip.datasets.items import PICTURE_SUFFIXES, DataError, Picture, read_text
 from altclip.datasets.samples import Sample
 
 SMALL = 1 << 20

@@ -7,7 +7,7 @@
 
 `caption` names the captions of a table in one language. With a column `label` the texts are names of classes:
 rows of one label are one class, and must agree on its names; or `label` is the index of a class whose names
-are in files. Imports `data`, `prompts`.
+are in files.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from altclip.datasets import class_names as prompts
-from altclip.datasets.dataset import Caption, DataError, Dataset, Picture, Request, Text, read_text
+from altclip.datasets import class_names
+from altclip.datasets.dataset import Caption, Dataset, Request
+from altclip.datasets.items import DataError, Picture, Text, read_text
 
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 IMAGE, LABEL, CAPTION = "image", "label", "caption"
@@ -95,9 +96,9 @@ def _retrieval(
 
 def _classification(request: Request, rows: list[Row], languages: Mapping[str, str]) -> Dataset:
     pictures = [_picture(row.one(IMAGE), row, request) for row in rows]
-    templates = prompts.read_templates(request.path.with_name("no such file"), request)
+    templates = class_names.read_templates(request.path.with_name("no such file"), request)
     if request.classnames:
-        classes = prompts.read_classes(request.path.with_name("no such file"), request, None)
+        classes = class_names.read_classes(request.path.with_name("no such file"), request, None)
         labels = [_index(row, len(next(iter(classes.values())))) for row in rows]
         return Dataset(request.path.stem, "classification", pictures, {}, labels, classes, templates)
     if not languages:

@@ -1,4 +1,4 @@
-"""The arguments of `altclip evaluate`, beside those of all commands. Imports nothing of this package."""
+"""The arguments of `altclip evaluate`, beside those of all commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The results as a picture: bars per language. Imports `results`; matplotlib only when a picture is drawn."""
+"""The results as a bar chart. Matplotlib is imported only when a chart is drawn."""
 
 from __future__ import annotations
 

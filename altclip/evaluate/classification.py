@@ -4,8 +4,6 @@ prompts.
     bare      the name alone
     own       the data's templates, or the caller's
     server    what ClassifyImage has for the language, and only the server knows: see `server_prompts.py`
-
-Imports `evaluation`, `metrics`, `prompts`, `results`, `server_prompts`.
 """
 
 from __future__ import annotations
@@ -16,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from altclip.bulk.store import Selected
-from altclip.datasets import class_names as prompts
-from altclip.datasets.dataset import DataError, Text
+from altclip.datasets import class_names
+from altclip.datasets.items import DataError, Text
 from altclip.evaluate import metrics, server_prompts
 from altclip.evaluate.evaluation import Evaluation
 from altclip.evaluate.results import Classification
@@ -62,7 +60,7 @@ def _lacking(evaluation: Evaluation, kind: str, language: str, classes: int) -> 
 def _measured(evaluation: Evaluation, kind: str, language: str, names: Sequence[str]) -> Classification:
     if kind == "server":
         return _with_server_prompts(evaluation, language, names)
-    templates = prompts.BARE if kind == "bare" else evaluation.dataset.templates[language]
+    templates = class_names.BARE if kind == "bare" else evaluation.dataset.templates[language]
     return _with_templates(evaluation, kind, language, names, templates)
 
 
@@ -71,7 +69,7 @@ def _with_templates(
 ) -> Classification:
     images, there = evaluation.pictures()
     texts = [
-        Text(prompts.fill(template, name), f"class {index} in {language} ({name})")
+        Text(class_names.fill(template, name), f"class {index} in {language} ({name})")
         for index, name in enumerate(names)
         for template in templates
     ]

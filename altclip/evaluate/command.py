@@ -1,9 +1,7 @@
 """`altclip evaluate`: reads the data, embeds it through the service, measures, reports.
 
-    DATA ─ folder | table ─▶ Dataset ─ EmbedStream ─▶ stores ─ retrieval | classification ─▶ table, JSON,
-    picture
-
-Imports this package's modules and the client.
+DATA ─ folder | table ─▶ Dataset ─ EmbedStream ─▶ stores ─ retrieval | classification ─▶ table, JSON,
+picture
 """
 
 from __future__ import annotations
@@ -19,8 +17,9 @@ from pathlib import Path
 
 from altclip.bulk.embedding import Service
 from altclip.client import Client
-from altclip.datasets.dataset import DataError, Dataset, Request
+from altclip.datasets.dataset import Dataset, Request
 from altclip.datasets.folder import read_folder
+from altclip.datasets.items import DataError
 from altclip.datasets.table import SUFFIXES, read_table
 from altclip.errors import Unavailable
 from altclip.evaluate import chart, classification, retrieval

@@ -1,5 +1,4 @@
-"""One evaluation of one model on one data set: what both tasks share. Imports `data`, `embedding`, `store`,
-`progress`.
+"""One evaluation of one model on one data set: what both tasks share.
 
     pictures, texts ─▶ stores under the work folder ─▶ rows to rank
 
@@ -21,7 +20,8 @@ import numpy.typing as npt
 from altclip.bulk.embedding import Service, embed
 from altclip.bulk.progress import Progress
 from altclip.bulk.store import Store
-from altclip.datasets.dataset import Dataset, LeftOut, Picture, Text, mark_of
+from altclip.datasets.dataset import Dataset
+from altclip.datasets.items import LeftOut, Picture, Text, mark_of
 
 
 @dataclass

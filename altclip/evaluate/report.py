@@ -1,4 +1,4 @@
-"""The results for people: tables of text. Imports `results`."""
+"""The results for people: tables of text."""
 
 from __future__ import annotations
 

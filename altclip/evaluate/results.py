@@ -1,4 +1,4 @@
-"""What was measured, as it is written to JSON. Imports nothing of this package."""
+"""What was measured, as it is written to JSON."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Retrieval between pictures and captions, language by language. Imports `evaluation`, `metrics`,
-`results`."""
+"""Retrieval between pictures and captions, language by language."""
 
 from __future__ import annotations
 

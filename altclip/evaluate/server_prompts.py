@@ -3,7 +3,7 @@ language.
 
     pictures ─▶ ClassifyImage, the six best labels ─▶ rank of the true one ─▶ store     a few calls at a time
 
-Six, so that a tie across the fifth place is seen. Imports the client, `evaluation`, `embedding`, `data`.
+Six, so that a tie across the fifth place is seen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from altclip.bulk.embedding import PASSING, PAUSES, unreadable
 from altclip.bulk.progress import Progress
-from altclip.datasets.dataset import LeftOut, mark_of
+from altclip.datasets.items import LeftOut, mark_of
 from altclip.errors import AltClipError, InvalidRequest, Unavailable
 from altclip.evaluate.evaluation import Evaluation
 from altclip.results import LabelScore

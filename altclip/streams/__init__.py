@@ -1,4 +1,4 @@
 """Streams of any length, for both clients.
 
-Imports what altclip.calls may, and altclip.calls.
+It may import what altclip.calls may, and altclip.calls itself.
 """

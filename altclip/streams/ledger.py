@@ -5,7 +5,7 @@ Everything that decides about a stream lives here, without threads, tasks or soc
 messages. An item counts against the window from the moment it is taken from the caller's iterator until the
 caller has taken its result: that one bound holds for the whole way, so neither a slow server nor a slow
 consumer makes memory grow. On the wire every item has its position as its id, so that the caller's ids may be
-anything. Imports the stubs, `inputs`, `results`, `decoding`, `errors`, `status`.
+anything.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from altclip import inputs
-from altclip.calls import answers as decoding
-from altclip.calls import status
+from altclip.calls import answers, status
 from altclip.errors import AltClipError, Internal, UnreadableInput
 from altclip.results import StreamResult
 from altclip.v1 import embedding_service_pb2 as pb
@@ -87,10 +86,10 @@ class Ledger:
 
     def answered(self, response: pb.EmbedStreamResponse, request_id: str) -> list[StreamResult]:
         """The results in a message of the server. Raises Internal for one that nobody asked for."""
-        rows = decoding.rows(response.embeddings) if response.ids else []
+        rows = answers.rows(response.embeddings) if response.ids else []
         if len(rows) != len(response.ids):
             raise Internal("a message has not as many embeddings as ids", request_id=request_id)
-        timings, cut = decoding.timings(response.timings), set(response.truncated)
+        timings, cut = answers.timings(response.timings), set(response.truncated)
         results = []
         for row, wire_id in enumerate(response.ids):
             item = self._close(wire_id, request_id)

@@ -1,9 +1,9 @@
-"""A stream of the asyncio client: tasks that move items in and results out, as `stream.Ledger` says.
+"""A stream of the asyncio client: tasks that move items in and results out, as `ledger.Ledger` says.
 
     caller's items ─▶ feed ─▶ outgoing ─▶ send ─▶ server
     caller         ◀─ events           ◀─ read ◀─ server
 
-Both queues are bounded by the ledger's window. Imports `stream`, `aio_connection`, `results`, `errors`.
+Both queues are bounded by the ledger's window.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import grpc
 from altclip.calls.aio_connection import AioConnection
 from altclip.errors import AltClipError, Cancelled
 from altclip.results import StreamResult
-from altclip.streams import ledger as stream
+from altclip.streams.ledger import MESSAGE_ITEMS, Ledger, StreamInput, batch_message, item_message
 from altclip.v1 import embedding_service_pb2 as pb
 
-Items = AsyncIterable[stream.StreamInput] | Iterable[stream.StreamInput]
+Items = AsyncIterable[StreamInput] | Iterable[StreamInput]
 Call = grpc.aio.StreamStreamCall[pb.EmbedStreamRequest, pb.EmbedStreamResponse]
 # What the reading task says: results, an exception that ends the stream, or None for its proper end.
 Event = list[StreamResult] | BaseException | None
@@ -63,7 +63,7 @@ class StreamTasks:
 
     def __init__(
         self,
-        ledger: stream.Ledger,
+        ledger: Ledger,
         config: pb.EmbedStreamRequest,
         items: Items,
         connection: AioConnection,
@@ -115,13 +115,13 @@ class StreamTasks:
             self._events.put_nowait(error)
         self._outgoing.put_nowait(None)
 
-    async def _admit(self, given: stream.StreamInput) -> None:
+    async def _admit(self, given: StreamInput) -> None:
         identity, content, index = self._ledger.admit(given)
         try:
             if not isinstance(content, str | bytes):  # a file to read, or a picture to compress
-                message = await asyncio.to_thread(stream.item_message, index, content)
+                message = await asyncio.to_thread(item_message, index, content)
             else:
-                message = stream.item_message(index, content)
+                message = item_message(index, content)
         except AltClipError as error:
             self._events.put_nowait([self._ledger.failed_here(identity, index, error)])
             return
@@ -143,7 +143,7 @@ class StreamTasks:
         try:
             await call.write(self._config)
             while not ended and (first := await self._outgoing.get()) is not None:
-                await call.write(stream.batch_message(first, another))
+                await call.write(batch_message(first, another))
             await call.done_writing()
         except (grpc.RpcError, asyncio.InvalidStateError):
             pass  # the call has ended; `_read` knows the status and tells it
@@ -166,7 +166,7 @@ class StreamTasks:
             self._events.put_nowait(error)
 
 
-async def _as_async(items: Items) -> AsyncIterator[stream.StreamInput]:
+async def _as_async(items: Items) -> AsyncIterator[StreamInput]:
     if isinstance(items, AsyncIterable):
         async for item in items:
             yield item
@@ -174,5 +174,5 @@ async def _as_async(items: Items) -> AsyncIterator[stream.StreamInput]:
         for number, item in enumerate(items, start=1):
             yield item
             # A list of millions must not keep the loop from everything else, nor make a message of each item.
-            if number % stream.MESSAGE_ITEMS == 0:
+            if number % MESSAGE_ITEMS == 0:
                 await asyncio.sleep(0)

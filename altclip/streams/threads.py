@@ -1,11 +1,11 @@
-"""A stream of the blocking client: threads that move items in and results out, as `stream.Ledger` says.
+"""A stream of the blocking client: threads that move items in and results out, as `ledger.Ledger` says.
 
     caller's items ─▶ feed (thread) ─▶ outgoing ─▶ gRPC's sending thread ─▶ server
     caller         ◀─ events        ◀─ read (thread) ◀──────────────────── server
 
 The feeding thread exists because a message must not wait for an item that the caller has not made yet. Both
 queues are bounded by the ledger's window. The threads are daemons and end with the stream, at the latest when
-the caller's iterator gives its next item. Imports `stream`, `connection`, `results`, `errors`.
+the caller's iterator gives its next item.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import grpc
 from altclip.calls.connection import Connection
 from altclip.errors import AltClipError
 from altclip.results import StreamResult
-from altclip.streams import ledger as stream
+from altclip.streams.ledger import Ledger, StreamInput, batch_message, item_message
 from altclip.v1 import embedding_service_pb2 as pb
 
 # What the reading thread says: results, an exception that ends the stream, or None for its proper end.
@@ -32,9 +32,9 @@ class StreamThreads:
 
     def __init__(
         self,
-        ledger: stream.Ledger,
+        ledger: Ledger,
         config: pb.EmbedStreamRequest,
-        items: Iterable[stream.StreamInput],
+        items: Iterable[StreamInput],
         connection: Connection,
         timeout: float | None,
         request_id: str,
@@ -92,11 +92,11 @@ class StreamThreads:
             self._changed.wait_for(lambda: self._stopped or self._ledger.has_room)
             return not self._stopped
 
-    def _admit(self, given: stream.StreamInput) -> None:
+    def _admit(self, given: StreamInput) -> None:
         with self._changed:
             identity, content, index = self._ledger.admit(given)
         try:
-            message = stream.item_message(index, content)
+            message = item_message(index, content)
         except AltClipError as error:
             with self._changed:
                 result = self._ledger.failed_here(identity, index, error)
@@ -120,7 +120,7 @@ class StreamThreads:
             return item
 
         while not ended and (first := self._outgoing.get()) is not None:
-            yield stream.batch_message(first, another)
+            yield batch_message(first, another)
 
     def _read(self, call: Any) -> None:
         try:

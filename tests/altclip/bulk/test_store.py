@@ -10,7 +10,7 @@ import pytest
 
 from altclip.bulk.progress import Progress
 from altclip.bulk.store import Selected, Store
-from altclip.datasets.dataset import DataError
+from altclip.datasets.items import DataError
 
 ABOUT = {"rows": "images", "revision": "0123"}
 

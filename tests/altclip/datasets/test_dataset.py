@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from altclip.datasets.dataset import DataError, Dataset, Request
+from altclip.datasets.dataset import Dataset, Request
 from altclip.datasets.folder import read_folder
+from altclip.datasets.items import DataError
 from tests.altclip.evaluate.evaluation_data import picture, write_captioned, write_labelled, write_tar
 
 CAPTIONED = [("cat", "a cat\nthe cat"), ("dog", "a dog"), ("moon", "a moon\n\nthe moon\n")]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from altclip.datasets.dataset import DataError, Dataset, Request
+from altclip.datasets.dataset import Dataset, Request
+from altclip.datasets.items import DataError
 from altclip.datasets.table import read_table
 from tests.altclip.evaluate.evaluation_data import picture
 

@@ -15,7 +15,7 @@ from altclip import errors
 from altclip.calls import status
 from tests.altclip.fake_service import Failure
 
-PROTO = Path(__file__).parents[2] / "protos/altclip/v1/embedding_service.proto"
+PROTO = Path(__file__).parents[3] / "protos/altclip/v1/embedding_service.proto"
 
 
 def documented_reasons() -> dict[str, str]:
