@@ -16,7 +16,10 @@ TWINS = [(Client, AsyncClient), (Connection, AioConnection)]
 
 # The parameters that only one of them can take, and the paragraphs that only one of them can hold.
 THEIR_OWN: dict[str, set[str]] = {"embed_stream": {"items"}, "open_stream": {"requests"}}
-PARAGRAPH_OF_ITS_OWN: dict[type, str] = {Client: "A thread of its own reads", AsyncClient: "`items` may be asynchronous."}
+PARAGRAPH_OF_ITS_OWN: dict[type, str] = {
+    Client: "A thread of its own reads",
+    AsyncClient: "`items` may be asynchronous.",
+}
 
 
 def methods(kind: type) -> dict[str, Callable[..., Any]]:
