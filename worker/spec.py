@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-__all__ = ["ALL_LANGUAGES", "ModelInfo", "ModelSpec"]
+__all__ = ["ALL_LANGUAGES", "MAX_IMAGE_PIXELS", "MAX_TEXT_BYTES", "ModelInfo", "ModelSpec"]
 
 ALL_LANGUAGES = ("en", "zh", "es", "fr", "ru", "ja", "ko", "ar", "it")
+MAX_TEXT_BYTES = 65_536
+MAX_IMAGE_PIXELS = 64_000_000
+"""What holds where nobody set another limit; the settings take their defaults from here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,8 @@ class ModelSpec:
     state_dimension: int
     max_tokens: int
     image_size: int
-    max_text_bytes: int = 65_536
-    max_image_pixels: int = 50_000_000
+    max_text_bytes: int = MAX_TEXT_BYTES
+    max_image_pixels: int = MAX_IMAGE_PIXELS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -1,4 +1,4 @@
 """What the operator says: settings, options, keys, certificates and the files they stand in.
 
-Imports worker.runtime only.
+Imports worker.runtime and worker.spec only.
 """

@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-__all__ = ["PREFIX", "Key", "KeyFileError", "Keyring", "Limits", "line_of", "make_key", "parse"]
+__all__ = ["PREFIX", "Key", "KeyFileError", "Keyring", "Quota", "line_of", "make_key", "parse"]
 
 PREFIX = "altclip_"
 """What scanners for leaked secrets may look for."""
@@ -36,8 +36,11 @@ class KeyFileError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a name may. requests, items: per second, None without a limit. models: None means all."""
+class Quota:
+    """What the calls under one name may use together.
+
+    requests, items: per second, None without a limit. concurrency: calls. models: None means all.
+    """
 
     requests: float | None = None
     items: float | None = None
@@ -51,7 +54,7 @@ class Key:
 
     name: str
     digest: bytes = field(repr=False)
-    limits: Limits = Limits()
+    quota: Quota = Quota()
 
 
 class Keyring:
@@ -62,7 +65,7 @@ class Keyring:
         self._secret = secrets.token_bytes(32)
         self._keys = {self._blind(key.digest): key for key in keys}
         self.names = tuple(dict.fromkeys(key.name for key in keys))
-        self.limits = {key.name: key.limits for key in keys}
+        self.quotas = {key.name: key.quota for key in keys}
 
     def find(self, given: str) -> Key | None:
         """The key's line, or None for a stranger's."""
@@ -74,7 +77,7 @@ class Keyring:
         return key if key is not None and hmac.compare_digest(key.digest, digest) else None
 
     def holds(self, key: Key) -> bool:
-        """Whether it is still valid, whatever its limits are by now."""
+        """Whether it is still valid, whatever its quota is by now."""
         found = self._keys.get(self._blind(key.digest))
         return found is not None and found.name == key.name
 
@@ -85,13 +88,13 @@ class Keyring:
 def parse(text: str) -> tuple[Key, ...]:
     """Every key of a file's text; at least one. Raises KeyFileError for the first line that is wrong."""
     keys: dict[bytes, Key] = {}
-    limits: dict[str, Limits] = {}
+    quotas: dict[str, Quota] = {}
     for number, words in _lines(text):
         try:
             key = _key(words)
             if key.digest in keys:
                 raise KeyFileError("the same key stands above")
-            if limits.setdefault(key.name, key.limits) != key.limits:
+            if quotas.setdefault(key.name, key.quota) != key.quota:
                 raise KeyFileError("the name stands above with other limits")
         except KeyFileError as error:
             raise KeyFileError(f"line {number}: {error}") from None
@@ -143,7 +146,7 @@ def _key(words: list[str]) -> Key:
     return Key(
         name,
         bytes.fromhex(digits),
-        Limits(
+        Quota(
             requests=_rate("requests", given),
             items=_rate("items", given),
             concurrency=_concurrency(given),

@@ -1,31 +1,25 @@
-"""The operator's files that frontends need: read and watched by the supervisor, handed on as bytes.
+"""The operator's files that frontends need, on their way from the supervisor as bytes, and what they hold.
 
-    file ─ Reloading ─▶ supervisor ─ nameless memory, by descriptor ─▶ every frontend, now and at its start
+    file ─ supervisor/file_watch ─▶ nameless memory, by descriptor ─▶ every frontend ─▶ Keyring, Certificate
 
-One reader, so that all frontends agree, and so that one which is replaced while a file is damaged gets what
-was good. No grpc, no torch.
+One reader, so that all frontends agree, and so that a frontend that starts while a file is damaged gets what
+was good before. No grpc, no torch.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from service.config import keys
 from service.config.certificates import Certificate
-from service.config.options import OptionError
 from service.config.settings import Settings
-from service.supervisor.reloading import Reloading
 from worker.runtime import memory
-from worker.runtime.metrics import Metrics
 
 __all__ = [
     "API_KEYS",
     "TLS",
-    "GivenFiles",
     "as_descriptor",
     "certificate",
     "from_descriptor",
@@ -37,71 +31,9 @@ API_KEYS = "api_keys"
 TLS = "tls"
 
 
-class GivenFiles:
-    """What there is now, by name. Raises OptionError: at the start every file must be good."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.content: dict[str, bytes] = {}
-        self._watched: dict[str, Reloading[bytes]] = {}
-        lines = settings.api_key_lines
-        if settings.api_keys:
-            paths = [settings.api_keys]
-            self._watch(API_KEYS, "--api-keys", paths, lambda parts: checked_keys(parts[0], lines))
-        elif lines:
-            self.content[API_KEYS] = checked_keys(b"", lines)
-        certificate = [settings.tls_certificate, settings.tls_key]
-        if all(certificate):
-            paths = [*certificate, *([settings.tls_client_ca] if settings.tls_client_ca else [])]
-            self._watch(TLS, "--tls-certificate", paths, lambda parts: Certificate.read(parts).to_bytes())
-        elif any(certificate) or settings.tls_client_ca:
-            raise OptionError("--tls-certificate and --tls-key are needed together, also for --tls-client-ca")
-
-    def _watch(
-        self, name: str, option: str, paths: Sequence[str], load: Callable[[Sequence[bytes]], bytes]
-    ) -> None:
-        try:
-            file = Reloading(name, list(map(Path, paths)), load)
-        except OSError as error:
-            raise OptionError(f"{option}: {error.filename} cannot be read: {error.strerror}") from None
-        except ValueError as error:
-            raise OptionError(f"{option}: {' '.join(paths)}: {error}") from None
-        self.content[name] = file.value
-        self._watched[name] = file
-
-    def callers(self) -> tuple[str, ...]:
-        """The names on the API keys, for the metrics."""
-        found = keys.parse(self.content[API_KEYS].decode()) if API_KEYS in self.content else ()
-        return tuple(dict.fromkeys(key.name for key in found))
-
-    async def watch(self, metrics: Metrics, tell: Callable[[str, bytes], None]) -> None:
-        """Until cancelled. tell: called with the name and the content of each file that changed."""
-
-        def tell_expiry() -> None:
-            if TLS in self.content:
-                metrics.certificate_expiry.set(Certificate.from_bytes(self.content[TLS]).expires())
-
-        async def one(name: str, file: Reloading[bytes]) -> None:
-            def changed(content: bytes) -> None:
-                self.content[name] = content
-                tell_expiry()
-                tell(name, content)
-
-            await file.watch(metrics, changed)
-
-        tell_expiry()
-        await asyncio.gather(*(one(name, file) for name, file in self._watched.items()))
-
-
 def wants_keys(settings: Settings) -> bool:
     """Whether callers have to show a key."""
     return bool(settings.api_keys or settings.api_key_lines)
-
-
-def checked_keys(content: bytes, lines: str) -> bytes:
-    """The lines of the file and of the environment together. Raises ValueError."""
-    text = content.decode() + "\n" + lines if lines else content.decode()
-    keys.parse(text)
-    return text.encode()
 
 
 def keyring(settings: Settings, content: Mapping[str, bytes]) -> keys.Keyring | None:

@@ -14,6 +14,7 @@ from typing import Any, Self
 from service.config import readers
 from service.config.options import option
 from service.config.serving import MOST_BYTES, MOST_COUNT, ServingSettings
+from worker import spec
 from worker.runtime import logs
 
 __all__ = ["Settings"]
@@ -56,10 +57,12 @@ class Settings(ServingSettings):
     max_templates: int = option(100, readers.integer(1, MOST_COUNT), "templates of a ClassifyImage call")
     max_prompts: int = option(64, readers.integer(1, MOST_COUNT), "texts in an EncodePrompt call")
     max_stream_items: int = option(1024, readers.integer(1, MOST_COUNT), "items in one message of a stream")
-    max_text_bytes: int = option(65_536, readers.size(1, MOST_BYTES), "a text, in UTF-8")
+    max_text_bytes: int = option(spec.MAX_TEXT_BYTES, readers.size(1, MOST_BYTES), "a text, in UTF-8")
     max_image_bytes: int = option(32 << 20, readers.size(1, MOST_BYTES), "an image, encoded")
     max_image_pixels: int = option(
-        64_000_000, readers.integer(1, 1_000_000_000), "width × height of an image, from its header"
+        spec.MAX_IMAGE_PIXELS,
+        readers.integer(1, 1_000_000_000),
+        "width × height of an image, from its header",
     )
     max_message_bytes: int = option(
         36 << 20,

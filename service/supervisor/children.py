@@ -156,9 +156,9 @@ class Nursery:
     def _reap(self) -> None:
         self._living = [child for child in self._living if not child.reap()]
         if os.getpid() == 1:
-            self._bury_strangers()
+            self._reap_orphans()
 
-    def _bury_strangers(self) -> None:
+    def _reap_orphans(self) -> None:
         ours = {child.pid for child in self._living}
         while True:
             try:

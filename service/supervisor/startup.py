@@ -7,10 +7,11 @@ import functools
 from collections.abc import Sequence
 
 from service.config import readers
-from service.config.operator_files import GivenFiles, wants_keys
+from service.config.operator_files import wants_keys
 from service.config.options import OptionError
 from service.config.settings import Settings
 from service.supervisor import devices, ports
+from service.supervisor.file_watch import OperatorFiles
 from service.supervisor.pages import Pages
 from service.supervisor.roster import WorkerPlace
 from service.supervisor.supervisor import Supervisor
@@ -32,7 +33,7 @@ def prepare(settings: Settings, version: str) -> Supervisor:
     if settings.http_address:
         http, http_address = ports.reserve(settings.http_address, "http-address")
         reserved.append(http)
-    files = GivenFiles(settings)  # before a model may have to be downloaded
+    files = OperatorFiles(settings)  # before a model may have to be downloaded
     check_aliases(settings, model_names(settings.model))
     models = specs(settings)
     chosen = devices.expand(settings.device, functools.cache(devices.cuda_devices))

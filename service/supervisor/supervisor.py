@@ -19,9 +19,9 @@ from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from service.config.operator_files import GivenFiles
 from service.config.settings import Settings
 from service.supervisor.children import Child, Nursery
+from service.supervisor.file_watch import OperatorFiles
 from service.supervisor.operations import Operations
 from service.supervisor.pages import Pages
 from service.supervisor.restarts import RestartPolicy
@@ -55,7 +55,7 @@ class Supervisor:
         workers: list[WorkerPlace],
         pages: Pages,
         reserved: Sequence[socket.socket],
-        files: GivenFiles,
+        files: OperatorFiles,
     ) -> None:
         """settings: with the addresses in numbers. reserved: hold their ports while no frontend lives."""
         self._reserved = reserved

@@ -51,17 +51,17 @@ Chosen = TypeVar("Chosen", bound=IntEnum)
 class Limits:
     """What a request for one model may hold; `GetModel` tells them."""
 
-    max_texts: int = 256
-    max_images: int = 64
-    max_items: int = 1024
-    max_labels: int = 1000
-    max_templates: int = 100
-    max_prompts: int = 64
-    max_stream_items: int = 1024
-    max_text_bytes: int = 65_536
-    max_image_bytes: int = 20 * 2**20
-    max_image_pixels: int = 50_000_000
-    max_message_bytes: int = 36 * 2**20
+    max_texts: int
+    max_images: int
+    max_items: int
+    max_labels: int
+    max_templates: int
+    max_prompts: int
+    max_stream_items: int
+    max_text_bytes: int
+    max_image_bytes: int
+    max_image_pixels: int
+    max_message_bytes: int
 
     @classmethod
     def of(cls, settings: Settings, spec: ModelSpec) -> Self:

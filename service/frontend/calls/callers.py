@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import Callable
 
-from service.config.keys import Key, Keyring, Limits
+from service.config.keys import Key, Keyring, Quota
 from service.frontend.api.errors import PermissionDenied, QuotaExceeded, Unauthenticated
 
 __all__ = ["OPEN", "Bucket", "Callers", "Grant"]
@@ -67,17 +67,17 @@ class Bucket:
 class Share:
     """What all calls under one name use together."""
 
-    def __init__(self, limits: Limits, now: float) -> None:
+    def __init__(self, quota: Quota, now: float) -> None:
         self.active = 0
         self.requests: Bucket | None = None
         self.items: Bucket | None = None
-        self.change(limits, now)
+        self.change(quota, now)
 
-    def change(self, limits: Limits, now: float) -> None:
-        """Other limits from now on."""
-        self.limits = limits
-        self.requests = _changed(self.requests, limits.requests, now)
-        self.items = _changed(self.items, limits.items, now)
+    def change(self, quota: Quota, now: float) -> None:
+        """Another quota from now on."""
+        self.quota = quota
+        self.requests = _changed(self.requests, quota.requests, now)
+        self.items = _changed(self.items, quota.items, now)
 
 
 class Grant:
@@ -92,7 +92,7 @@ class Grant:
 
     def permits(self, model: str) -> bool:
         """Whether the caller may use this model."""
-        models = self.share.limits.models if self.share is not None else None
+        models = self.share.quota.models if self.share is not None else None
         return models is None or model in models
 
     def check(self, model: str) -> None:
@@ -146,13 +146,13 @@ class Callers:
         """These keys from now on. Names that stay keep what they have used."""
         now = self._clock()
         self._keys = keys
-        self._shares = {name: self._share(name, limits, now) for name, limits in keys.limits.items()}
+        self._shares = {name: self._share(name, quota, now) for name, quota in keys.quotas.items()}
 
-    def _share(self, name: str, limits: Limits, now: float) -> Share:
+    def _share(self, name: str, quota: Quota, now: float) -> Share:
         known = self._shares.get(name)
         if known is None:
-            return Share(limits, now)
-        known.change(limits, now)
+            return Share(quota, now)
+        known.change(quota, now)
         return known
 
     def known(self, authorization: str | None) -> Key | None:
@@ -172,8 +172,8 @@ class Callers:
         if key is None:
             return OPEN
         share, now = self._shares[key.name], self._clock()
-        limits = share.limits
-        if limits.concurrency is not None and share.active >= limits.concurrency:
+        quota = share.quota
+        if quota.concurrency is not None and share.active >= quota.concurrency:
             raise QuotaExceeded(
                 "Too many calls of this API key are under way.", retry_after=_scattered(BUSY_RETRY_SECONDS)
             )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.config.keys import KeyFileError, Keyring, Limits, line_of, make_key, parse
+from service.config.keys import KeyFileError, Keyring, Quota, line_of, make_key, parse
 
 ONE, TWO = "a-secret-of-one", "a-secret-of-two"
 
@@ -19,8 +19,8 @@ def test_a_line_holds_a_name_a_hash_and_limits() -> None:
     search, web = parse(text)
     assert search.name == "search"
     assert search.digest == hashlib.sha256(ONE.encode()).digest()
-    assert search.limits == Limits(2.0, 500.0, 8, frozenset({"m9", "tiny"}))
-    assert web.limits == Limits()
+    assert search.quota == Quota(2.0, 500.0, 8, frozenset({"m9", "tiny"}))
+    assert web.quota == Quota()
 
 
 def test_lines_in_an_environment_variable_end_with_semicolons() -> None:
@@ -76,7 +76,7 @@ def test_a_made_key_is_long_unlike_any_other_and_not_in_its_line() -> None:
     assert key not in line
     (found,) = parse(line)
     assert Keyring((found,)).find(key) == found
-    assert found.limits.items == 5.0
+    assert found.quota.items == 5.0
     assert key not in repr(found)
     assert found.digest.hex() not in repr(found)
 

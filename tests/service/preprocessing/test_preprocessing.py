@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 import numpy as np
 import pytest
 
+from service.config.settings import Settings
 from service.frontend.api.messages import Image
 from service.frontend.api.validation import Limits
 from service.frontend.compute.content_cache import digest
@@ -52,7 +53,7 @@ def recorder() -> Recorder:
 @pytest.fixture
 async def preprocessor(recorder: Recorder) -> AsyncIterator[Preprocessor]:
     threads = Threads(3)
-    yield Preprocessor(recorder, recorder, threads, Limits())
+    yield Preprocessor(recorder, recorder, threads, Limits.of(Settings(), stub_spec()))
     threads.close()
 
 
