@@ -62,7 +62,7 @@ class Settings(ServingSettings):
     max_image_pixels: int = option(
         spec.MAX_IMAGE_PIXELS,
         readers.integer(1, 1_000_000_000),
-        "width × height of an image, from its header",
+        "width × height of an image, by its header",
     )
     max_message_bytes: int = option(
         36 << 20,

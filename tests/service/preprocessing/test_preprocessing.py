@@ -22,6 +22,7 @@ from service.frontend.preprocessing.preprocessing import (
     parts,
     usable_cpus,
 )
+from tests.service.running import stub_spec
 from worker.arrays import Pixels, Tokens
 from worker.errors import UndecodableImage as Undecodable
 from worker.runtime.notices import Priority
