@@ -1,10 +1,10 @@
 """A frontend process: `python -m service.frontend DESCRIPTOR`, its end of the supervisor's control channel.
 
-    config, files, begin ──▶ pools, gRPC server ──▶ listening ──▶ serve ──▶ drain ──▶ drained, exit 0
+    config, files, begin ──▶ pools, core, transports ──▶ listening ──▶ serve ──▶ drain ──▶ drained, exit 0
 
 It exits with 1 where the drain cut calls off.
 
-Everything runs on one event loop. gRPC is imported here, after the spawn, and nowhere in the supervisor.
+Everything runs on one event loop. The transports are put together here; the supervisor imports none of them.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def _files(channel: Channel) -> dict[str, bytes]:
 async def _serve(channel: Channel, settings: Settings, config: Message, files: dict[str, bytes]) -> None:
     from service.frontend import server
     from service.frontend.compute.pool import Pools
+    from service.frontend.grpc import server as grpc_transport
 
     (page,) = config.descriptors
     metrics = Metrics(Layout.from_dict(config.body["metrics"]), memory.attach(page))
@@ -71,9 +72,11 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
     control = _Control(channel, pools, drain, files)
     asyncio.get_running_loop().add_reader(channel.fileno(), control.readable)
     _beat(metrics)
-    running = await server.start(settings, pools, metrics, files)
+    running = await server.start(settings, pools, metrics, files, [grpc_transport.listen])
     control.changed = running.file_changed
-    channel.send("listening", {"grpc": settings.grpc_address})
+    for name in files:  # one may have come while the transports began to listen
+        running.file_changed(name)
+    channel.send("listening", running.addresses)
     running.core.decoders.start()
     collector.calm()
     cut_off = await running.drain(await drain)

@@ -18,6 +18,7 @@ import numpy as np
 from service.config.settings import Settings
 from service.frontend.api.errors import Internal, ServiceError
 from service.frontend.calls.call import Call
+from service.frontend.calls.gate import Gate
 from service.frontend.compute.pool import Pools
 from service.frontend.core.core import Core
 from service.frontend.grpc.embedding import EmbeddingServicer
@@ -111,7 +112,7 @@ def _service() -> tuple[asyncio.AbstractEventLoop, Mapping[str, Any]]:
     async def make() -> Mapping[str, Any]:
         pools = FakePools([stub_spec("m", "image_size=32")])
         metrics = Metrics.local(Layout(models=("m",), devices=("cpu",)))
-        core = Core(Settings(preprocess_threads=1), cast(Pools, pools), metrics)
+        core = Core(Settings(preprocess_threads=1), cast(Pools, pools), metrics, Gate())
         for model in core:
             model.preprocessor._images = _Here()
         return {**EmbeddingServicer(core).methods(), **ModelServicer(core).methods()}

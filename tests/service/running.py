@@ -29,6 +29,7 @@ from service.frontend import server
 from service.frontend.api.errors import ModelNotFound, ServiceError, WorkerUnavailable
 from service.frontend.compute.flights import Batch, Flight, Outcome, WorkItem
 from service.frontend.compute.pool import Pools
+from service.frontend.grpc import server as grpc_transport
 from worker.families import Encoder, family
 from worker.runtime.metrics import Layout, Metrics
 from worker.runtime.notices import Modality, Priority
@@ -232,6 +233,11 @@ class Running:
     settings: Settings
 
     @property
+    def address(self) -> str:
+        """Where gRPC listens."""
+        return self.server.addresses["grpc"]
+
+    @property
     def pool(self) -> FakePool:
         """That of the default model."""
         return self.pools.get("")
@@ -282,9 +288,10 @@ async def running(
     chosen = dataclasses.replace(Settings(grpc_address="127.0.0.1:0", preprocess_threads=2), **settings)
     pools = FakePools([stub_spec(name, options) for name in names or ("m",)])
     metrics = Metrics.local(Layout(models=tuple(pools.pools), devices=("cpu",), callers=tuple(callers)))
-    made = await server.start(chosen, cast(Pools, pools), metrics, files)
+    given = {} if files is None else files  # the same mapping: tests change it
+    made = await server.start(chosen, cast(Pools, pools), metrics, given, [grpc_transport.listen])
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{made.port}", options=channel_options) as channel:
+        async with grpc.aio.insecure_channel(made.addresses["grpc"], options=channel_options) as channel:
             yield Running(made, pools, metrics, channel, chosen)
     finally:
         await made.drain(0.0)

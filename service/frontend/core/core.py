@@ -34,7 +34,6 @@ from service.frontend.api.messages import (
     Variant,
 )
 from service.frontend.calls.call import Call
-from service.frontend.calls.callers import Callers
 from service.frontend.calls.gate import Gate
 from service.frontend.compute.content_cache import ContentCache
 from service.frontend.compute.pool import Pools
@@ -57,18 +56,15 @@ HEAVY_SCORES = 1 << 20
 class Core:
     """All models of a frontend. Made on its event loop; reads the tokenizers, so it takes a moment."""
 
-    def __init__(
-        self, settings: Settings, pools: Pools, metrics: Metrics, callers: Callers | None = None
-    ) -> None:
-        """callers: who may call; without it everyone."""
+    def __init__(self, settings: Settings, pools: Pools, metrics: Metrics, gate: Gate) -> None:
+        """gate: the one of all transports; its last call ends the streams."""
         self.settings = settings
         self.metrics = metrics
-        self.gate = Gate()
-        self.callers = callers or Callers()
+        self.gate = gate
+        self.pools = pools
         self.labels = Labels(settings.label_cache_bytes, metrics)
         self.decoders = Decoders.of(settings, metrics)
         self._threads = Threads(settings.preprocess_threads)
-        self._pools = pools
         self._fetcher: Fetcher | None = None
         if settings.image_urls:
             from service.frontend.preprocessing.fetching import (
@@ -89,7 +85,7 @@ class Core:
 
     def model(self, name: str) -> Model:
         """The model of that name, the first for "". Raises ModelNotFound."""
-        return self._models[self._pools.get(name).spec.name]
+        return self._models[self.pools.get(name).spec.name]
 
     def model_for(self, call: Call, name: str) -> Model:
         """The same for this caller. Raises PermissionDenied, even where there is no such model."""

@@ -35,6 +35,8 @@ from worker.runtime.metrics import Metrics
 __all__ = ["REQUEST_ID", "Handlers", "StreamMethod", "UnaryMethod", "parse"]
 
 REQUEST_ID = "x-request-id"
+CANCELLATION_SECONDS = 0.05
+"""When a client cancels, gRPC ends the read first, as if the client had sent all, and the handler later."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Parsed = TypeVar("Parsed", bound=Message)
@@ -145,7 +147,7 @@ async def only_message(context: Context) -> bytes:
     """The request of a unary call. Raises InvalidRequest where the client ends it without any."""
     raw: Any = await context.read()
     if raw is grpc.aio.EOF:
-        await asyncio.sleep(0)  # where the call was cancelled, that is raised here
+        await asyncio.sleep(CANCELLATION_SECONDS)  # where the call was cancelled, that is raised here
         raise InvalidRequest("The call has no request message.")
     return cast(bytes, raw)
 

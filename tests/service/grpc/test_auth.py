@@ -231,7 +231,7 @@ async def test_connections_from_one_address_are_one_caller() -> None:
         tasks = [asyncio.create_task(service.call("EmbedText", TEXT)) for _ in range(5)]
         await active(service, 5)
         local = [("grpc.use_local_subchannel_pool", 1)]
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{service.server.port}", local) as channel:
+        async with grpc.aio.insecure_channel(service.address, local) as channel:
             again: Any = channel.unary_unary("/altclip.v1.EmbeddingService/EmbedText")
 
             async def call() -> None:
