@@ -15,8 +15,10 @@ from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
 from service.frontend.admission.cost import Ticket
 from service.frontend.api.errors import QueueFull
+from service.frontend.calls.call import Call
 from service.frontend.calls.callers import Callers
 from service.frontend.calls.gate import Gate
+from service.frontend.calls.lifecycle import Lifecycle
 from service.frontend.grpc.handlers import Handlers
 from tests.service.running import EMBEDDING, Refused, Running, eventually, running
 from worker.runtime.metrics import Metrics
@@ -112,11 +114,20 @@ async def test_a_call_without_a_message_is_refused(service: Running) -> None:
     assert service.requests("EmbedText", "INVALID_ARGUMENT") == 1
 
 
-async def test_a_call_that_is_cancelled_before_its_message_is_no_ones_mistake(service: Running) -> None:
-    for number in range(50):  # gRPC tells of the end of the request first, now and then much earlier
+async def test_a_call_that_is_cancelled_before_its_message_is_no_ones_mistake(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Call] = []
+
+    def begin(lifecycle: Lifecycle, *given: Any, **more: Any) -> Call:
+        begun.append(call := original(lifecycle, *given, **more))
+        return call
+
+    original = Lifecycle.begin
+    monkeypatch.setattr(Lifecycle, "begin", begin)
+    for number in range(1, 51):  # gRPC tells of the end of the request first, now and then much earlier
         call = service.channel.stream_stream(f"/{EMBEDDING}/EmbedText")(timeout=30)
-        await call.wait_for_connection()
-        await asyncio.sleep(0.001 * number)
+        await eventually(lambda: len(begun) == number)  # noqa: B023 - it is called at once
         call.cancel()
     await eventually(lambda: service.metrics.request_duration.value("EmbedText") == 50)
     assert service.requests("EmbedText", "CANCELLED") == 50
