@@ -4,37 +4,50 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
+SERVING := $(VENV)/.serving
 AUDIT := $(VENV)/audit
 FUZZ := $(VENV)/fuzz
+SDKS := $(VENV)/sdks
+RAY := $(VENV)/ray
 FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 20
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock proto readme demo serve test lint format bench bench-quick overload soak train audit sbom fuzz tools clean
+.PHONY: help setup lock wheels proto docs demo serve test lint format bench bench-quick overload soak train audit sbom fuzz sdks ray tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The stamp holds what the environment was made from, so that nothing is installed twice, and a lock that changed is.
-setup: $(STAMP) ## Make .venv from the locks (a no-op when nothing changed)
-$(STAMP): pyproject.toml requirements/dev.txt requirements/torch.txt
+# A stamp holds what was installed, so that nothing is installed twice, and a lock that changed is. What serves comes first:
+# `make demo` needs no more. The client goes before the server, which must find it.
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+$(SERVING): pyproject.toml server/pyproject.toml server/setup.py altclip/version.py requirements/server.txt requirements/torch.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/dev.txt
-	$(BIN)/python -m pip install --disable-pip-version-check -q -r requirements/torch.txt
-	$(BIN)/python -m pip install --disable-pip-version-check -qq --no-deps --no-build-isolation -e .
+	$(PIP) install --require-hashes -r requirements/server.txt
+	$(PIP) install -r requirements/torch.txt
+	$(PIP) -q install --no-deps --no-build-isolation -e .
+	$(PIP) -q install --no-deps --no-build-isolation -e ./server
 	@touch $@
 
-lock: ## Resolve the newest versions anew into requirements/*.txt
-	scripts/lock.sh $(BIN)
+setup: $(STAMP) ## Make .venv from the locks (a no-op when nothing changed)
+$(STAMP): $(SERVING) requirements/dev.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+lock: setup ## Lock what pyproject.toml asks for (ARGS="dev server" makes some locks, ARGS=--upgrade takes the newest)
+	scripts/lock.sh $(BIN) $(ARGS)
+
+wheels: setup ## Build the wheels of altclip and altclip-server into dist/
+	scripts/build-wheels.sh $(BIN) dist
 
 proto: setup ## Generate altclip/v1 anew from protos/
 	scripts/generate-stubs.sh $(BIN)
 
-demo: setup ## Start the service, embed real pictures and words in nine languages, show what comes back
+demo: $(SERVING) ## Start the service, embed real pictures and words in nine languages, show what comes back
 	$(BIN)/python -m demo $(ARGS)
 
-serve: setup ## Run the service (ARGS="--model NAME=SOURCE …" goes to altclip-server)
+serve: $(SERVING) ## Run the service (ARGS="--model NAME=SOURCE …" goes to altclip-server)
 	$(BIN)/altclip-server $(ARGS)
 
 # Installs no system package: what needs one is skipped, and the closing lines say why.
@@ -76,7 +89,7 @@ train: setup ## Make the bundled model anew (takes hours, goes on where it was i
 # Tools that look at the locks have an environment of their own: what they need is nothing of ours.
 $(AUDIT)/.stamp: requirements/audit.txt | $(STAMP)
 	test -x $(AUDIT)/bin/python || $(BIN)/python -m venv $(AUDIT)
-	$(AUDIT)/bin/python -m pip install --disable-pip-version-check -q --require-hashes -r requirements/audit.txt
+	$(AUDIT)/bin/python -m pip --disable-pip-version-check -q install --require-hashes -r requirements/audit.txt
 	@touch $@
 
 audit: $(AUDIT)/.stamp ## Ask the advisory database of PyPI about every locked package (fails, too, if it cannot)
@@ -88,11 +101,15 @@ sbom: $(AUDIT)/.stamp ## Write build/sbom.cdx.json: all that a host that serves 
 	cat requirements/server.txt requirements/torch.txt | $(AUDIT)/bin/cyclonedx-py requirements - \
 	    --pyproject pyproject.toml --output-reproducible --output-file build/sbom.cdx.json
 
-# The fuzzer lies beside the environment that it fuzzes.
-$(FUZZ)/.stamp: requirements/fuzz.txt | $(STAMP)
-	$(BIN)/python -m pip install --disable-pip-version-check -q --upgrade --require-hashes --target $(FUZZ) \
-	    -r requirements/fuzz.txt
+# What is laid over .venv lies beside it and is put on PYTHONPATH by those who use it; a lock of these holds only what
+# .venv does not.
+$(FUZZ)/.stamp $(SDKS)/.stamp $(RAY)/.stamp: $(VENV)/%/.stamp: requirements/%.txt | $(STAMP)
+	rm -rf $(VENV)/$*
+	$(PIP) install --no-deps --require-hashes --target $(VENV)/$* -r $<
 	@touch $@
+
+sdks: $(SDKS)/.stamp ## Install other vendors' clients beside .venv, for the tests that use them
+ray: $(RAY)/.stamp ## Install Ray beside .venv, for the tests that use it
 
 fuzz: $(FUZZ)/.stamp ## Fuzz image decoding, requests and the tokenizer, FUZZ_SECONDS each; what crashes lies in build/fuzz
 	@mkdir -p build/fuzz
@@ -103,7 +120,7 @@ fuzz: $(FUZZ)/.stamp ## Fuzz image decoding, requests and the tokenizer, FUZZ_SE
 	done
 
 # RUNLEVEL=1 keeps Debian from starting the daemons that come with these packages.
-tools: ## Install what only some tests want, as root on Debian: promtool, h2load, the Node client's packages
+tools: sdks ray ## Install what only some tests want: other clients, Ray; as root on Debian: promtool, h2load
 	@command -v apt-get >/dev/null || { echo "make tools knows Debian only: install promtool and nghttp2 yourself" >&2; exit 1; }
 	apt-get update -q
 	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus nghttp2-client
@@ -111,5 +128,5 @@ tools: ## Install what only some tests want, as root on Debian: promtool, h2load
 	else echo "no npm here: the Node client's test will be skipped"; fi
 
 clean: ## Remove .venv and everything that was built or cached
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules
+	rm -rf $(VENV) build dist server/build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +22,7 @@ from altclip.channel import DEFAULT_TIMEOUT, channel_credentials
 from altclip.client import Client
 from altclip.errors import AltClipError, DeadlineExceeded, Overloaded, Unavailable
 from altclip.streams.ledger import WINDOW
+from altclip.version import VERSION
 
 Command = Callable[[Client, argparse.Namespace], int]
 
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=Help,
     )
-    root.add_argument("--version", action="version", version=f"altclip {_version()}")
+    root.add_argument("--version", action="version", version=f"altclip {VERSION}")
     added = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     common = _common_arguments()
 
@@ -227,13 +227,6 @@ def _client(parsed: argparse.Namespace) -> Client:
     return Client(
         parsed.address, api_key=os.environ.get("ALTCLIP_API_KEY"), timeout=parsed.timeout, **options
     )
-
-
-def _version() -> str:
-    try:
-        return version("altclip")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 def _complain(text: str) -> None:

@@ -1,29 +1,60 @@
 #!/usr/bin/env bash
-# Writes the hashed locks from pyproject.toml: dev.txt (everything `make` needs), server.txt (what the container holds, a
-# subset at the same versions), audit.txt (tools that look at locks) and fuzz.txt (the fuzzer, which is laid over dev.txt).
-# Usage: scripts/lock.sh BIN, where BIN holds pip-compile.
+# Writes the hashed locks in requirements/ from the two pyproject.toml.
+#   scripts/lock.sh BIN [--upgrade] [NAME...]    BIN holds pip-compile; without a NAME all locks are made
+# Versions that are locked and still fit stay; --upgrade takes the newest of everything.
+#   dev      all that `make` needs, but for what follows
+#   server   what a host that serves needs: a part of dev, at the same versions
+#   audit    tools that look at locks; they have an environment of their own
+#   fuzz, sdks, ray   large or rarely needed; each is laid over dev and holds only what dev does not
 # torch is left out: see torch.txt. No index address is written, so that any mirror serves.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bin=$1
+bin=$(realpath "$1")
+shift
+upgrade=--no-upgrade
+if [ "${1:-}" = --upgrade ]; then upgrade=$1; shift; fi
+names=" ${*:-dev server audit fuzz sdks ray} "
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
 
-compile() { # compile FILE HEADLINE ARGUMENT... (SOURCE says what is compiled, if not pyproject.toml)
-  local file=$1 headline=$2
+wanted() { [[ $names == *" $1 "* ]]; }
+
+compile() { # compile NAME HEADLINE LIST...: requirements/NAME.txt from these lists of requirements (see requirements.py)
+  local file=$PWD/requirements/$1.txt headline=$2
   shift 2
-  CUSTOM_COMPILE_COMMAND="make lock" "$bin/pip-compile" --quiet --upgrade --generate-hashes --strip-extras --no-header \
-    --unsafe-package torch --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-    --constraint requirements/torch.txt "$@" --output-file "$file" "${SOURCE:-pyproject.toml}" 2>/dev/null
+  cat requirements/torch.txt ${versions:+"$versions"} >"$scratch/constraints"
+  "$bin/python" scripts/requirements.py "$@" >"$scratch/pyproject.in"
+  cp "$file" "$scratch/lock" 2>/dev/null || rm -f "$scratch/lock"
+  (cd "$scratch" && CUSTOM_COMPILE_COMMAND="make lock" "$bin/pip-compile" --quiet "$upgrade" --generate-hashes --strip-extras \
+    --no-header --unsafe-package torch --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+    --constraint constraints --output-file lock pyproject.in 2>errors) || { cat "$scratch/errors" >&2; return 1; }
   # pip-compile warns, at the end, about the torch we leave out on purpose.
-  { printf '# Made from pyproject.toml by: make lock. %s\n' "$headline"; sed '/^# WARNING: The following packages/,$d' "$file"; } >"$file.new"
-  mv "$file.new" "$file"
+  { printf '# Made by: make lock. %s\n' "$headline"; sed '/^# WARNING: The following packages/,$d' "$scratch/lock"; } >"$file"
 }
 
-compile requirements/dev.txt "Everything to serve, evaluate, train, test and lint." \
-  --extra server --extra evaluate --extra train --extra dev
-sed 's/ \\$//; /--hash/d' requirements/dev.txt >requirements/.versions
-trap 'rm -f requirements/.versions' EXIT
-compile requirements/server.txt "What a host that serves needs." --extra server --constraint requirements/.versions
-compile requirements/audit.txt "What make audit and make sbom need." --extra audit --constraint requirements/.versions
-# Without our own dependencies: those of dev.txt are there.
-"$bin/python" -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["fuzz"])' |
-  SOURCE=- compile requirements/fuzz.txt "What make fuzz needs beside dev.txt." --no-annotate
+overlay() { # overlay NAME HEADLINE LIST...: the same, less the packages of dev
+  compile "$@"
+  "$bin/python" - "requirements/$1.txt" requirements/dev.txt requirements/torch.txt <<'PYTHON'
+import re, sys
+from pathlib import Path
+
+lock, *below = (Path(name) for name in sys.argv[1:])
+there = {name for path in below for name in re.findall(r"^([^\s#=]+)==", path.read_text(), re.MULTILINE)}
+headline, *packages = re.split(r"^(?=[^\s#=]+==)", lock.read_text(), flags=re.MULTILINE)
+lock.write_text(headline + "".join(each for each in packages if each.split("==")[0] not in there))
+PYTHON
+}
+
+versions=""
+if wanted dev; then
+  compile dev "All that make needs: to serve, evaluate, train, test and lint." \
+    client server evaluate bulk tracing heic train dev
+fi
+# Everything else takes the versions of dev.
+versions=$scratch/versions
+sed 's/ \\$//; /--hash/d' requirements/dev.txt >"$versions"
+if wanted server; then compile server "What a host that serves needs." client server; fi
+if wanted audit; then compile audit "What make audit and make sbom need." audit; fi
+if wanted fuzz; then overlay fuzz "What make fuzz needs beside dev.txt." fuzz; fi
+if wanted sdks; then overlay sdks "What the tests with other vendors' clients need beside dev.txt." sdks; fi
+if wanted ray; then overlay ray "What the tests on Ray need beside dev.txt." bulk ray; fi

@@ -12,9 +12,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import NoReturn
 
+from altclip.version import VERSION
 from service.config import command_line
 from service.config.keys import KeyFileError, make_key
 from service.config.options import OptionError
@@ -38,7 +38,7 @@ def main() -> int:
         if arguments[:1] == ["serve"]:
             del arguments[0]
         if {"-h", "--help", "--version"} & set(arguments):
-            command_line.parser(metadata.version("altclip")).parse_args(arguments)
+            command_line.parser(VERSION).parse_args(arguments)
         settings = command_line.load(arguments, os.environ)
     except OptionError as error:
         print(f"altclip-server: {error}", file=sys.stderr)
@@ -68,7 +68,7 @@ def _serve(settings: Settings) -> int:
 async def _run(settings: Settings) -> int:
     from service.supervisor.startup import prepare
 
-    supervisor = prepare(settings, metadata.version("altclip"))
+    supervisor = prepare(settings, VERSION)
     return await supervisor.run()
 
 

@@ -190,13 +190,16 @@ def _runs(process: psutil.Process) -> bool:
 
 @contextlib.contextmanager
 def start_server(
-    *arguments: str, environment: Mapping[str, str] | None = None, ready_seconds: float = READY_SECONDS
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    ready_seconds: float = READY_SECONDS,
+    command: Path = COMMAND,
 ) -> Iterator[RunningServer]:
     """Starts `altclip-server` on free loopback ports with these arguments, and stops it at the end.
 
     `environment` is laid over this process's, from which every `ALTCLIP_…` is taken away first.
     """
-    process, logs = launch(*arguments, environment=environment)
+    process, logs = launch(*arguments, environment=environment, command=command)
     server = RunningServer(process, logs, grpc="", http="", ops="", ready={})
     try:
         ready = logs.wait_for("ready", seconds=ready_seconds)
@@ -208,13 +211,13 @@ def start_server(
 
 
 def launch(
-    *arguments: str, environment: Mapping[str, str] | None = None
+    *arguments: str, environment: Mapping[str, str] | None = None, command: Path = COMMAND
 ) -> tuple[subprocess.Popen[str], Logs]:
     """Starts `altclip-server` and waits for nothing: for starts that fail. The caller ends the process."""
-    assert COMMAND.exists(), f"{COMMAND} is missing: run `make setup`"
+    assert command.exists(), f"{command} is missing: run `make setup`"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ALTCLIP_")}
     process = subprocess.Popen(
-        [str(COMMAND), *arguments],
+        [str(command), *arguments],
         env={**inherited, **_DEFAULTS, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

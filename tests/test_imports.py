@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "altclip": frozenset[str](),
     "demo": frozenset({"altclip"}),
-    "worker": frozenset({"altclip.v1"}),
-    "service": frozenset({"altclip.v1", "worker"}),
+    "worker": frozenset({"altclip.v1", "altclip.version"}),
+    "service": frozenset({"altclip.v1", "altclip.version", "worker"}),
 }
 OURS = ("altclip", "service", "worker", "demo", "training", "benchmarks", "tests")
 # The base dependencies of pyproject.toml, which are all that a client has, and what each is imported as.

@@ -1,9 +1,10 @@
-"""The locks hold what pyproject.toml asks for, each package with its hashes and no place to fetch it from."""
+"""The locks hold what both pyproject.toml ask for, each package with its hashes and without an address."""
 
 from __future__ import annotations
 
 import re
-import tomllib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,58 +12,69 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # Its wheel differs by machine: requirements/torch.txt says why it has no hash.
 UNHASHED = "torch"
+LOCKS = ["dev.txt", "server.txt", "audit.txt", "fuzz.txt", "sdks.txt", "ray.txt"]
+LAID_OVER_DEV = ["fuzz.txt", "sdks.txt", "ray.txt"]
 
 
 def locked(name: str) -> dict[str, str]:
     """Package → version."""
     text = (ROOT / "requirements" / name).read_text()
     return {
-        canonicalize_name(match[1]): match[2] for match in re.finditer(r"^(\S+)==(\S+)", text, re.MULTILINE)
+        canonicalize_name(match[1]): match[2]
+        for match in re.finditer(r"^([^\s#=]+)==(\S+)", text, re.MULTILINE)
     }
 
 
-def asked(*extras: str) -> list[Requirement]:
-    lines = PROJECT["dependencies"] + [
-        line for extra in extras for line in PROJECT["optional-dependencies"][extra]
-    ]
-    return [Requirement(line) for line in lines]
+def asked(*lists: str) -> list[Requirement]:
+    """What these lists ask for, as `make lock` reads them."""
+    script = ROOT / "scripts" / "requirements.py"
+    done = subprocess.run([sys.executable, script, *lists], capture_output=True, text=True, check=True)
+    return [Requirement(line) for line in done.stdout.splitlines()]
 
 
 @pytest.mark.parametrize(
-    ("lock", "extras"),
+    ("locks", "lists"),
     [
-        ("dev.txt", ("server", "evaluate", "train", "dev")),
-        ("server.txt", ("server",)),
-        ("audit.txt", ("audit",)),
+        (
+            ["dev.txt"],
+            ("client", "server", "evaluate", "bulk", "tracing", "heic", "train", "dev"),
+        ),
+        (["server.txt"], ("client", "server")),
+        (["audit.txt"], ("audit",)),
+        (["dev.txt", "fuzz.txt"], ("fuzz",)),
+        (["dev.txt", "sdks.txt"], ("sdks",)),
+        (["dev.txt", "ray.txt"], ("bulk", "ray")),
     ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
-def test_a_lock_satisfies_pyproject(lock: str, extras: tuple[str, ...]) -> None:
-    versions = locked(lock) | locked("torch.txt")
+def test_a_lock_satisfies_what_is_asked_for(locks: list[str], lists: tuple[str, ...]) -> None:
+    versions = {name: version for lock in [*locks, "torch.txt"] for name, version in locked(lock).items()}
+    wanted = asked(*lists)
     unmet = [
-        str(wanted)
-        for wanted in asked(*extras)
-        if not wanted.specifier.contains(versions.get(canonicalize_name(wanted.name), "0"), prereleases=True)
+        str(each)
+        for each in wanted
+        if not each.specifier.contains(versions.get(canonicalize_name(each.name), "0"), prereleases=True)
     ]
+    assert wanted
     assert unmet == [], "run `make lock`"
 
 
-def test_the_lock_of_the_fuzzer_holds_it_alone() -> None:
-    (wanted,) = [Requirement(line) for line in PROJECT["optional-dependencies"]["fuzz"]]
-    ((name, version),) = locked("fuzz.txt").items()
-    assert (name, wanted.specifier.contains(version)) == (wanted.name, True)
+@pytest.mark.parametrize("lock", LAID_OVER_DEV)
+def test_what_is_laid_over_the_environment_holds_nothing_that_is_there(lock: str) -> None:
+    assert locked(lock)
+    assert locked(lock).keys() & (locked("dev.txt") | locked("torch.txt")).keys() == set()
 
 
 def test_the_container_gets_the_versions_that_were_tested() -> None:
     assert locked("server.txt").items() <= locked("dev.txt").items()
 
 
-@pytest.mark.parametrize("lock", ["dev.txt", "server.txt", "audit.txt", "fuzz.txt"])
+@pytest.mark.parametrize("lock", LOCKS)
 def test_every_locked_package_has_hashes_and_no_address(lock: str) -> None:
     text = (ROOT / "requirements" / lock).read_text()
-    packages = re.split(r"^(?=\S+==)", text, flags=re.MULTILINE)[1:]
+    packages = re.split(r"^(?=[^\s#=]+==)", text, flags=re.MULTILINE)[1:]
     assert [package.split()[0] for package in packages if "--hash=sha256:" not in package] == []
     assert re.findall(r"\w+://\S+|--(?:index|extra-index|find)\S*", text) == []
     assert UNHASHED not in locked(lock)

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from altclip.version import VERSION
 from service.config.command_line import load
 
 ROOT = Path(__file__).parents[2]
@@ -133,9 +133,8 @@ def test_the_pod_runs_without_privileges() -> None:
 
 
 def test_the_image_bears_the_version_of_the_package() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     (container,) = base("Deployment")["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == f"altclip-server:{version}"
+    assert container["image"] == f"altclip-server:{VERSION}"
 
 
 def test_hadolint_accepts_the_dockerfile() -> None:

@@ -18,10 +18,10 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from altclip.version import VERSION
 from worker import checkpoint
 from worker.errors import ModelError
 from worker.families import family
@@ -188,7 +188,7 @@ def _write_manifest(work: Path, source: str, revision: str) -> None:
         # The path of a local source says nothing elsewhere, and may say too much.
         "source": Path(source).name if local else source,
         "revision": revision,
-        "converter": f"altclip {_version()}",
+        "converter": f"altclip {VERSION}",
         "files": files,
     }
     with (work / checkpoint.MANIFEST).open("wb") as file:
@@ -215,10 +215,3 @@ def _put_in_place(work: Path, target: Path) -> None:
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _version() -> str:
-    try:
-        return version("altclip")
-    except PackageNotFoundError:
-        return "unknown"
