@@ -110,8 +110,15 @@ def installed(folder: Path, wheels: Path, what: str, packages: Iterable[str]) ->
             link, target = site / top, Path(str(distribution.locate_file(top)))
             if top not in ("..", "__pycache__") and not link.exists():
                 link.symlink_to(target)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", folder / "bin" / "python"]
-    install = ["install", "-q", "--no-index", "--find-links", wheels, what]
+    pip: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--python",
+        folder / "bin" / "python",
+    ]
+    install: list[str | Path] = ["install", "-q", "--no-index", "--find-links", wheels, what]
     done = subprocess.run([*pip, *install], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return Environment(folder)
