@@ -22,8 +22,7 @@ from worker.engine.queue import JobQueue
 from worker.engine.tuning import budgets
 from worker.errors import ModelError
 from worker.families import Encoder, family
-from worker.runtime import gc_tuning as collector
-from worker.runtime import logs, memory
+from worker.runtime import gc_tuning, logs, memory
 from worker.runtime.control import Channel, adopt, entitle, leave
 from worker.runtime.metrics import Layout, Metrics
 from worker.runtime.notices import Modality
@@ -71,7 +70,7 @@ def main() -> int:
     chosen = {modality.label: budget.cost for modality, budget in sizes.items()}
     _log.info("batches_sized", "the most a batch may hold: tokens of texts and prompts, images", **chosen)
     info = replace(encoder.info, batch_costs=tuple(sizes[modality].cost for modality in Modality))
-    collector.calm()
+    gc_tuning.freeze_loaded()
     found = [astuple(sizes[modality]) for modality in Modality]
     channel.send("ready", {"info": info.to_dict(), "budgets": found})
     threading.Thread(target=_check_weights, args=(channel, spec), name="checksum", daemon=True).start()

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 
 from service.config.operator_files import from_descriptor
 from service.config.settings import Settings
-from worker.runtime import gc_tuning as collector
-from worker.runtime import logs, memory
+from worker.runtime import gc_tuning, logs, memory
 from worker.runtime.control import Channel, Message, adopt, entitle, leave
 from worker.runtime.metrics import Layout, Metrics
 from worker.spec import ModelInfo, ModelSpec
@@ -78,7 +77,7 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
         running.file_changed(name)
     channel.send("listening", running.addresses)
     running.core.decoders.start()
-    collector.calm()
+    gc_tuning.freeze_loaded()
     cut_off = await running.drain(await drain)
     channel.send("drained")
     leave(1 if cut_off else 0)

@@ -140,7 +140,13 @@ class Engine:
                 raise launched.error or RuntimeError("a batch was launched without a result")
             rows = launched.pending()
         except DeviceLost as error:
-            _log.error("device_lost", "the device is unusable; a new process takes over", error=error)
+            # What torch says of a device quotes no input.
+            _log.error(
+                "device_lost",
+                "the device is unusable; a new process replaces this one",
+                error=error,
+                reason=str(error),
+            )
             leave()
         except Exception as error:  # whatever a model raises, its neighbours shall not suffer
             if isinstance(error, OutOfMemory):

@@ -1,20 +1,20 @@
-"""Python's garbage collector in a process that serves: it shall not stop the work to look at what stays."""
+"""Python's garbage collector in a process that serves: it must not stop the work to scan what stays."""
 
 from __future__ import annotations
 
 import gc
 
-__all__ = ["calm"]
+__all__ = ["freeze_loaded"]
 
 _COLLECT_AFTER = 10_000
-"""New objects, in place of Python's 700, which a single batch exceeds: 4% of the time of a call."""
+"""New objects before a collection. A single batch exceeds Python's 700, which costs 4% of a call's time."""
 
 
-def calm() -> None:
-    """To be called once everything is loaded.
+def freeze_loaded() -> None:
+    """Exempts all objects that exist now from collection, and makes collections rare. Call it after loading.
 
-    What is there now stays, so it need not be looked at again (with torch in the process that takes tenths of
-    a second); and calls and batches leave few cycles behind.
+    What is loaded stays. To scan it again takes tenths of a second with torch in the process, and calls and
+    batches leave few cycles behind.
     """
     gc.collect()
     gc.freeze()

@@ -4,9 +4,12 @@
     events.warning("child_ended", "it was killed", title="altclip-worker m cpu")
     {"ts": "2026-01-01T00:00:00.000Z", "level": "warning", "event": "child_ended", "message": …, "process": …}
 
-`request_id` is added wherever the context has one. Texts and images are never logged; nor is anything else a
-caller sent, but for names and sizes. Below is stdlib logging: `logging.getLogger(__name__)` with `extra={…}`
-comes out in the same form, and so do libraries' warnings.
+`request_id` is added wherever the context has one. Texts and images are never logged, nor is anything else
+that a caller sent, apart from names and sizes. An exception is therefore logged by its class and its stack,
+never by its message: a message may quote what the code failed on ("could not convert string to float: …").
+
+Below this is the standard library's logging: `logging.getLogger(__name__)` with `extra={…}` comes out in the
+same form, and so do the warnings of libraries.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import select
 import sys
 import threading
@@ -68,7 +72,7 @@ class Log:
     def error(
         self, event: str, message: str = "", *, error: BaseException | None = None, **fields: Any
     ) -> None:
-        """Something failed and someone should look. `error` adds its traceback."""
+        """Something failed and someone should look. `error` adds its class and its stack."""
         self._log(logging.ERROR, event, message, fields, error)
 
     def _log(
@@ -153,7 +157,7 @@ class _Lines(logging.Handler):
             "ts": moment.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": getattr(record, "event", record.name),
-            "message": record.getMessage(),
+            "message": _message(record),
             "process": self._process,
         }
         if call := request_id.get():
@@ -163,5 +167,35 @@ class _Lines(logging.Handler):
         for name, value in {**extra, **fields}.items():
             values.setdefault(name, value)
         if record.exc_info and record.exc_info[1] is not None:
-            values["traceback"] = "".join(traceback.format_exception(record.exc_info[1]))
+            values |= _exception(record.exc_info[1])
         return json.dumps(values, ensure_ascii=False, default=str)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """asyncio writes the exception, or a callback's arguments, into its message: those are left out."""
+    message = record.getMessage()
+    if record.name == "asyncio" and record.exc_info:
+        return re.split(r"[\n(<:]", message, maxsplit=1)[0].strip()
+    return message
+
+
+def _exception(error: BaseException) -> dict[str, str]:
+    """Fields for the log: `exception`, the class, and `traceback`, with the stacks of its causes first.
+
+    What the system says of a failed call ("Address already in use") quotes nothing and is added.
+    """
+    chain: list[str] = []
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        chain.append("".join(traceback.format_tb(current.__traceback__)) + _class_name(current))
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return {"exception": _class_name(error), "traceback": "\n".join(reversed(chain))}
+
+
+def _class_name(error: BaseException) -> str:
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{name}: {os.strerror(error.errno)}"
+    return name

@@ -41,7 +41,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
 
 from service.config.keys import Key
-from service.failures import failure
 from service.frontend.api.errors import (
     DeadlineTooShort,
     Internal,
@@ -167,7 +166,7 @@ class Lifecycle:
             self._metrics.caller_requests.inc(name if name in self._names else OTHER, code)
             self._count(Ended(call.method, code, error, time.perf_counter() - call.started))
         except Exception as bug:
-            _log.error("call_not_counted", "the metrics lack a call", method=call.method, **failure(bug))
+            _log.error("call_not_counted", "the metrics lack a call", method=call.method, error=bug)
 
     def _tell(self, call: Call, error: BaseException, known: ServiceError) -> None:
         """Logs a call that failed."""
@@ -176,7 +175,7 @@ class Lifecycle:
         if call.caller:
             fields["caller"] = call.caller
         if isinstance(known, Internal):
-            _log.error("call_failed", "the server failed to answer a call", **failure(error), **fields)
+            _log.error("call_failed", "the server failed to answer a call", error=error, **fields)
         elif isinstance(known, Unauthenticated):
             if count := self._unauthenticated.count(time.monotonic()):
                 _log.info("call_refused", **fields, peer=call.peer, count=count)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from service.failures import failure
 from service.frontend.admission.admission import Admission, Bounds
 from service.frontend.admission.cost import Cost
 from service.frontend.api import validation
@@ -190,7 +189,7 @@ class Model:
             if wanted.strict:
                 raise (error if isinstance(known, Internal) else known) from None
             if isinstance(known, Internal):
-                _log.error("image_failed", "an image of a stream failed", **failure(error))
+                _log.error("image_failed", "an image of a stream failed", error=error)
             wanted.refuse(place, known)
             return None
 

@@ -16,7 +16,6 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from service.failures import failure
 from service.frontend.admission.cost import Cost
 from service.frontend.api.errors import Draining, Internal, WorkerUnavailable, from_exception
 from service.frontend.api.messages import Options, StreamItem, StreamResults
@@ -160,7 +159,7 @@ class Session:
                 raise  # the stream is over; a cancelled future from inside is an error like any other
             known = from_exception(error)
             if isinstance(known, Internal):
-                _log.error("stream_items_failed", "items of a stream failed", **failure(error))
+                _log.error("stream_items_failed", "items of a stream failed", error=error)
             results = StreamResults(errors=[(item.id, known) for item in items])
         self._done.append((WEIGHT[kind] * len(items), results))
         self._something_done.set()

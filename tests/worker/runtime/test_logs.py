@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 PREAMBLE = (
     "from worker.runtime import logs\nlogs.configure('info', 'altclip-test')\nevents = logs.get('test')\n"
 )
@@ -50,6 +52,45 @@ def test_a_traceback_stays_within_its_line() -> None:
     )
     (record,) = lines_of(code)
     assert "ZeroDivisionError" in record["traceback"]
+
+
+FAILURES = {
+    "an error that is logged": "try: int('a secret')\nexcept ValueError as e: events.error('x', error=e)",
+    "an exception that standard logging adds": (
+        "import logging\ntry: int('a secret')\nexcept ValueError: logging.getLogger('service').exception('x')"
+    ),
+    "a cause": (
+        "try:\n    try: int('a secret')\n    except ValueError as e: raise KeyError('a secret') from e\n"
+        "except KeyError as e: events.error('x', error=e)"
+    ),
+    "an exception that ends the process": "int('a secret')",
+    "an exception that ends a thread": (
+        "import threading\nthreading.Thread(target=int, args=['a secret']).start()"
+    ),
+    "an exception of a task that nobody awaits": (
+        "import asyncio, gc\nasync def fail(): int('a secret')\n"
+        "async def main():\n    asyncio.create_task(fail())\n    await asyncio.sleep(0.01)\n"
+        "    gc.collect()\nasyncio.run(main())"
+    ),
+    "a callback of the event loop": (
+        "import asyncio\nasync def main():\n    asyncio.get_running_loop().call_soon(int, 'a secret')\n"
+        "    await asyncio.sleep(0.01)\nasyncio.run(main())"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_an_exception_is_told_by_class_and_stack_and_never_by_its_message(name: str) -> None:
+    (record,) = lines_of(FAILURES[name])
+    assert record["exception"] in ("builtins.ValueError", "builtins.KeyError")
+    assert "builtins.ValueError" in record["traceback"]
+    assert "a secret" not in json.dumps(record)
+
+
+def test_what_the_system_says_of_a_failed_call_is_kept() -> None:
+    (record,) = lines_of("open('/nowhere/a secret')")
+    assert record["exception"] == "builtins.FileNotFoundError: No such file or directory"
+    assert "a secret" not in record["exception"]
 
 
 def test_less_than_the_level_is_left_out() -> None:
