@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-__all__ = ["ALL_LANGUAGES", "MAX_IMAGE_PIXELS", "MAX_TEXT_BYTES", "ModelInfo", "ModelSpec"]
+__all__ = ["ALL_LANGUAGES", "MAX_IMAGE_PIXELS", "ModelInfo", "ModelSpec"]
 
 ALL_LANGUAGES = ("en", "zh", "es", "fr", "ru", "ja", "ko", "ar", "it")
-MAX_TEXT_BYTES = 65_536
 MAX_IMAGE_PIXELS = 64_000_000
-"""What holds where nobody set another limit; the settings take their defaults from here."""
+"""Width × height of an image file, where nobody sets another limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class ModelSpec:
     revision: the hub commit, or "" where there is none. model_type: the family (config.json's `model_type`).
     dimension: width of an embedding. state_dimension: width of a prompt state.
     max_tokens: longest sequence in tokens, special tokens included. image_size: the encoder's input, pixels
-    per side. max_text_bytes: longest text in UTF-8. max_image_pixels: largest declared width × height.
+    per side.
     """
 
     name: str
@@ -37,8 +36,6 @@ class ModelSpec:
     state_dimension: int
     max_tokens: int
     image_size: int
-    max_text_bytes: int = MAX_TEXT_BYTES
-    max_image_pixels: int = MAX_IMAGE_PIXELS
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

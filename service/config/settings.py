@@ -57,7 +57,7 @@ class Settings(ServingSettings):
     max_templates: int = option(100, readers.integer(1, MOST_COUNT), "templates of a ClassifyImage call")
     max_prompts: int = option(64, readers.integer(1, MOST_COUNT), "texts in an EncodePrompt call")
     max_stream_items: int = option(1024, readers.integer(1, MOST_COUNT), "items in one message of a stream")
-    max_text_bytes: int = option(spec.MAX_TEXT_BYTES, readers.size(1, MOST_BYTES), "a text, in UTF-8")
+    max_text_bytes: int = option(65_536, readers.size(1, MOST_BYTES), "a text, in UTF-8")
     max_image_bytes: int = option(32 << 20, readers.size(1, MOST_BYTES), "an image, encoded")
     max_image_pixels: int = option(
         spec.MAX_IMAGE_PIXELS,

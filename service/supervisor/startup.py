@@ -21,7 +21,7 @@ from worker.runtime.cores import usable_cores
 from worker.runtime.metrics import Layout
 from worker.spec import ModelSpec
 
-__all__ = ["check_aliases", "doubts", "exposure", "places", "prepare", "specs"]
+__all__ = ["check_aliases", "doubts", "exposure", "places", "prepare"]
 
 _events = logs.get("supervisor")
 
@@ -35,7 +35,7 @@ def prepare(settings: Settings, version: str) -> Supervisor:
         reserved.append(http)
     files = OperatorFiles(settings)  # before a model may have to be downloaded
     check_aliases(settings, model_names(settings.model))
-    models = specs(settings)
+    models = resolve_all(settings.model)
     chosen = devices.expand(settings.device, functools.cache(devices.cuda_devices))
     workers = places(settings, models, chosen, usable_cores())
     layout = Layout(tuple(spec.name for spec in models), chosen, len(workers), version, files.callers())
@@ -90,16 +90,6 @@ def doubts(settings: Settings) -> list[str]:
             "an image of --max-image-bytes does not fit in a message: --max-message-bytes should be larger"
         )
     return found
-
-
-def specs(settings: Settings) -> list[ModelSpec]:
-    """Every model to serve, within the operator's limits."""
-    return [
-        dataclasses.replace(
-            spec, max_text_bytes=settings.max_text_bytes, max_image_pixels=settings.max_image_pixels
-        )
-        for spec in resolve_all(settings.model)
-    ]
 
 
 def places(

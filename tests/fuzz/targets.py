@@ -28,6 +28,7 @@ from tests.service.running import FakePools, stub_spec
 from worker.arrays import Pixels
 from worker.errors import ImageError
 from worker.families import Tokenizer, family
+from worker.inputs.formats import silence_libraries
 from worker.inputs.images import ImagePreparer, Preprocessing
 from worker.models.sources import resolve_all
 from worker.runtime.metrics import Layout, Metrics
@@ -36,6 +37,7 @@ from worker.runtime.notices import Priority
 __all__ = ["CORPUS", "TARGETS"]
 
 CORPUS = Path(__file__).parent / "corpus"
+silence_libraries()
 PREPARER = ImagePreparer(Preprocessing(size=32, resize=32), max_pixels=1_000_000)
 
 

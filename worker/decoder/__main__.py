@@ -26,6 +26,7 @@ from PIL import Image
 
 from worker.decoder.sandbox import shut
 from worker.errors import ImageError
+from worker.inputs.formats import silence_libraries
 from worker.inputs.images import ImagePreparer, Preprocessing
 from worker.runtime import memory
 from worker.runtime.control import Channel, Message, adopt, entitle, leave
@@ -48,6 +49,7 @@ def main() -> None:
     work = _Work(channel, config.body, descriptor)
     os.close(descriptor)
     _offer_to_the_killer()
+    silence_libraries()
     _warm_up()
     channel.send("ready", {"unfiltered": shut(config.body["memory_bytes"])})
     while (message := channel.receive()) is not None:

@@ -5,7 +5,7 @@ that of the model's config.json.
 
     frontend                                    worker
       family.tokenizer(spec)       ─ids─▶         family.load(spec, device, dtype, threads) → Encoder
-      family.image_processor(spec) ─pixels─▶
+      family.image_processor(…)   ─pixels─▶
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from worker.arrays import Floats, Ids, Pixels, Tokens
 from worker.errors import ModelError
-from worker.spec import ModelInfo, ModelSpec
+from worker.spec import MAX_IMAGE_PIXELS, ModelInfo, ModelSpec
 
 if TYPE_CHECKING:
     from worker.inputs.images import Preprocessing
@@ -103,7 +103,9 @@ class Family(Protocol):
 
     def tokenizer(self, spec: ModelSpec) -> Tokenizer: ...
 
-    def image_processor(self, spec: ModelSpec) -> ImageProcessor: ...
+    def image_processor(self, spec: ModelSpec, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageProcessor:
+        """max_pixels: the largest width × height of a file that it decodes."""
+        ...
 
     def shapes(self, directory: Path) -> Mapping[str, tuple[int, ...]]:
         """Every weight that config.json in `directory` calls for (imports torch); raises `ModelError`."""

@@ -29,7 +29,7 @@ import numpy as np
 from worker.arrays import Floats, Ids, Pixels, Tokens
 from worker.errors import DeviceLost, ModelChoiceError, ModelError, OutOfMemory
 from worker.families import ImageProcessor, Pending
-from worker.spec import ALL_LANGUAGES, ModelInfo, ModelSpec
+from worker.spec import ALL_LANGUAGES, MAX_IMAGE_PIXELS, ModelInfo, ModelSpec
 
 __all__ = ["FAMILY", "StubEncoder", "StubTokenizer"]
 
@@ -197,12 +197,12 @@ class StubFamily:
         """Words by checksum."""
         return StubTokenizer(int(_options(spec.source)["vocabulary"]), spec.max_tokens)
 
-    def image_processor(self, spec: ModelSpec) -> ImageProcessor:
+    def image_processor(self, spec: ModelSpec, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageProcessor:
         """The real decoder, at the stub's size."""
         from worker.inputs.images import ImagePreparer, Preprocessing
 
         size = spec.image_size
-        return ImagePreparer(Preprocessing(size=size, resize=size), spec.max_image_pixels)
+        return ImagePreparer(Preprocessing(size=size, resize=size), max_pixels)
 
     def shapes(self, directory: Path) -> dict[str, tuple[int, ...]]:
         """No weights."""

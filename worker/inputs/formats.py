@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
+import warnings
 from pathlib import Path
 
 from worker.errors import UndecodableImage, UnsupportedImage
 
-__all__ = ["silence_libtiff", "sniff", "webp_size"]
+__all__ = ["silence_libraries", "sniff", "webp_size"]
 
 ALLOWED = (
     ("JPEG", b"\xff\xd8\xff"),
@@ -84,8 +86,14 @@ def webp_size(content: bytes) -> tuple[int, int]:
     raise UndecodableImage("the WEBP image is damaged or truncated")
 
 
-def silence_libtiff() -> None:
-    """Call once Pillow is there: libtiff writes its opinion of a file to standard error, past every log."""
+def silence_libraries() -> None:
+    """For a process that does nothing but decode untrusted files: Pillow and libtiff say nothing of them.
+
+    What they find odd in a file (metadata, palettes) is no news for an operator, and may quote the file.
+    libtiff writes to standard error, past every log. Call it when Pillow is loaded.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
     with contextlib.suppress(OSError):  # Pillow without it, or with it inside: nothing to tell
         maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
         for path in {line.split(maxsplit=5)[-1] for line in maps.splitlines() if "/libtiff" in line}:

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -21,20 +19,12 @@ from typing import TYPE_CHECKING, Any, Self
 from PIL import Image
 
 from worker.errors import ImageError, ImageTooLarge, ModelError, UndecodableImage
-from worker.inputs.formats import silence_libtiff, sniff, webp_size
+from worker.inputs.formats import sniff, webp_size
 
 if TYPE_CHECKING:
     from worker.arrays import Pixels
 
 __all__ = ["ImagePreparer", "Preprocessing"]
-
-# Our own cap, checked between the header and the decoder, stands in place of Pillow's process-wide one.
-Image.MAX_IMAGE_PIXELS = None
-# What Pillow finds odd in a stranger's file (metadata, palettes) is no news for our log, and may quote the
-# file.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL").setLevel(logging.CRITICAL)
-silence_libtiff()
 
 # A resized row longer than this (aspect ratios of hundreds to one) would cost more memory than the picture is
 # worth: there only the part that is kept is computed, which can differ from the full resize in the last bit.
@@ -142,7 +132,7 @@ class ImagePreparer:
         if kind == "WEBP":
             self._check(*webp_size(content))  # its decoder makes room for the canvas as soon as it is opened
         try:
-            with Image.open(io.BytesIO(content), formats=[kind]) as image:
+            with _opened(content, kind) as image:
                 self._check(*image.size)
                 image.info.pop("transparency", None)  # dropped by the conversion anyway, after a warning
                 whole = image.size
@@ -194,6 +184,19 @@ class ImagePreparer:
         if (width, height) == (wanted.size, wanted.size):
             return picture
         return picture.crop((left, top, left + wanted.size, top + wanted.size))
+
+
+def _opened(content: bytes, kind: str) -> Image.Image:
+    """The file with its header read. Raises whatever the plugin of this format raises.
+
+    `Image.open` does the same, and applies Pillow's own limit on pixels, which is one for the whole process
+    and belongs to whoever owns that. Ours is checked between the header and the decoder.
+    """
+    Image.preinit()
+    if kind not in Image.OPEN:
+        Image.init()
+    make, _ = Image.OPEN[kind]
+    return make(io.BytesIO(content), "")
 
 
 def _resize_middle(

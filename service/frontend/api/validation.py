@@ -15,7 +15,7 @@ import numpy as np
 from service.frontend.api.encodings import lengths, normalized
 from service.frontend.api.errors import ImageTooLarge, InvalidRequest, TextTooLong, Violation
 from service.frontend.api.messages import Image, Item, Matrix
-from worker.spec import ALL_LANGUAGES, ModelSpec
+from worker.spec import ALL_LANGUAGES
 
 if TYPE_CHECKING:
     from service.config.settings import Settings
@@ -64,12 +64,9 @@ class Limits:
     max_message_bytes: int
 
     @classmethod
-    def of(cls, settings: Settings, spec: ModelSpec) -> Self:
-        """The narrower of the server's and the model's."""
-        limits = {field.name: int(getattr(settings, field.name)) for field in fields(cls)}
-        limits["max_text_bytes"] = min(limits["max_text_bytes"], spec.max_text_bytes)
-        limits["max_image_pixels"] = min(limits["max_image_pixels"], spec.max_image_pixels)
-        return cls(**limits)
+    def of(cls, settings: Settings) -> Self:
+        """The settings of the same names."""
+        return cls(**{field.name: int(getattr(settings, field.name)) for field in fields(cls)})
 
 
 def count(path: str, number: int, most: int) -> None:

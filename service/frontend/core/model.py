@@ -59,7 +59,7 @@ class Model:
         spec = pool.spec
         kind = family(spec.model_type)
         self.pool = pool
-        self.limits = Limits.of(settings, spec)
+        self.limits = Limits.of(settings)
         bounds = Bounds(settings.max_queue_items, settings.max_queue_bytes, settings.max_wait)
         self.admission = Admission(bounds, workers=lambda: pool.workers, decoding=decoders.expected_wait)
         pool.batch_ended = self.admission.observe
@@ -69,7 +69,7 @@ class Model:
         self._decoding: SingleFlight[bytes, Pixels] = SingleFlight()
         self.preprocessor = Preprocessor(
             kind.tokenizer(spec),
-            decoders.prepared_as(kind.image_processor(spec)),
+            decoders.prepared_as(kind.image_processor(spec, settings.max_image_pixels)),
             threads,
             self.limits,
             fetcher,

@@ -22,7 +22,6 @@ from service.frontend.preprocessing.preprocessing import (
     parts,
     usable_cpus,
 )
-from tests.service.running import stub_spec
 from worker.arrays import Pixels, Tokens
 from worker.errors import UndecodableImage as Undecodable
 from worker.runtime.notices import Priority
@@ -54,7 +53,7 @@ def recorder() -> Recorder:
 @pytest.fixture
 async def preprocessor(recorder: Recorder) -> AsyncIterator[Preprocessor]:
     threads = Threads(3)
-    yield Preprocessor(recorder, recorder, threads, Limits.of(Settings(), stub_spec()))
+    yield Preprocessor(recorder, recorder, threads, Limits.of(Settings()))
     threads.close()
 
 

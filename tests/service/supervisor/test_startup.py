@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from service.config.options import OptionError
 from service.config.settings import Settings
-from service.supervisor.startup import check_aliases, doubts, places, specs
+from service.supervisor.startup import check_aliases, doubts, places
+from worker.models.sources import resolve_all
 
 
 def threads_of(settings: Settings, devices: tuple[str, ...], cores: int) -> list[int]:
-    return [place.threads for place in places(settings, specs(settings), devices, cores)]
+    return [place.threads for place in places(settings, resolve_all(settings.model), devices, cores)]
 
 
 def test_every_model_runs_on_every_device_as_often_as_wanted() -> None:
     settings = Settings(model=("a=stub:", "b=stub:"), replicas=2)
-    found = places(settings, specs(settings), ("cuda:0", "cpu"), cores=8)
+    found = places(settings, resolve_all(settings.model), ("cuda:0", "cpu"), cores=8)
     assert [(place.slot, place.spec.name, place.device) for place in found] == [
         (0, "a", "cuda:0"),
         (1, "a", "cuda:0"),
@@ -47,18 +46,6 @@ def test_workers_on_the_cpu_share_its_cores(models: int, cores: int, threads: li
 def test_a_number_of_threads_that_was_set_is_kept() -> None:
     settings = Settings(model=("m=stub:",), threads=3, replicas=2)
     assert threads_of(settings, ("cpu",), cores=8) == [3, 3]
-
-
-def test_the_operators_limits_become_the_models() -> None:
-    settings = Settings(model=("m=stub:",), max_text_bytes=100, max_image_pixels=200)
-    (spec,) = specs(settings)
-    assert (spec.max_text_bytes, spec.max_image_pixels) == (100, 200)
-
-
-def test_without_a_model_the_bundled_one_is_served() -> None:
-    (spec,) = specs(Settings())
-    assert spec.name == "bundled"
-    assert Path(spec.directory).is_dir()
 
 
 def test_settings_that_are_hardly_meant_are_told() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable
@@ -18,6 +20,8 @@ from PIL import Image, features
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from worker.errors import ImageTooLarge, ModelError, UndecodableImage, UnsupportedImage
+from worker.inputs import images
+from worker.inputs.formats import silence_libraries
 from worker.inputs.images import ImagePreparer, Preprocessing
 
 SIZE = 32
@@ -227,12 +231,26 @@ def test_a_bomb_is_refused_by_its_header_without_a_warning(width: int, height: i
         assert f"{width} x {height}" in str(caught.value)
 
 
+def test_pillows_own_limit_is_left_as_the_process_has_it_and_does_not_matter() -> None:
+    code = (
+        "import logging, warnings\nfrom PIL import Image\n"
+        "def state(): return Image.MAX_IMAGE_PIXELS, list(warnings.filters), logging.getLogger('PIL').level\n"
+        "before = state()\nfrom worker.inputs.images import ImagePreparer, Preprocessing\n"
+        "assert state() == before and before[0]\n"
+        "Image.MAX_IMAGE_PIXELS = 100\nimport io\nfile = io.BytesIO()\n"
+        "Image.new('RGB', (60, 45)).save(file, 'PNG')\n"
+        "preparer = ImagePreparer(Preprocessing(size=8, resize=8), 10_000)\n"
+        "assert preparer.prepare(file.getvalue()).shape == (8, 8, 3)\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+
+
 def test_a_canvas_of_a_webp_is_refused_before_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     animated = bytearray(frames("WEBP"))
     animated[24:27] = b"\xff\xff\xff"
     lossy, lossless = (saved(picture(width=1001, height=1000), "WEBP", lossless=how) for how in (False, True))
     opened: list[object] = []
-    monkeypatch.setattr(Image, "open", lambda *arguments, **options: opened.append(arguments))
+    monkeypatch.setattr(images, "_opened", lambda *arguments: opened.append(arguments))
     for content, size in (
         (bytes(animated), "16777216 x 45"),
         (lossy, "1001 x 1000"),
@@ -244,6 +262,7 @@ def test_a_canvas_of_a_webp_is_refused_before_it_is_opened(monkeypatch: pytest.M
 
 
 def test_damaged_files_leave_no_word_on_standard_error(capfd: pytest.CaptureFixture[str]) -> None:
+    silence_libraries()
     whole = saved(picture(), "TIFF", compression="tiff_lzw")
     for at in range(8, len(whole), 97):
         with contextlib.suppress(UndecodableImage, ImageTooLarge):

@@ -41,6 +41,12 @@ def test_no_source_is_the_bundled_model(bundled: Path, text: str, name: str) -> 
     assert (spec.name, spec.source, spec.directory) == (name, "bundled", str(bundled))
 
 
+def test_without_a_model_the_bundled_one_is_served() -> None:
+    (spec,) = resolve_all(())
+    assert spec.name == "bundled"
+    assert Path(spec.directory).is_dir()
+
+
 def test_a_directory_is_named_after_itself_unless_it_is_given_a_name(
     checkpoints: Checkpoints, tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from worker.families import Encoder, ImageProcessor, Tokenizer
 from worker.families.altclip import config
-from worker.spec import ModelSpec
+from worker.spec import MAX_IMAGE_PIXELS, ModelSpec
 
 __all__ = ["FAMILY"]
 
@@ -50,11 +50,11 @@ class AltClipFamily:
         directory = Path(spec.directory)
         return PieceTokenizer.read(directory, spec.max_tokens, config.read(directory).vocab_size)
 
-    def image_processor(self, spec: ModelSpec) -> ImageProcessor:
+    def image_processor(self, spec: ModelSpec, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageProcessor:
         """CLIP's resize and crop."""
         from worker.inputs.images import ImagePreparer, Preprocessing
 
-        return ImagePreparer(Preprocessing.read(Path(spec.directory)), spec.max_image_pixels)
+        return ImagePreparer(Preprocessing.read(Path(spec.directory)), max_pixels)
 
     def shapes(self, directory: Path) -> Mapping[str, tuple[int, ...]]:
         """Of transformers' own modules."""
