@@ -30,7 +30,8 @@ from tests.server import start_server
 from worker.arrays import Ids, Pixels
 from worker.engine.tuning import budgets
 from worker.families import Pending, family
-from worker.families.altclip.encoder import AltClipEncoder, load
+from worker.families.altclip.encoder import AltClipEncoder
+from worker.families.altclip.loading import load
 from worker.runtime.notices import Modality
 from worker.spec import ModelSpec
 

@@ -25,7 +25,7 @@ from benchmarks.full_size import full_size_model, photographs, texts
 from benchmarks.report import Row, alternate
 from worker.arrays import Ids, Pixels
 from worker.families import Encoder, family
-from worker.families.altclip.encoder import empty_model
+from worker.families.altclip.loading import empty_model
 from worker.runtime.cores import usable_cores
 from worker.spec import ModelSpec
 
@@ -35,14 +35,15 @@ WIDTH, FEED_FORWARD, LAYERS, PATCHES, DIMENSION = 1024, 4096, 24, 256, 768
 TEXTS, BATCH, IMAGES = 64, 32, 4
 MEASURED_APART = """
 import json, resource, sys, time
-import torch, worker.families.altclip.encoder as encoder
+import torch
+from worker.families.altclip.loading import load
 from worker.spec import ModelSpec
 def status(kind):
     return 1024 * next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(kind))
 spec = ModelSpec.from_dict(json.loads(sys.argv[1]))
 before = status("VmRSS")
 started = time.perf_counter()
-model = encoder.load(spec, "cpu", "float32", 0)
+model = load(spec, "cpu", "float32", 0)
 for tensor in model.weights():
     tensor.view(-1)[::1024].sum()  # each page once
 seconds = time.perf_counter() - started

@@ -19,7 +19,8 @@ from tests.server import RunningServer, start_server, until
 from tests.worker.families.comparing import Side, cosine
 from worker.arrays import Floats, Ids, Pixels
 from worker.errors import OutOfMemory
-from worker.families.altclip.encoder import RECORDED_IMAGES, RECORDED_ROWS, AltClipEncoder, load
+from worker.families.altclip.encoder import RECORDED_IMAGES, RECORDED_ROWS, AltClipEncoder
+from worker.families.altclip.loading import load
 
 Checkpoints = Callable[..., Path]
 pytestmark = pytest.mark.cuda
@@ -144,7 +145,7 @@ import gc, json, sys
 import numpy as np
 import torch
 from worker.families.altclip.devices import RESERVE
-from worker.families.altclip.encoder import load
+from worker.families.altclip.loading import load
 from worker.spec import ModelSpec
 from worker.engine.tuning import budgets
 
@@ -196,7 +197,7 @@ LOST = """
 import json, sys
 import numpy as np
 from worker.errors import DeviceLost
-from worker.families.altclip.encoder import load
+from worker.families.altclip.loading import load
 from worker.spec import ModelSpec
 
 encoder = load(ModelSpec.from_dict(json.loads(sys.argv[1])), "cuda", "auto", 0)

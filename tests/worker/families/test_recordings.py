@@ -18,12 +18,15 @@ from tests.worker.families.comparing import Side, assert_close
 from worker.families.altclip import encoder as encoders
 from worker.families.altclip.devices import Host
 from worker.families.altclip.encoder import RECORDED_IMAGES, RECORDED_ROWS, AltClipEncoder
+from worker.families.altclip.loading import load
 
 Checkpoints = Callable[..., Path]
 
 
 class Counting(Host):
-    """Counts what is recorded and replayed."""
+    """Is used as an accelerator is; counts what is recorded and replayed."""
+
+    enqueues = True
 
     def __init__(self) -> None:
         self.recorded = self.replayed = 0
@@ -54,13 +57,12 @@ def accelerator() -> Iterator[Counting]:
     device = Counting()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(encoders, "Host", lambda: device)
-        patch.setattr(encoders, "uses_bins", lambda place: True)
         yield device
 
 
 @pytest.fixture(scope="module")
 def encoder(side: Side, accelerator: Counting) -> AltClipEncoder:
-    made = encoders.load(side.spec, "cpu", "float32", 1)
+    made = load(side.spec, "cpu", "float32", 1)
     made.record()
     return made
 
@@ -85,7 +87,7 @@ def pictures(count: int) -> list[np.ndarray]:
 
 def test_texts_in_bins_get_the_same_rows_recorded_or_not(side: Side, encoder: AltClipEncoder) -> None:
     ids = tokens(side, TEXTS)
-    plain = encoders.load(side.spec, "cpu", "float32", 1)
+    plain = load(side.spec, "cpu", "float32", 1)
     assert_close(plain.text(ids)(), side.text(TEXTS))
     assert_close(encoder.text(ids)(), side.text(TEXTS))
     for variant in (0, 1):
@@ -139,7 +141,7 @@ def test_images_that_fill_no_recording_get_their_rows(
 def test_what_has_no_memory_is_not_recorded_and_the_smaller_ones_are(
     side: Side, accelerator: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scarce = encoders.load(side.spec, "cpu", "float32", 1)
+    scarce = load(side.spec, "cpu", "float32", 1)
 
     def record(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
         recording = Counting.record(accelerator, run)

@@ -20,7 +20,8 @@ from tests.checkpoints import make_checkpoint
 from worker import checkpoint
 from worker.errors import ModelError
 from worker.families import family
-from worker.families.altclip.encoder import AltClipEncoder, empty_model
+from worker.families.altclip.encoder import AltClipEncoder
+from worker.families.altclip.loading import empty_model
 from worker.models.sources import resolve
 
 Checkpoints = Callable[..., Path]
@@ -246,9 +247,8 @@ def test_loaded_weights_are_the_files_own_pages(checkpoints: Checkpoints) -> Non
     script = """
 import sys
 from worker.families import family
-from worker.families.altclip.encoder import AltClipEncoder, empty_model
 from worker.models.sources import resolve
-import torch, worker.families.altclip.encoder
+import torch, worker.families.altclip.loading
 def resident(kind):
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith(kind))
 before = resident("RssAnon")

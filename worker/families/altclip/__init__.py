@@ -1,9 +1,11 @@
 """AltCLIP: XLM-RoBERTa for text, ViT for images, one space. Torch-free; `load()` imports what is not.
 
-config.py    the configuration, read as data           encoder.py  batches in, arrays out, device faults
-text.py      the packed text tower                     devices.py  how batches come to a device and back
-vision.py    the image tower                           layers.py   what both towers' layers are made of
-                                                       int8.py, half.py, few_rows.py  other ways to multiply
+config.py    the configuration, read as data       loading.py  directory → encoder on a device
+text.py      the text tower                        encoder.py  batches in, arrays out
+vision.py    the image tower                       devices.py  how batches come to a device and back
+layers.py    what both towers' layers are made of  faults.py   torch's errors as ours
+packing.py   texts of equal length in groups       int8.py, half.py, few_rows.py  other ways to multiply
+bins.py      texts side by side in bins
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ class AltClipFamily:
 
     def shapes(self, directory: Path) -> Mapping[str, tuple[int, ...]]:
         """Of transformers' own modules."""
-        from worker.families.altclip.encoder import empty_model
+        from worker.families.altclip.loading import empty_model
 
         return {name: tuple(tensor.shape) for name, tensor in empty_model(directory).state_dict().items()}
 
@@ -69,7 +71,7 @@ class AltClipFamily:
         # measured on two busy cores, a text of the bundled model took 248 ms, and 7 ms with threads that
         # sleep.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        from worker.families.altclip.encoder import load
+        from worker.families.altclip.loading import load
 
         return load(spec, device, dtype, threads)
 

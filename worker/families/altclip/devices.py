@@ -26,6 +26,10 @@ RESERVE = 8
 class Device(Protocol):
     """Used by one thread, under `torch.inference_mode`."""
 
+    enqueues: bool
+    """Whether a call only enqueues work. There texts are laid into bins of equal size, and small batches are
+    recorded. Where the call computes, texts run in groups of equal length: few cores are fastest that way."""
+
     def staging(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Memory of the host that `upload` takes, not yet filled. Never used again once uploaded."""
         ...
@@ -45,6 +49,8 @@ class Device(Protocol):
 
 class Host:
     """A CPU."""
+
+    enqueues = False
 
     def staging(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         return torch.empty(tuple(shape), dtype=dtype)
@@ -66,6 +72,8 @@ class Host:
 
 class Cuda:
     """One CUDA device. All work is on the current stream; what arrives has a stream of its own."""
+
+    enqueues = True
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

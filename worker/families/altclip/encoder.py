@@ -1,4 +1,4 @@
-"""An AltCLIP on one device: batches of arrays in, arrays out, and the device's faults under our own names.
+"""An AltCLIP on one device: batches of arrays in, arrays out.
 
 On a CPU the call computes. On a CUDA device it enqueues without once waiting for the device; the `Pending`
 waits for the answer (see devices.py).
@@ -6,44 +6,29 @@ waits for the answer (see devices.py).
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import AltCLIPConfig, AltCLIPModel
+from transformers import AltCLIPModel
 
-from worker import checkpoint
 from worker.arrays import Floats, Ids, Pixels
-from worker.errors import DeviceLost, ModelError, OutOfMemory
 from worker.families import Pending
-from worker.families.altclip import bins, config
+from worker.families.altclip import bins
 from worker.families.altclip.devices import Cuda, Device, Host, Recordings
-from worker.families.altclip.half import HALF
-from worker.families.altclip.int8 import INT8, require_int8
-from worker.families.altclip.layers import FLOAT, Sequences
+from worker.families.altclip.faults import faults_named
+from worker.families.altclip.layers import Sequences
 from worker.families.altclip.packing import Indices, pack
 from worker.families.altclip.text import TextTower
 from worker.families.altclip.vision import VisionTower
-from worker.inputs.images import Preprocessing
-from worker.runtime.cores import usable_cores
 from worker.spec import ModelInfo, ModelSpec
 
-__all__ = ["AltClipEncoder", "empty_model", "load"]
+__all__ = ["AltClipEncoder"]
 
-DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "int8": torch.float32,
-}
-"""What the weights are loaded as; int8 rounds those of the layers afterwards."""
 BIN = 128
 """Rows of a bin of texts: more than the longest has."""
 SMALL_BINS = (16, 32, 64)
@@ -55,45 +40,6 @@ RECORDED_IMAGES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 to launch them. Texts of 2,048 or 8,192 tokens in all take a bin or two more than those would fill."""
 ROWS_A_TEXT = 3
 """A recorded batch of texts has room for one text to so many rows: one word makes three tokens."""
-
-
-def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncoder:
-    """Build the modules without memory, give them the checkpoint's weights; raises `ModelError`."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda":
-        device = "cuda:0"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"device {device} was asked for, but this torch finds no CUDA device")
-    if dtype == "auto":
-        dtype = "bfloat16" if device.startswith("cuda") else "float32"
-    if dtype not in DTYPES:
-        raise ModelError(f"dtype {dtype} is not one of {', '.join(DTYPES)}")
-    if device.startswith("cuda"):
-        torch.cuda.set_device(device)
-    if device == "cpu":
-        torch.set_num_threads(threads or usable_cores())
-    arithmetic = FLOAT
-    if device != "cpu" and dtype in ("bfloat16", "float16"):
-        arithmetic = HALF
-    if dtype == "int8":
-        require_int8(device)
-        arithmetic = INT8
-    directory = Path(spec.directory)
-    model = empty_model(directory)
-    started = time.monotonic()
-    checkpoint.load(model, directory, device, DTYPES[dtype])
-    with torch.inference_mode():
-        text = TextTower(model.text_model, model.text_projection, arithmetic)
-        preprocessing = Preprocessing.read(directory)
-        vision = VisionTower(model.vision_model, model.visual_projection, arithmetic, preprocessing)
-    seconds = time.monotonic() - started
-    return AltClipEncoder(model, text, vision, spec, device, dtype, seconds)
-
-
-def uses_bins(device: torch.device) -> bool:
-    """Whether texts are laid into bins there, or in groups of equal length, which few processors do best."""
-    return device.type != "cpu"
 
 
 class AltClipEncoder:
@@ -122,8 +68,6 @@ class AltClipEncoder:
         )
         place = torch.device(device)
         self._device: Device = Host() if place.type == "cpu" else Cuda(place)
-        self._records = place.type != "cpu"
-        self._bins = uses_bins(place)
         self._max_tokens = spec.max_tokens
         self._image_size = spec.image_size
         self._pad_id = int(model.config.text_config.pad_token_id)
@@ -144,7 +88,7 @@ class AltClipEncoder:
 
     def text(self, sequences: Sequence[Ids]) -> Pending:
         """float32 [batch, dimension], not normalised."""
-        if self._bins:
+        if self._device.enqueues:
             return self._text_in_bins(sequences)
         packing = pack(sequences, self._pad_id)
 
@@ -208,7 +152,7 @@ class AltClipEncoder:
             with _kernels_without_plans():
                 return self._text.states(there.ids, there.positions, self._apart(there), where, pre).float()
 
-        return self._pending(in_bins if self._bins else in_groups)
+        return self._pending(in_bins if self._device.enqueues else in_groups)
 
     def weights(self) -> list[Tensor]:
         """Every weight that is held as torch's own, for those who measure."""
@@ -217,7 +161,7 @@ class AltClipEncoder:
     def warm_up(self) -> None:
         """Records what is to be replayed, and runs one short text, one image, one prompt: every weight is
         touched, every kernel chosen."""
-        if self._records:
+        if self._device.enqueues:
             self.record()
         ids = [np.array([0, 2], np.int32)]
         self.text(ids)()
@@ -226,8 +170,8 @@ class AltClipEncoder:
 
     def record(self) -> None:
         """Make the recordings that small batches are run from; once."""
-        with _faults_named(), torch.inference_mode():
-            if self._bins:
+        with faults_named(), torch.inference_mode():
+            if self._device.enqueues:
                 self._recorded_texts.record(RECORDED_ROWS)
             self._recorded_images.record(RECORDED_IMAGES)
 
@@ -267,11 +211,11 @@ class AltClipEncoder:
 
     def _pending(self, run: Callable[[], Tensor], order: np.ndarray[Any, Any] | None = None) -> Pending:
         """Start `run`; its rows are in packed `order` where one is given."""
-        with _faults_named(), torch.inference_mode():
+        with faults_named(), torch.inference_mode():
             wait = self._device.download(run())
 
         def result() -> Floats:
-            with _faults_named():
+            with faults_named():
                 return _unpacked(wait(), order)
 
         return result
@@ -289,40 +233,3 @@ def _kernels_without_plans() -> AbstractContextManager[None]:
     """Without cuDNN, which makes a plan for every size of batch when it first comes: as long as the batch."""
     kernels = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
     return sdpa_kernel(kernels)
-
-
-def empty_model(directory: Path) -> AltCLIPModel:
-    """The modules that config.json describes, on the meta device; raises `ModelError`."""
-    values = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    text, vision = config.sections(values)
-    try:
-        with torch.device("meta"):
-            settings = AltCLIPConfig(
-                text_config=text, vision_config=vision, projection_dim=config.projection(values)
-            )
-            return AltCLIPModel(settings).eval()
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{directory / 'config.json'} describes no AltCLIP that can be built: {error}"
-        ) from error
-
-
-_NO_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
-"""What torch, CUDA and its libraries say of memory where they raise no error of its own."""
-
-
-@contextmanager
-def _faults_named() -> Iterator[None]:
-    """torch's errors as `OutOfMemory` (try a smaller batch) and `DeviceLost` (start a new process)."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(str(error)) from error
-    except MemoryError as error:
-        raise OutOfMemory("the host has no memory for this batch") from error
-    except RuntimeError as error:
-        if any(words in str(error) for words in _NO_MEMORY):
-            raise OutOfMemory(str(error)) from error
-        if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
-            raise DeviceLost(str(error)) from error
-        raise

@@ -1,0 +1,83 @@
+"""From a model's directory to its encoder on a device: modules without memory, weights, device and dtype."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from transformers import AltCLIPConfig, AltCLIPModel
+
+from worker import checkpoint
+from worker.errors import ModelError
+from worker.families.altclip import config
+from worker.families.altclip.encoder import AltClipEncoder
+from worker.families.altclip.half import HALF
+from worker.families.altclip.int8 import INT8, require_int8
+from worker.families.altclip.layers import FLOAT
+from worker.families.altclip.text import TextTower
+from worker.families.altclip.vision import VisionTower
+from worker.inputs.images import Preprocessing
+from worker.runtime.cores import usable_cores
+from worker.spec import ModelSpec
+
+__all__ = ["empty_model", "load"]
+
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.float32,
+}
+"""What the weights are loaded as; int8 rounds those of the layers afterwards."""
+
+
+def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncoder:
+    """Build the modules without memory, give them the checkpoint's weights; raises `ModelError`."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = "cuda:0"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ModelError(f"device {device} was asked for, but this torch finds no CUDA device")
+    if dtype == "auto":
+        dtype = "bfloat16" if device.startswith("cuda") else "float32"
+    if dtype not in DTYPES:
+        raise ModelError(f"dtype {dtype} is not one of {', '.join(DTYPES)}")
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    if device == "cpu":
+        torch.set_num_threads(threads or usable_cores())
+    arithmetic = FLOAT
+    if device != "cpu" and dtype in ("bfloat16", "float16"):
+        arithmetic = HALF
+    if dtype == "int8":
+        require_int8(device)
+        arithmetic = INT8
+    directory = Path(spec.directory)
+    model = empty_model(directory)
+    started = time.monotonic()
+    checkpoint.load(model, directory, device, DTYPES[dtype])
+    with torch.inference_mode():
+        text = TextTower(model.text_model, model.text_projection, arithmetic)
+        preprocessing = Preprocessing.read(directory)
+        vision = VisionTower(model.vision_model, model.visual_projection, arithmetic, preprocessing)
+    seconds = time.monotonic() - started
+    return AltClipEncoder(model, text, vision, spec, device, dtype, seconds)
+
+
+def empty_model(directory: Path) -> AltCLIPModel:
+    """The modules that config.json describes, on the meta device; raises `ModelError`."""
+    values = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    text, vision = config.sections(values)
+    try:
+        with torch.device("meta"):
+            settings = AltCLIPConfig(
+                text_config=text, vision_config=vision, projection_dim=config.projection(values)
+            )
+            return AltCLIPModel(settings).eval()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{directory / 'config.json'} describes no AltCLIP that can be built: {error}"
+        ) from error
