@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from altclip.v1 import embedding_service_pb2 as pb
-from service.frontend.api.encodings import lengths, normalized
+from service.frontend.api.vectors import lengths, normalized
 from tests.load import picture
 from worker.families import family
 from worker.models.sources import resolve

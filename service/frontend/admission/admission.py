@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 from service.frontend.admission.cost import Cost, Load, Ticket
 from service.frontend.admission.fairness import Line, Shares
-from service.frontend.admission.forecast import Forecast, blend
+from service.frontend.admission.forecast import Forecast
 from service.frontend.admission.shedding import Shedding
 from service.frontend.api.errors import DeadlineTooShort, QueueFull
 from service.frontend.compute.flights import Batch
+from service.frontend.compute.moving_average import blend
 from worker.engine.batcher import BULK_SHARE
 from worker.runtime.notices import Priority
 
@@ -136,12 +137,12 @@ class Admission:
         ticket = Ticket(cost, caller, priority, True, self._clock())
         if not self._line and self._fits(ticket):
             return self._take(ticket)
-        place = self._line.join(ticket)
+        waiting = self._line.join(ticket)
         try:
-            await place.turn
+            await waiting.turn
         except asyncio.CancelledError:
-            if place.turn.cancelled():
-                self._line.leave(place)
+            if waiting.turn.cancelled():
+                self._line.leave(waiting)
                 self._wake()
             else:
                 self.leave(ticket)  # its turn had come in the same moment
@@ -222,10 +223,10 @@ class Admission:
 
     def _wake(self) -> None:
         while self._line and self._fits(self._line.first.ticket):
-            place = self._line.admit()
-            if not place.turn.done():
-                self._take(place.ticket)
-                place.turn.set_result(None)
+            waiting = self._line.admit()
+            if not waiting.turn.done():
+                self._take(waiting.ticket)
+                waiting.turn.set_result(None)
 
     def _retry_after(self, seconds: float) -> float:
         """Seconds until there should be room, at least these; scattered: not all come back at once."""

@@ -52,7 +52,7 @@ class Shares:
             del self._held[caller]
 
 
-class Place:
+class Waiting:
     """One that waits. `turn` is done when it was let in."""
 
     def __init__(self, ticket: Ticket) -> None:
@@ -64,35 +64,35 @@ class Line:
     """Those who wait, in the order in which they are let in: one of each caller, then the next of each."""
 
     def __init__(self) -> None:
-        self._places: dict[str, deque[Place]] = {}  # the caller whose turn is next is the first
+        self._waiting: dict[str, deque[Waiting]] = {}  # the caller whose turn is next is the first
 
     def __bool__(self) -> bool:
-        return bool(self._places)
+        return bool(self._waiting)
 
-    def join(self, ticket: Ticket) -> Place:
+    def join(self, ticket: Ticket) -> Waiting:
         """At the end of the caller's own."""
-        place = Place(ticket)
-        self._places.setdefault(ticket.caller, deque()).append(place)
-        return place
+        waiting = Waiting(ticket)
+        self._waiting.setdefault(ticket.caller, deque()).append(waiting)
+        return waiting
 
-    def leave(self, place: Place) -> None:
+    def leave(self, waiting: Waiting) -> None:
         """It does not wait any longer, if it still did."""
-        own = self._places.get(place.ticket.caller, deque())
-        if place in own:
-            own.remove(place)
+        own = self._waiting.get(waiting.ticket.caller, deque())
+        if waiting in own:
+            own.remove(waiting)
             if not own:
-                del self._places[place.ticket.caller]
+                del self._waiting[waiting.ticket.caller]
 
     @property
-    def first(self) -> Place:
+    def first(self) -> Waiting:
         """Whose turn is next; there must be one."""
-        return next(iter(self._places.values()))[0]
+        return next(iter(self._waiting.values()))[0]
 
-    def admit(self) -> Place:
+    def admit(self) -> Waiting:
         """Takes the first out; its caller's next one comes after all other callers'."""
-        place = self.first
-        own = self._places.pop(place.ticket.caller)
+        waiting = self.first
+        own = self._waiting.pop(waiting.ticket.caller)
         own.popleft()
         if own:
-            self._places[place.ticket.caller] = own
-        return place
+            self._waiting[waiting.ticket.caller] = own
+        return waiting

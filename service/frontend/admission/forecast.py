@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.frontend.compute.flights import Batch
+from service.frontend.compute.moving_average import blend
 from worker.runtime.notices import Modality
 
 __all__ = ["Forecast"]
@@ -74,8 +75,3 @@ class Forecast:
         """Until one device has done so many items of each modality."""
         texts, images, prompts = self._each
         return items[0] * texts + items[1] * images + items[2] * prompts
-
-
-def blend(old: float, new: float, weight: float) -> float:
-    """A moving average; the first value stands for itself."""
-    return old + weight * (new - old) if old > 0.0 else new

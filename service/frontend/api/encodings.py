@@ -1,4 +1,4 @@
-"""From rows of numbers to the bytes of an answer: normalising and the four encodings. Imports numpy only.
+"""From rows of numbers to the bytes of an answer: the four encodings. Pure functions of numpy arrays.
 
     FLOAT32, FLOAT16   IEEE 754, little-endian
     INT8               value ≈ int8 × scale, with scale = max|x| / 127 of the row (1 for a row of zeros)
@@ -10,29 +10,12 @@ Everything is vectorised over the rows, and an answer is one `bytes`.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from service.frontend.api.messages import Encoding, Matrix
 
-__all__ = ["encode", "lengths", "normalized"]
+__all__ = ["encode"]
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
-
-
-def lengths(rows: Matrix) -> npt.NDArray[np.float64]:
-    """The Euclidean length of each row, float64 [n]: no finite float32 row overflows or vanishes."""
-    wide = rows.astype(np.float64)
-    result: npt.NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-    return result
-
-
-def normalized(rows: Matrix, known_lengths: npt.NDArray[np.float64] | None = None) -> Matrix:
-    """Each row scaled to length 1; a row of zeros stays one. known_lengths: `lengths(rows)`, if at hand."""
-    by = lengths(rows) if known_lengths is None else known_lengths
-    if not by.all():
-        by = np.where(by > 0.0, by, 1.0)
-    scaled: Matrix = (rows / by[:, np.newaxis]).astype(np.float32)
-    return scaled
 
 
 def encode(rows: Matrix, encoding: Encoding) -> tuple[bytes, list[float]]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
-from service.frontend.api.encodings import lengths, normalized
 from service.frontend.api.errors import ImageTooLarge, InvalidRequest, TextTooLong, Violation
 from service.frontend.api.messages import Image, Item, Matrix
+from service.frontend.api.vectors import lengths, normalized
 from worker.spec import ALL_LANGUAGES
 
 if TYPE_CHECKING:

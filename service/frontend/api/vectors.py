@@ -1,4 +1,4 @@
-"""Scores between embeddings: the maths of `Similarity` and of classification. Pure functions of numpy arrays.
+"""Lengths of embeddings, and scores between them. Pure functions of numpy arrays.
 
     cosine       q · c for rows of length 1
     logit        cosine × exp(logit scale)
@@ -15,9 +15,25 @@ import numpy.typing as npt
 
 from service.frontend.api.messages import Matrix, ScoreRow, Scores
 
-__all__ = ["best", "probabilities", "scores"]
+__all__ = ["best", "lengths", "normalized", "probabilities", "scores"]
 
 Wide = npt.NDArray[np.float64]
+
+
+def lengths(rows: Matrix) -> Wide:
+    """The Euclidean length of each row, float64 [n]: no finite float32 row overflows or vanishes."""
+    wide = rows.astype(np.float64)
+    result: Wide = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    return result
+
+
+def normalized(rows: Matrix, known_lengths: Wide | None = None) -> Matrix:
+    """Each row scaled to length 1; a row of zeros stays one. known_lengths: `lengths(rows)`, if at hand."""
+    by = lengths(rows) if known_lengths is None else known_lengths
+    if not by.all():
+        by = np.where(by > 0.0, by, 1.0)
+    scaled: Matrix = (rows / by[:, np.newaxis]).astype(np.float32)
+    return scaled
 
 
 def scores(queries: Matrix, candidates: Matrix, kind: Scores, logit_scale: float) -> Matrix:

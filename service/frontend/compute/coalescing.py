@@ -1,7 +1,7 @@
 """Contents in, outcomes out: each content is computed once for all who want it meanwhile.
 
-    Wanted.find ─▶ in the cache? under way for another? ─▶ joined
-    Wanted.lead ─▶ a flight that others may join ─▶ ModelPool.start ─▶ land ─▶ the cache, and all who wait
+    CallItems.find ─▶ in the cache? under way for another? ─▶ joined
+    CallItems.lead ─▶ a flight that others may join ─▶ ModelPool.start ─▶ land ─▶ the cache, and all who wait
 
 A flight goes on while anybody waits for it, and is taken back when the last one has gone. Interactive work
 joins no bulk work. What was wrong with the content is everyone's error; that the worker died, or that time
@@ -11,30 +11,32 @@ ran out for whoever came first, is not: then the others compute it once more, to
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from service.frontend.api.errors import DeadlineTooShort, WorkerUnavailable
 from service.frontend.calls.call import Call
-from service.frontend.compute.content_cache import ContentCache, Key, Row
+from service.frontend.compute.content_cache import ContentCache, ContentKey, Row
 from service.frontend.compute.flights import Flight, Outcome, WorkItem
 from service.frontend.compute.pool import ModelPool
 from worker.runtime.metrics import Metrics
 from worker.runtime.notices import Modality, Priority
 
-__all__ = ["Computing", "Prepared", "Shared"]
+__all__ = ["Coalescer", "Prepared", "SharedFlight"]
 
 
-class Prepared(NamedTuple):
-    """An item of a call that is ready to be computed. place: as `Wanted.add` said."""
+@dataclass(slots=True)
+class Prepared:
+    """An item of a call that is ready to be computed. index: among the call's items."""
 
-    place: int
-    key: Key
+    index: int
+    key: ContentKey
     item: WorkItem
     truncated: bool = False
 
 
 class Waiter(Protocol):
-    """Whoever wants some contents computed: a `Wanted`."""
+    """Whoever wants some contents computed: a `CallItems`."""
 
     @property
     def deadline(self) -> float | None:
@@ -45,7 +47,7 @@ class Waiter(Protocol):
         """Whether its deadline has not passed."""
         ...
 
-    def settle(self, place: int, outcome: Outcome) -> None:
+    def settle(self, index: int, outcome: Outcome) -> None:
         """The outcome of one of its items."""
         ...
 
@@ -54,15 +56,15 @@ class Waiter(Protocol):
         ...
 
 
-class Shared(Flight):
+class SharedFlight(Flight):
     """A flight for all who want this content. waiting: whose item it is, and whether its outcome is final for
     them, whatever it is."""
 
-    __slots__ = ("_computing", "key", "truncated", "waiting")
+    __slots__ = ("_coalescer", "key", "truncated", "waiting")
 
-    def __init__(self, computing: Computing, call: Call, prepared: Prepared) -> None:
+    def __init__(self, coalescer: Coalescer, call: Call, prepared: Prepared) -> None:
         super().__init__(prepared.item, call.priority, call.deadline)
-        self._computing = computing
+        self._coalescer = coalescer
         self.key = prepared.key
         self.truncated = prepared.truncated
         self.waiting: list[tuple[Waiter, int, bool]] = []
@@ -72,44 +74,44 @@ class Shared(Flight):
         return 0 if self.item.modality is Modality.IMAGE else len(self.item.payload)
 
     def land(self, outcome: Outcome) -> None:
-        self._computing.landed(self, outcome)
+        self._coalescer.landed(self, outcome)
         waiting, self.waiting = self.waiting, []
         of_the_first = isinstance(outcome.error, DeadlineTooShort | WorkerUnavailable)
         again: list[tuple[Waiter, int]] = []
-        for work, place, final in waiting:
-            if of_the_first and not final and work.in_time():
-                again.append((work, place))
+        for waiter, index, final in waiting:
+            if of_the_first and not final and waiter.in_time():
+                again.append((waiter, index))
             else:
-                work.settle(place, outcome)
+                waiter.settle(index, outcome)
         # Whoever has the longest time left begins, so that the others can rely on that flight and join it.
-        for work, place in sorted(again, key=lambda one: one[0].deadline or math.inf, reverse=True):
-            work.again(Prepared(place, self.key, self.item, self.truncated))
+        for waiter, index in sorted(again, key=lambda one: one[0].deadline or math.inf, reverse=True):
+            waiter.again(Prepared(index, self.key, self.item, self.truncated))
 
     def leave(self, waiter: Waiter) -> None:
         """This call waits no more."""
         if self.waiting:
             self.waiting = [one for one in self.waiting if one[0] is not waiter]
             if not self.waiting:
-                self._computing.abandon(self)
+                self._coalescer.abandon(self)
 
 
-class Computing:
+class Coalescer:
     """All that is under way of one model in this frontend, by content; and what is kept of it."""
 
     def __init__(self, pool: ModelPool, cache: ContentCache, metrics: Metrics) -> None:
         self.pool = pool
         self.metrics = metrics
         self._cache = cache
-        self._under_way: dict[Key, Shared] = {}
+        self._under_way: dict[ContentKey, SharedFlight] = {}
 
     def __len__(self) -> int:
         return len(self._under_way)
 
-    def key(self, modality: Modality, content: bytes, variant: int = 0) -> Key:
+    def key(self, modality: Modality, content: bytes, variant: int = 0) -> ContentKey:
         """content: its digest."""
-        return Key(self.pool.spec.name, self.pool.revision, modality, variant, content)
+        return ContentKey(self.pool.spec.name, self.pool.revision, modality, variant, content)
 
-    def row(self, key: Key) -> Row | None:
+    def row(self, key: ContentKey) -> Row | None:
         """What was computed before."""
         if not self._keeps(key):
             return None
@@ -117,32 +119,32 @@ class Computing:
         self.metrics.cache_lookups.inc("miss" if row is None else "hit")
         return row
 
-    def under_way(self, key: Key, priority: Priority) -> Shared | None:
+    def under_way(self, key: ContentKey, priority: Priority) -> SharedFlight | None:
         """What work of this priority may join."""
         shared = self._under_way.get(key)
         return None if shared is None or shared.priority > priority else shared
 
-    def begin(self, call: Call, prepared: Prepared) -> Shared:
+    def begin(self, call: Call, prepared: Prepared) -> SharedFlight:
         """A flight for a first call, to be started; others find it from now on."""
-        shared = self._under_way[prepared.key] = Shared(self, call, prepared)
+        shared = self._under_way[prepared.key] = SharedFlight(self, call, prepared)
         return shared
 
-    def landed(self, shared: Shared, outcome: Outcome) -> None:
+    def landed(self, shared: SharedFlight, outcome: Outcome) -> None:
         """It is under way no more."""
         self._forget(shared)
         if outcome.value is not None and self._keeps(shared.key):
             outcome.value.flags.writeable = False  # from now on it belongs to many
             self._cache.put(shared.key, Row(outcome.value, shared.tokens, shared.truncated))
 
-    def abandon(self, shared: Shared) -> None:
+    def abandon(self, shared: SharedFlight) -> None:
         """Nobody waits for it."""
         self._forget(shared)
         self.pool.take_back(shared)
 
-    def _keeps(self, key: Key) -> bool:
+    def _keeps(self, key: ContentKey) -> bool:
         """Not before the weights are known: a next worker might have others."""
         return self._cache.most_bytes > 0 and key.revision != ""
 
-    def _forget(self, shared: Shared) -> None:
+    def _forget(self, shared: SharedFlight) -> None:
         if self._under_way.get(shared.key) is shared:
             del self._under_way[shared.key]

@@ -14,13 +14,13 @@ from service.frontend.api.messages import Matrix
 from service.frontend.compute.lru import Lru
 from worker.runtime.notices import Modality
 
-__all__ = ["ContentCache", "Key", "Row", "digest"]
+__all__ = ["ContentCache", "ContentKey", "Row", "digest"]
 
 _OVERHEAD = 600
 """Bytes of Python objects around a row, about."""
 
 
-class Key(NamedTuple):
+class ContentKey(NamedTuple):
     """model, revision: the weights. variant: of prompt states. digest: of the text or the image's file."""
 
     model: str
@@ -38,7 +38,7 @@ class Row(NamedTuple):
     truncated: bool
 
 
-class ContentCache(Lru[Key, Row]):
+class ContentCache(Lru[ContentKey, Row]):
     """Rows by content, of all models of a frontend."""
 
     def __init__(self, most_bytes: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,7 @@ import numpy.typing as npt
 from service.frontend.api.errors import ServiceError
 from worker.runtime.notices import Modality, Priority
 
-if TYPE_CHECKING:
-    from service.frontend.compute.worker_link import WorkerLink
-
-__all__ = ["Batch", "Flight", "Outcome", "WorkItem"]
+__all__ = ["Batch", "Flight", "Link", "Outcome", "WorkItem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +60,13 @@ class Batch(NamedTuple):
     left: bool = False
 
 
+class Link(Protocol):
+    """The way to one worker, on which a flight was sent."""
+
+    def take_back(self, flight: Flight) -> None:
+        """Tells the worker not to compute it, if that has not begun."""
+
+
 class Flight:
     """One item on its way to a worker and back. `land` says what becomes of its outcome."""
 
@@ -75,7 +79,7 @@ class Flight:
         self.deadline = deadline
         self.abandoned = False
         """Nobody waits any more: what still comes is dropped."""
-        self.link: WorkerLink | None = None
+        self.link: Link | None = None
         """Where it was sent; job_id, slot and submitted are of that link."""
         self.job_id = 0
         self.slot = 0

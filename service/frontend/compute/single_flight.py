@@ -1,6 +1,6 @@
 """Equal work that is under way is done once: who comes later waits for it too. Imports no transport.
 
-    join ─▶ Ticket ─ await ─▶ the result, or the exception, of the one task for this key
+    join ─▶ Seat ─ await ─▶ the result, or the exception, of the one task for this key
               └─ leave: the last one to leave ends the task; a result is there for others until then
 
 Interactive work does not join bulk work, which would keep it waiting: it takes its place. For what is decoded
@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from worker.runtime.notices import Priority
 
-__all__ = ["SingleFlight", "Ticket"]
+__all__ = ["Seat", "SingleFlight"]
 
 Result = TypeVar("Result")
 Key = TypeVar("Key", bound=Hashable)
@@ -41,7 +41,7 @@ class SingleFlight(Generic[Key, Result]):
 
     def join(
         self, key: Key, priority: Priority, work: Callable[[], Coroutine[Any, Any, Result]]
-    ) -> Ticket[Result]:
+    ) -> Seat[Result]:
         """A place among those who wait for this key's result; `leave` must follow. work: for the first."""
         leads = not self.joinable(key, priority)
         if leads:
@@ -50,7 +50,7 @@ class SingleFlight(Generic[Key, Result]):
         else:
             shared = self._under_way[key]
         shared.holders += 1
-        return Ticket(shared, leads, lambda: self._left(key, shared))
+        return Seat(shared, leads, lambda: self._left(key, shared))
 
     def joinable(self, key: Key, priority: Priority) -> bool:
         """Whether `join` would begin nothing."""
@@ -73,7 +73,7 @@ class SingleFlight(Generic[Key, Result]):
             del self._under_way[key]
 
 
-class Ticket(Generic[Result]):
+class Seat(Generic[Result]):
     """One who waits. leads: whether the work was begun for this one."""
 
     __slots__ = ("_shared", "leads", "leave")

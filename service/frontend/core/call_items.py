@@ -1,41 +1,61 @@
-"""What one call wants computed: its items, what became of each, and how they are counted.
+"""The items of one call: what each needs computed, what became of it, and how it is counted.
 
-add ─▶ find, refuse, lead ─▶ outcomes ─▶ retry, where a stream may ─▶ the end: left and counted
+    add_texts, add_images ─▶ cached, under way for another call, or a flight of our own
+                                        └──▶ outcomes ─▶ retry, in a stream ─▶ counted at the end
+
+An item has an index, in the order in which it was added. One that has no outcome yet is unsettled.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-from service.frontend.api.errors import DeadlineTooShort, ServiceError, WorkerUnavailable
+from service.frontend.api import validation
+from service.frontend.api.errors import (
+    DeadlineTooShort,
+    Internal,
+    ServiceError,
+    WorkerUnavailable,
+    from_exception,
+)
+from service.frontend.api.messages import Image, Variant
 from service.frontend.calls.call import Call
-from service.frontend.compute.coalescing import Computing, Prepared, Shared
-from service.frontend.compute.content_cache import Key, Row
-from service.frontend.compute.flights import Outcome
+from service.frontend.compute.coalescing import Coalescer, Prepared, SharedFlight
+from service.frontend.compute.content_cache import ContentKey, Row, digest
+from service.frontend.compute.flights import Outcome, WorkItem
+from service.frontend.compute.single_flight import Seat
+from service.frontend.preprocessing.preprocessing import Preprocessor, in_order
+from worker.arrays import Pixels
+from worker.runtime import logs
 from worker.runtime.notices import Modality
 
-__all__ = ["Wanted"]
+__all__ = ["CallItems"]
+
+_log = logs.get("items")
 
 
-class Wanted:
-    """What one call wants computed: a context, at whose end nothing is waited for and all items are counted.
+class CallItems:
+    """The items of one call: a context, at whose end the call waits for none of them and all are counted.
 
-    strict: a bad item is the error of the call. tokens, truncated: of the items, in the order of `add`.
+    strict: a bad item is the error of the call. tokens, truncated: of each item, by its index.
     """
 
-    def __init__(self, computing: Computing, call: Call, *, strict: bool = True) -> None:
+    def __init__(
+        self, coalescer: Coalescer, preprocessor: Preprocessor, call: Call, *, strict: bool = True
+    ) -> None:
         self.call = call
         self.strict = strict
         self.tokens: list[int] = []
         self.truncated: list[bool] = []
-        self._computing = computing
+        self._coalescer = coalescer
+        self._preprocessor = preprocessor
         self._modalities: list[Modality] = []
         self._outcomes: list[Outcome | None] = []
-        self._flights: dict[int, Shared] = {}
+        self._flights: dict[int, SharedFlight] = {}
         self._unsettled = 0
         self._accepted = False
         self._done: asyncio.Future[None] | None = None
@@ -51,8 +71,68 @@ class Wanted:
         if self._accepted:
             self._count(cancelled=isinstance(error, asyncio.CancelledError))
 
+    async def add_texts(
+        self,
+        texts: Sequence[str],
+        *,
+        rejected_at: Callable[[int], str] | None = None,
+        variant: Variant | None = None,
+    ) -> None:
+        """Has texts computed.
+
+        rejected_at: the path of a text, where one that is too long for the model is an error. variant: of
+        prompt states, None for embeddings.
+        """
+        modality = Modality.TEXT if variant is None else Modality.PROMPT
+        indices = self.add(modality, len(texts))
+        missing: list[tuple[int, ContentKey]] = []
+        for index, text in zip(indices, texts, strict=True):
+            key = self._coalescer.key(modality, digest(text), variant or 0)
+            if not self._find(index, key, uncut=rejected_at is not None):
+                missing.append((index, key))
+        unknown = [texts[index - indices.start] for index, _ in missing]
+        tokens = await self._preprocessor.tokens(unknown, self.call.priority) if unknown else ()
+        for (index, _), each in zip(missing, tokens, strict=True):
+            self.truncated[index] = each.truncated
+        refused: set[int] = set()
+        if rejected_at is not None:
+            refused = {index for index in indices if self.truncated[index]}
+            for index in sorted(refused):
+                path = rejected_at(index - indices.start)
+                most_tokens = self._coalescer.pool.spec.max_tokens
+                self._refuse(index, validation.too_many_tokens(path, most_tokens))
+        self.compute(
+            [
+                Prepared(index, key, WorkItem(modality, each.ids, variant or 0), each.truncated)
+                for (index, key), each in zip(missing, tokens, strict=True)
+                if index not in refused
+            ]
+        )
+
+    async def add_images(self, paths: Sequence[str], images: Sequence[Image]) -> None:
+        """Has images computed. paths: of their fields.
+
+        Strict: none is computed if one is bad, and the error of the first bad one, by its index, is raised.
+        """
+        seats: list[Seat[Pixels]] = []
+        indices = self.add(Modality.IMAGE, len(images))
+        pending = [
+            self._prepare_image(index, path, image, seats)
+            for index, path, image in zip(indices, paths, images, strict=True)
+        ]
+        try:
+            prepared = (
+                [await pending[0]]
+                if len(pending) == 1
+                else await in_order([asyncio.ensure_future(each) for each in pending])
+            )
+            self.compute([each for each in prepared if each is not None])
+        finally:
+            for seat in seats:
+                seat.leave()
+
     def add(self, modality: Modality, count: int) -> range:
-        """The places of so many items of the call."""
+        """Adds so many items of the call, not settled yet. Returns their indices."""
         start = len(self._outcomes)
         self.tokens += [0] * count
         self.truncated += [False] * count
@@ -61,71 +141,48 @@ class Wanted:
         self._unsettled += count
         return range(start, start + count)
 
-    def find(self, place: int, key: Key, *, uncut: bool = False) -> bool:
-        """Whether that content was computed before or is being computed; then the item has what it needs.
-
-        uncut: a text that was cut is only marked as truncated; it is to be refused.
-        """
-        known = self._computing.row(key) or self._computing.under_way(key, self.call.priority)
-        if known is None:
-            return False
-        self.tokens[place], self.truncated[place] = known.tokens, known.truncated
-        if uncut and known.truncated:
-            return True
-        if isinstance(known, Row):
-            self.settle(place, Outcome(known.value))
-        else:
-            self._wait(place, known, final=False)
-        return True
-
-    def lead(self, items: Sequence[Prepared]) -> None:
-        """Computes what was not found, unless it has been begun meanwhile."""
-        begun: list[Shared] = []
+    def compute(self, items: Sequence[Prepared]) -> None:
+        """Begins a flight for each item, unless another call has begun one for that content meanwhile."""
+        begun: list[SharedFlight] = []
         for prepared in items:
-            shared = self._computing.under_way(prepared.key, self.call.priority)
-            leads = shared is None
-            if shared is None:
-                shared = self._computing.begin(self.call, prepared)
-                begun.append(shared)
-            self._wait(prepared.place, shared, final=leads)
+            flight = self._coalescer.under_way(prepared.key, self.call.priority)
+            leads = flight is None
+            if flight is None:
+                flight = self._coalescer.begin(self.call, prepared)
+                begun.append(flight)
+            self._wait(prepared.index, flight, final=leads)
         if begun:
-            self._computing.pool.start(begun)
+            self._coalescer.pool.start(begun)
 
     def again(self, prepared: Prepared) -> None:
-        """Computes an item whose flight failed for reasons of another call, once and for all.
+        """Computes an item whose flight failed for reasons of another call. Its outcome will be final.
 
         Its new flight's deadline is no earlier than this call's.
         """
-        shared = self._computing.under_way(prepared.key, self.call.priority)
-        if shared is not None and (shared.deadline or math.inf) >= (self.deadline or math.inf):
-            self._wait(prepared.place, shared, final=True)
+        flight = self._coalescer.under_way(prepared.key, self.call.priority)
+        if flight is not None and (flight.deadline or math.inf) >= (self.deadline or math.inf):
+            self._wait(prepared.index, flight, final=True)
         else:
-            shared = self._computing.begin(self.call, prepared)
-            self._wait(prepared.place, shared, final=True)
-            self._computing.pool.start([shared])
+            flight = self._coalescer.begin(self.call, prepared)
+            self._wait(prepared.index, flight, final=True)
+            self._coalescer.pool.start([flight])
 
-    def retry(self, places: Sequence[int]) -> None:
+    def retry(self, indices: Sequence[int]) -> None:
         """Computes items once more whose outcome was an error."""
-        self._unsettled += len(places)
-        for place in places:
-            self._outcomes[place] = None
-        flights = [self._flights[place] for place in places]
-        self.lead(
+        self._unsettled += len(indices)
+        for index in indices:
+            self._outcomes[index] = None
+        flights = [self._flights[index] for index in indices]
+        self.compute(
             [
-                Prepared(place, each.key, each.item, each.truncated)
-                for place, each in zip(places, flights, strict=True)
+                Prepared(index, each.key, each.item, each.truncated)
+                for index, each in zip(indices, flights, strict=True)
             ]
         )
 
-    def refuse(self, place: int, error: ServiceError) -> None:
-        """An item that has no outcome and waits for none: its content is not computed for it."""
-        if self.strict:
-            raise error
-        self.settle(place, Outcome(None, error))
-
-    def settle(self, place: int, outcome: Outcome) -> None:
-        """The outcome of an item, which has none yet."""
-        self._outcomes[place] = outcome
+    def settle(self, index: int, outcome: Outcome) -> None:
+        """Sets the outcome of an item that has none yet."""
+        self._outcomes[index] = outcome
         self._unsettled -= 1
         if not self._unsettled and self._done is not None and not self._done.done():
             self._done.set_result(None)
@@ -140,7 +197,10 @@ class Wanted:
         return self.call.in_time()
 
     async def outcomes(self) -> Sequence[Outcome]:
-        """What became of each item, all of which are accepted now. Strict: raises the first's error."""
+        """The outcome of each item, by its index. From now on the items count as accepted.
+
+        Strict: raises the error of the first bad item.
+        """
         if not self._accepted:
             self._accepted = True
             self._accept()
@@ -154,29 +214,76 @@ class Wanted:
                     raise outcome.error
         return outcomes
 
-    def _wait(self, place: int, shared: Shared, *, final: bool) -> None:
-        shared.waiting.append((self, place, final))
-        self._flights[place] = shared
-        self.tokens[place], self.truncated[place] = shared.tokens, shared.truncated
+    async def _prepare_image(
+        self, index: int, path: str, image: Image, seats: list[Seat[Pixels]]
+    ) -> Prepared | None:
+        """Decodes an image. None if nothing is left to compute.
+
+        seats: the caller leaves them once the item is computed.
+        """
+        priority, preprocessor = self.call.priority, self._preprocessor
+        try:
+            async with preprocessor.content(path, image, priority) as (path, content):
+                key = self._coalescer.key(Modality.IMAGE, await preprocessor.digest(content, priority))
+                if self._find(index, key):
+                    return None
+                seats.append(seat := preprocessor.decode(key.digest, content, priority))
+                return Prepared(index, key, WorkItem(Modality.IMAGE, await seat))
+        except Exception as error:
+            known = from_exception(error, path)
+            if self.strict:
+                raise (error if isinstance(known, Internal) else known) from None
+            if isinstance(known, Internal):
+                _log.error("image_failed", "the server failed to prepare an image", error=error)
+            self._refuse(index, known)
+            return None
+
+    def _find(self, index: int, key: ContentKey, *, uncut: bool = False) -> bool:
+        """Whether that content is cached or under way. Then the item gets it.
+
+        uncut: a text that was cut is only marked as truncated, because it will be refused.
+        """
+        known = self._coalescer.row(key) or self._coalescer.under_way(key, self.call.priority)
+        if known is None:
+            return False
+        self.tokens[index], self.truncated[index] = known.tokens, known.truncated
+        if uncut and known.truncated:
+            return True
+        if isinstance(known, Row):
+            self.settle(index, Outcome(known.value))
+        else:
+            self._wait(index, known, final=False)
+        return True
+
+    def _refuse(self, index: int, error: ServiceError) -> None:
+        """Ends an item that is not to be computed. Strict: raises its error."""
+        if self.strict:
+            raise error
+        self.settle(index, Outcome(None, error))
+
+    def _wait(self, index: int, flight: SharedFlight, *, final: bool) -> None:
+        flight.waiting.append((self, index, final))
+        self._flights[index] = flight
+        self.tokens[index], self.truncated[index] = flight.tokens, flight.truncated
 
     def _accept(self) -> None:
-        name = self._computing.pool.spec.name
+        name = self._coalescer.pool.spec.name
         for modality in dict.fromkeys(self._modalities):
             count = self._modalities.count(modality)
-            self._computing.metrics.accepted.inc(name, modality.label, by=count)
+            self._coalescer.metrics.accepted.inc(name, modality.label, by=count)
 
     def _count(self, cancelled: bool) -> None:
-        name = self._computing.pool.spec.name
+        name = self._coalescer.pool.spec.name
         ended: dict[tuple[Modality, str], int] = {}
         for modality, outcome in zip(self._modalities, self._outcomes, strict=True):
             key = modality, _label(outcome, cancelled)
             ended[key] = ended.get(key, 0) + 1
         for (modality, label), number in ended.items():
-            self._computing.metrics.items.inc(name, modality.label, label, by=number)
+            self._coalescer.metrics.items.inc(name, modality.label, label, by=number)
 
 
 def _label(outcome: Outcome | None, cancelled: bool) -> str:
-    """cancelled: the call was, so that what might have been computed once more was not."""
+    """The label of an item's end in the metrics. cancelled: the call was, before it could retry the item."""
     if outcome is None:
         return "cancelled"
     if outcome.error is None:

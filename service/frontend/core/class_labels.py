@@ -17,13 +17,14 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from service.frontend.api import validation
-from service.frontend.api.encodings import normalized
 from service.frontend.api.errors import DeadlineTooShort, WorkerUnavailable
 from service.frontend.api.messages import Timings
+from service.frontend.api.vectors import normalized
 from service.frontend.calls.call import Call
-from service.frontend.compute.single_flight import SingleFlight, Ticket
+from service.frontend.compute.single_flight import Seat, SingleFlight
 from service.frontend.core.label_cache import LabelCache, LabelKey, LabelVector
-from service.frontend.core.model import Model, matrix, timings
+from service.frontend.core.model import Model
+from service.frontend.core.rows import matrix, timings
 from worker.runtime.metrics import Metrics
 
 __all__ = ["PROMPTS_AT_ONCE", "Labelled", "Labels", "check_labels"]
@@ -74,7 +75,7 @@ class LookUp:
         self._call = call
         self._keys = tuple(keys)
         self._found = found
-        self._ticket: Ticket[Labelled] | None = None
+        self._seat: Seat[Labelled] | None = None
         missing = len(keys) - len(found)
         joins = labels.under_way.joinable(self._keys, call.priority)
         self.cost = 0 if joins else min(missing * len(keys[0].templates), PROMPTS_AT_ONCE)
@@ -87,26 +88,26 @@ class LookUp:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._ticket is not None:
-            self._ticket.leave()
+        if self._seat is not None:
+            self._seat.leave()
 
     async def vectors(self) -> Labelled:
         """Of all labels. What befell the call that came first befalls no other: that computes them itself."""
         retried = False
-        while self._ticket is not None:
+        while self._seat is not None:
             try:
-                return await self._ticket
+                return await self._seat
             except (DeadlineTooShort, WorkerUnavailable) as error:
-                if self._ticket.leads or retried or not self._call.in_time():
+                if self._seat.leads or retried or not self._call.in_time():
                     raise
                 retried = isinstance(error, WorkerUnavailable)
-                self._ticket.leave()
+                self._seat.leave()
                 self._join()
         return Labelled({key.label: entry for key, entry in self._found.items()}, Timings())
 
     def _join(self) -> None:
         compute = partial(embed, self._model, self._call, self._keys, self._labels.cache)
-        self._ticket = self._labels.under_way.join(self._keys, self._call.priority, compute)
+        self._seat = self._labels.under_way.join(self._keys, self._call.priority, compute)
 
 
 def check_labels(labels: Sequence[str], templates: Sequence[str], most_bytes: int) -> None:
@@ -133,14 +134,14 @@ async def embed(model: Model, call: Call, keys: Sequence[LabelKey], cache: Label
         part = missing[start : start + labels_at_once]
         # Not str.format: a label or a template may hold other braces.
         prompts = [template.replace("{}", key.label, 1) for key in part for template in templates]
-        with model.wanted(call) as wanted:
-            await model.add_texts(wanted, prompts)
-            outcomes = await wanted.outcomes()
+        with model.items(call) as items:
+            await items.add_texts(prompts)
+            outcomes = await items.outcomes()
         rows = matrix(outcomes, normalize=True).reshape(len(part), len(templates), -1)
         means = normalized(rows.mean(axis=1, dtype=np.float64).astype(np.float32))
         took = took.merge(timings(outcomes))
         for index, key in enumerate(part):
-            cut = any(wanted.truncated[index * len(templates) : (index + 1) * len(templates)])
+            cut = any(items.truncated[index * len(templates) : (index + 1) * len(templates)])
             vectors[key.label] = LabelVector(means[index], cut)
             cache.put(key, vectors[key.label])
     return Labelled(vectors, took)

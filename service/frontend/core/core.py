@@ -38,7 +38,8 @@ from service.frontend.calls.gate import Gate
 from service.frontend.compute.content_cache import ContentCache
 from service.frontend.compute.pool import Pools
 from service.frontend.core.class_labels import Labels
-from service.frontend.core.model import Model, matrix, timings, values
+from service.frontend.core.model import Model
+from service.frontend.core.rows import matrix, timings, values
 from service.frontend.preprocessing.decoders import Decoders
 from service.frontend.preprocessing.preprocessing import Threads
 from worker.runtime.metrics import Metrics
@@ -121,16 +122,16 @@ class Core:
         validation.count("texts", len(texts), model.limits.max_texts)
         with model.admitted(call, Cost(texts=len(texts), size=sum(map(len, texts)))):
             validation.texts("texts", texts, model.limits.max_text_bytes)
-            with model.wanted(call) as wanted:
-                await model.add_texts(wanted, texts, rejected_at=text_path if options.reject else None)
-                outcomes = await wanted.outcomes()
+            with model.items(call) as items:
+                await items.add_texts(texts, rejected_at=text_path if options.reject else None)
+                outcomes = await items.outcomes()
         return Embedded(
             model=model.name,
             revision=model.pool.revision,
             rows=matrix(outcomes, options.normalize),
             timings=timings(outcomes),
-            token_counts=wanted.tokens,
-            truncated=[index for index, cut in enumerate(wanted.truncated) if cut],
+            token_counts=items.tokens,
+            truncated=[index for index, cut in enumerate(items.truncated) if cut],
         )
 
     async def embed_image(self, call: Call, name: str, images: Sequence[Image], options: Options) -> Embedded:
@@ -139,9 +140,9 @@ class Core:
         validation.count("images", len(images), model.limits.max_images)
         with model.admitted(call, Cost.of_images(images)):
             validation.pictures("images", images, model.limits)
-            with model.wanted(call) as wanted:
-                await model.add_images(wanted, [f"images[{index}]" for index in range(len(images))], images)
-                outcomes = await wanted.outcomes()
+            with model.items(call) as items:
+                await items.add_images([f"images[{index}]" for index in range(len(images))], images)
+                outcomes = await items.outcomes()
         return Embedded(
             model=model.name,
             revision=model.pool.revision,
@@ -194,18 +195,17 @@ class Core:
         validation.count("texts", len(texts), model.limits.max_prompts)
         with model.admitted(call, Cost(prompts=len(texts), size=sum(map(len, texts)))):
             validation.texts("texts", texts, model.limits.max_text_bytes)
-            with model.wanted(call) as wanted:
-                rejected_at = text_path if reject else None
-                await model.add_texts(wanted, texts, rejected_at=rejected_at, variant=variant)
-                outcomes = await wanted.outcomes()
-        mask = np.arange(model.pool.spec.max_tokens) < np.array(wanted.tokens)[:, None]
+            with model.items(call) as items:
+                await items.add_texts(texts, rejected_at=text_path if reject else None, variant=variant)
+                outcomes = await items.outcomes()
+        mask = np.arange(model.pool.spec.max_tokens) < np.array(items.tokens)[:, None]
         return Prompts(
             model=model.name,
             revision=model.pool.revision,
             states=values(outcomes),
             attention_mask=mask.astype(np.uint8),
             timings=timings(outcomes),
-            truncated=[index for index, cut in enumerate(wanted.truncated) if cut],
+            truncated=[index for index, cut in enumerate(items.truncated) if cut],
         )
 
     async def _rows(
@@ -221,14 +221,14 @@ class Core:
         rows[vector_at] = validation.vectors(
             [f"{paths[index]}.vector" for index in vector_at], vectors, dimension
         )
-        with model.wanted(call) as wanted:
+        with model.items(call) as computed:
             image_paths = [f"{paths[index]}.image" for index in image_at]
-            await model.add_images(wanted, image_paths, [items[index].image or Image() for index in image_at])
-            await model.add_texts(wanted, [items[index].text or "" for index in text_at])
-            outcomes = await wanted.outcomes()
+            await computed.add_images(image_paths, [items[index].image or Image() for index in image_at])
+            await computed.add_texts([items[index].text or "" for index in text_at])
+            outcomes = await computed.outcomes()
         if outcomes:
             rows[image_at + text_at] = matrix(outcomes, normalize=True)
-        cut = wanted.truncated[len(image_at) :]
+        cut = computed.truncated[len(image_at) :]
         truncated = [index for index, each in zip(text_at, cut, strict=True) if each]
         return rows, timings(outcomes), truncated
 

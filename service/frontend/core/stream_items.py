@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.frontend.api import validation
-from service.frontend.api.encodings import lengths, normalized
 from service.frontend.api.errors import Internal, InvalidRequest, ServiceError, WorkerUnavailable
 from service.frontend.api.messages import Image, Options, StreamItem, StreamResults
+from service.frontend.api.vectors import lengths, normalized
 from service.frontend.calls.call import Call
 from service.frontend.compute.flights import Outcome
-from service.frontend.core.call_items import Wanted
+from service.frontend.core.call_items import CallItems
 from service.frontend.core.core import Core
-from service.frontend.core.model import Model, timings, values
+from service.frontend.core.model import Model
+from service.frontend.core.rows import timings, values
 from worker.runtime.notices import Modality
 
 __all__ = ["Chunks"]
@@ -34,7 +35,7 @@ class Chunks:
         """The results of all these items, which are of one kind."""
         results = StreamResults(revision=self._model.pool.revision)
         given: list[StreamItem] = []
-        with self._model.wanted(self._call, strict=False) as wanted:
+        with self._model.items(self._call, strict=False) as computed:
             for item in items:
                 if (refusal := self._refusal(item)) is None:
                     given.append(item)
@@ -42,11 +43,11 @@ class Chunks:
                     results.errors.append((cut_id(item.id), refusal))
             self._core.metrics.accepted.inc(self._model.name, kind.label, by=len(results.errors))
             self._core.metrics.items.inc(self._model.name, kind.label, "failed", by=len(results.errors))
-            await self._add(wanted, kind, given)
-            outcomes = await self._outcomes(wanted)
+            await self._add(computed, kind, given)
+            outcomes = await self._outcomes(computed)
         results.timings = timings(outcomes)
         good: list[Outcome] = []
-        for item, outcome, truncated in zip(given, outcomes, wanted.truncated, strict=True):
+        for item, outcome, truncated in zip(given, outcomes, computed.truncated, strict=True):
             if outcome.error is not None:
                 results.errors.append((cut_id(item.id), outcome.error))
                 continue
@@ -65,27 +66,27 @@ class Chunks:
         if not finite.all():  # a fault of the model with these items alone
             keep = np.flatnonzero(finite).tolist()
             results.errors += [(results.ids[index], Internal()) for index in np.flatnonzero(~finite)]
-            results.truncated = [place for place, index in enumerate(keep) if index in results.truncated]
+            results.truncated = [new for new, old in enumerate(keep) if old in results.truncated]
             results.ids = [results.ids[index] for index in keep]
             rows, size = rows[finite], size[finite]
         results.rows = [normalized(rows, size) if self._options.normalize else rows]
 
-    async def _add(self, wanted: Wanted, kind: Modality, items: Sequence[StreamItem]) -> None:
+    async def _add(self, computed: CallItems, kind: Modality, items: Sequence[StreamItem]) -> None:
         if kind is Modality.TEXT:
             rejected_at = (lambda _: "text") if self._options.reject else None
-            await self._model.add_texts(wanted, [item.text or "" for item in items], rejected_at=rejected_at)
+            await computed.add_texts([item.text or "" for item in items], rejected_at=rejected_at)
         else:
             images = [item.image or Image() for item in items]
-            await self._model.add_images(wanted, ["image"] * len(images), images)
+            await computed.add_images(["image"] * len(images), images)
 
-    async def _outcomes(self, wanted: Wanted) -> Sequence[Outcome]:
+    async def _outcomes(self, computed: CallItems) -> Sequence[Outcome]:
         """What a dying worker took with it is tried once more on another."""
-        outcomes = await wanted.outcomes()
-        lost = [place for place, each in enumerate(outcomes) if isinstance(each.error, WorkerUnavailable)]
+        outcomes = await computed.outcomes()
+        lost = [index for index, each in enumerate(outcomes) if isinstance(each.error, WorkerUnavailable)]
         if not lost or not await self._core.ready(self._model, self._patience):
             return outcomes
-        wanted.retry(lost)
-        return await wanted.outcomes()
+        computed.retry(lost)
+        return await computed.outcomes()
 
     def _refusal(self, item: StreamItem) -> ServiceError | None:
         limits = self._model.limits

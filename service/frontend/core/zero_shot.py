@@ -20,7 +20,7 @@ from service.frontend.api.messages import Classification, Classified, Image, Sco
 from service.frontend.calls.call import Call
 from service.frontend.core.class_labels import check_labels
 from service.frontend.core.core import Core
-from service.frontend.core.model import matrix, timings
+from service.frontend.core.rows import matrix, timings
 from service.frontend.core.templates import TEMPLATES
 
 __all__ = ["classify"]
@@ -47,12 +47,12 @@ async def classify(
     prompts = tuple(templates or known)
     looked_up = core.labels.look_up(model, call, labels, prompts)
     cost = Cost.of_images(images)._replace(texts=looked_up.cost)
-    with model.admitted(call, cost), model.wanted(call) as pictures:
+    with model.admitted(call, cost), model.items(call) as pictures:
         validation.pictures("images", images, model.limits)
         check_labels(labels, prompts, model.limits.max_text_bytes)
         paths = [f"images[{index}]" for index in range(len(images))]
         with looked_up:
-            await model.add_images(pictures, paths, images)
+            await pictures.add_images(paths, images)
             labelled = await looked_up.vectors()
         outcomes = await pictures.outcomes()
     rows = matrix(outcomes, normalize=True)

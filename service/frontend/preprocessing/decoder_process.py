@@ -26,7 +26,7 @@ from worker.errors import ImageError, ImageTooLarge, UndecodableImage, Unsupport
 from worker.runtime import logs, memory
 from worker.runtime.control import Channel, describe_status
 
-__all__ = ["DecoderProcess", "Job"]
+__all__ = ["DecoderProcess", "Picture"]
 
 _events = logs.get("decoders")
 
@@ -44,7 +44,7 @@ _REFUSALS: dict[str, type[ImageError]] = {
 _ENVIRONMENT = ("PATH", "LANG", "LC_", "LD_", "PYTHON")
 
 
-class Job:
+class Picture:
     """A picture to decode. preparer: which of those in the processes' configuration. size: S. begun: when a
     process took it, on the event loop's clock."""
 
@@ -80,7 +80,7 @@ class DecoderProcess:
         Raises OSError.
         """
         self.number = number
-        self.job: Job | None = None
+        self.picture: Picture | None = None
         self.ready = False
         self.gone = False
         self._closed = False
@@ -113,17 +113,17 @@ class DecoderProcess:
 
     @property
     def idle(self) -> bool:
-        """Whether it can take a job now."""
-        return self.ready and not self.gone and self.job is None
+        """Whether it can take a picture now."""
+        return self.ready and not self.gone and self.picture is None
 
-    def take(self, job: Job) -> bool:
-        """Begins the job; False if the process died before."""
-        self._slab[: len(job.content)] = job.content
+    def take(self, picture: Picture) -> bool:
+        """Begins the picture; False if the process died before."""
+        self._slab[: len(picture.content)] = picture.content
         try:
-            self._channel.send("decode", {"preparer": job.preparer, "size": len(job.content)})
+            self._channel.send("decode", {"preparer": picture.preparer, "size": len(picture.content)})
         except OSError:
             return False  # `_readable` is about to hear of it
-        self.job = job
+        self.picture = picture
         self._timer = self._loop.call_later(self._seconds, self._overdue)
         return True
 
@@ -154,34 +154,34 @@ class DecoderProcess:
             self.ready = True
             if body["unfiltered"]:
                 _unfiltered(str(body["unfiltered"])[:LONGEST_REASON])
-        elif self.job is None:
+        elif self.picture is None:
             raise ValueError(kind)
         else:
-            answer = self._answer(self.job, kind, body)
-            if len(self.job.content) > KEPT_BYTES:
+            answer = self._answer(self.picture, kind, body)
+            if len(self.picture.content) > KEPT_BYTES:
                 self._slab.madvise(mmap.MADV_REMOVE, 0, self._output)
             self._settle(answer)
         self._timer.cancel()
         self._changed(self)
 
-    def _answer(self, job: Job, kind: str, body: dict[str, Any]) -> Pixels | Exception:
+    def _answer(self, picture: Picture, kind: str, body: dict[str, Any]) -> Pixels | Exception:
         if kind == "pixels":
-            flat = np.frombuffer(self._slab, np.uint8, 3 * job.size**2, self._output)
-            return flat.reshape(job.size, job.size, 3).copy()
+            flat = np.frombuffer(self._slab, np.uint8, 3 * picture.size**2, self._output)
+            return flat.reshape(picture.size, picture.size, 3).copy()
         reason = str(body["reason"])[:LONGEST_REASON]
         if kind == "refused":
             return _REFUSALS[body["kind"]](reason)
         return RuntimeError(f"a decoder failed: {reason}")
 
     def _settle(self, answer: Pixels | Exception) -> None:
-        """Ends the job, if there is one and somebody still waits for it."""
-        job, self.job = self.job, None
-        if job is None:
+        """Ends the picture, if there is one and somebody still waits for it."""
+        picture, self.picture = self.picture, None
+        if picture is None:
             return
         if isinstance(answer, Exception):
-            job.fail(answer)
-        elif not job.result.done():
-            job.result.set_result(answer)
+            picture.fail(answer)
+        elif not picture.result.done():
+            picture.result.set_result(answer)
 
     def _overdue(self) -> None:
         self._settle(UndecodableImage(f"the image takes more than {self._seconds:g} s to decode"))

@@ -20,8 +20,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from service.frontend.admission.forecast import blend
-from service.frontend.preprocessing.decoder_process import DecoderProcess, Job
+from service.frontend.compute.moving_average import blend
+from service.frontend.preprocessing.decoder_process import DecoderProcess, Picture
 from worker.arrays import Pixels
 from worker.errors import ImageTooLarge
 from worker.families import ImageProcessor
@@ -67,7 +67,7 @@ class Decoders:
         self._preparers: list[dict[str, Any]] = []
         self._most_pixels = 0
         self._output_bytes = 0
-        self._waiting: Mapping[bool, deque[Job]] = {False: deque(), True: deque()}  # by `Job.bulk`
+        self._waiting: Mapping[bool, deque[Picture]] = {False: deque(), True: deque()}  # by `Picture.bulk`
         self._processes: list[DecoderProcess] = []
         self._failures = 0
         self._resting = False
@@ -97,22 +97,24 @@ class Decoders:
         """The first process, so that the first picture does not wait for it."""
         self._start(least=1)
 
-    async def decode(self, job: Job) -> Pixels:
+    async def decode(self, picture: Picture) -> Pixels:
         """Raises an ImageError; RuntimeError where it is our fault."""
-        if len(job.content) > self._most_bytes:
-            raise ImageTooLarge(f"holds {len(job.content)} bytes; at most {self._most_bytes} are accepted")
+        if len(picture.content) > self._most_bytes:
+            raise ImageTooLarge(
+                f"holds {len(picture.content)} bytes; at most {self._most_bytes} are accepted"
+            )
         if self._closed:
             raise RuntimeError("the decoders have been closed")
-        self._waiting[job.bulk].append(job)
+        self._waiting[picture.bulk].append(picture)
         self._pump()
         try:
-            pixels = await job.result
-            self._each = blend(self._each, asyncio.get_running_loop().time() - job.begun, LEARNING)
+            pixels = await picture.result
+            self._each = blend(self._each, asyncio.get_running_loop().time() - picture.begun, LEARNING)
             return pixels
         finally:
             # A deque of thousands is searched only where the caller has gone.
-            if job.result.cancelled() and job in self._waiting[job.bulk]:
-                self._waiting[job.bulk].remove(job)
+            if picture.result.cancelled() and picture in self._waiting[picture.bulk]:
+                self._waiting[picture.bulk].remove(picture)
 
     def expected_wait(self, priority: Priority) -> float:
         """Seconds until a picture that comes now would be begun, about; 0.0 before the first."""
@@ -134,21 +136,21 @@ class Decoders:
     def _pump(self) -> None:
         """Gives idle processes work, and starts others where work is left."""
         for process in self._processes:
-            while process.idle and (job := self._next()) is not None:
-                job.begun = asyncio.get_running_loop().time()
-                if not process.take(job):
-                    self._waiting[job.bulk].appendleft(job)  # it had not been begun
+            while process.idle and (picture := self._next()) is not None:
+                picture.begun = asyncio.get_running_loop().time()
+                if not process.take(picture):
+                    self._waiting[picture.bulk].appendleft(picture)  # it had not been begun
                     break
         self._start()
 
-    def _next(self) -> Job | None:
+    def _next(self) -> Picture | None:
         """Interactive before bulk, which leaves one process free."""
-        bulk = sum(process.job is not None and process.job.bulk for process in self._processes)
-        for line in (self._waiting[False], self._waiting[True] if bulk < self.count else deque[Job]()):
+        bulk = sum(process.picture is not None and process.picture.bulk for process in self._processes)
+        for line in (self._waiting[False], self._waiting[True] if bulk < self.count else deque[Picture]()):
             while line:
-                job = line.popleft()
-                if not job.result.done():
-                    return job
+                picture = line.popleft()
+                if not picture.result.done():
+                    return picture
         return None
 
     def _changed(self, process: DecoderProcess) -> None:
@@ -167,7 +169,7 @@ class Decoders:
 
     def _start(self, least: int = 0) -> None:
         """As many as there is work for, or `least`."""
-        busy = sum(process.job is not None for process in self._processes)
+        busy = sum(process.picture is not None for process in self._processes)
         interactive, bulk = len(self._waiting[False]), len(self._waiting[True])
         wanted = max(least, min(busy + interactive + bulk, self.count + (interactive > 0)))
         while len(self._processes) < wanted and not self._resting and not self._closed:
@@ -216,5 +218,5 @@ class Decoding:
     async def prepare(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> Pixels:
         """The file's first frame as uint8 [S, S, 3]; raises an ImageError."""
         return await self._decoders.decode(
-            Job(content, self._preparer, self._size, priority is Priority.BULK)
+            Picture(content, self._preparer, self._size, priority is Priority.BULK)
         )

@@ -12,33 +12,28 @@ last of them.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import ipaddress
-import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
-from urllib.parse import unquote_to_bytes, urlsplit
 
-from service.frontend.api import validation
-from service.frontend.api.errors import InvalidRequest, UriNotAllowed
 from service.frontend.api.messages import Image
 from service.frontend.api.validation import Limits
 from service.frontend.compute.content_cache import digest
+from service.frontend.compute.single_flight import Seat, SingleFlight
 from service.frontend.preprocessing.addresses import is_web
+from service.frontend.preprocessing.data_uri import read_data_uri
 from worker.arrays import Pixels, Tokens
 from worker.families import Tokenizer
 from worker.inputs.formats import sniff
+from worker.runtime.cores import usable_cores
 from worker.runtime.notices import Priority
 
 if TYPE_CHECKING:
     from service.frontend.preprocessing.fetching import Fetcher
 
-__all__ = ["INLINE_CHARACTERS", "Decodes", "Preprocessor", "Threads", "in_order", "usable_cpus"]
+__all__ = ["INLINE_CHARACTERS", "Decodes", "Preprocessor", "Threads", "in_order"]
 
 INLINE_CHARACTERS = 512
 """Texts of so many characters together are tokenised at once: measured, a thread's round trip costs more."""
@@ -52,24 +47,12 @@ PART_CHARACTERS = 1 << 18
 Result = TypeVar("Result")
 
 
-def usable_cpus() -> int:
-    """CPUs that this process may use: its affinity, and the cgroup's quota if there is one."""
-    cpus = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        if quota != "max":
-            cpus = min(cpus, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass
-    return cpus
-
-
 class Threads:
     """The threads of one frontend that prepare input, and one more that bulk work never takes."""
 
     def __init__(self, count: int = 0) -> None:
         """count: 0 means as many as CPUs may be used."""
-        self.count = count or usable_cpus()
+        self.count = count or usable_cores()
         self._executor = ThreadPoolExecutor(self.count + 1, thread_name_prefix="prepare")
         self._bulk = asyncio.Semaphore(self.count)
 
@@ -111,6 +94,7 @@ class Preprocessor:
         self._images = images
         self._threads = threads
         self._limits = limits
+        self._decoding: SingleFlight[bytes, Pixels] = SingleFlight()
 
     async def tokens(
         self, texts: Sequence[str], priority: Priority = Priority.INTERACTIVE
@@ -148,6 +132,10 @@ class Preprocessor:
             return digest(content)
         return await self._threads.run(partial(digest, content), priority)
 
+    def decode(self, digest: bytes, content: bytes, priority: Priority) -> Seat[Pixels]:
+        """The pixels of a file, decoded once for all calls that want them meanwhile. `leave` must follow."""
+        return self._decoding.join(digest, priority, partial(self.pixels, content, priority))
+
     async def pixels(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> Pixels:
         """What a file shows; raises an `ImageError`."""
         sniff(content)  # what is no picture at all takes no decoder's time
@@ -174,38 +162,3 @@ async def in_order(pending: Sequence[asyncio.Future[Result]]) -> Sequence[Result
             future.cancel()
             # Retrieved, so that asyncio does not report an exception that nobody looked at.
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-
-def read_data_uri(path: str, uri: str, most_bytes: int) -> bytes:
-    """The content of a `data:` URI, in base64 or percent-encoded. Any other address is refused."""
-    if uri[:5].lower() != "data:":
-        raise refused(path, uri)
-    head, comma, data = uri[5:].partition(",")
-    if not comma:
-        raise InvalidRequest.at(path, "a data: URI has a comma before its content: data:image/png;base64,…")
-    if not head.lower().endswith(";base64"):
-        # Percent-encoded, it is at most three times as long as what it holds.
-        validation.image_size(path, len(data) // 3, most_bytes)
-        content = unquote_to_bytes(data)
-        validation.image_size(path, len(content), most_bytes)
-        return content
-    validation.image_size(path, len(data) * 3 // 4 - data[-2:].count("="), most_bytes)
-    try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidRequest.at(path, "is not valid base64") from None
-
-
-def refused(path: str, uri: str) -> UriNotAllowed:
-    """The error of an address that is not fetched; it names the host unless that is a bare IP address."""
-    try:
-        host = (urlsplit(uri).hostname or "")[:253]
-    except ValueError:
-        host = ""
-    try:
-        ipaddress.ip_address(host)
-        host = ""
-    except ValueError:
-        pass
-    metadata = {"host": host} if host.isascii() and host.isprintable() and host else None
-    return UriNotAllowed.at(path, "the server does not fetch this address; send the bytes", metadata=metadata)

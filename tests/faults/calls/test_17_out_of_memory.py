@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
-from service.frontend.api.encodings import lengths, normalized
+from service.frontend.api.vectors import lengths, normalized
 from tests.faults.harness import computed, crew, embed, failure_of, health, open_stub, service
 from tests.server import RunningServer
 from worker.families import family

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.frontend.api.encodings import encode, normalized
+from service.frontend.api.encodings import encode
 from service.frontend.api.messages import Encoding, Matrix
+from service.frontend.api.vectors import normalized
 
 
 @pytest.fixture

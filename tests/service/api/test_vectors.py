@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from service.frontend.api.encodings import normalized
 from service.frontend.api.messages import Matrix, Scores
-from service.frontend.api.vectors import best, scores
+from service.frontend.api.vectors import best, normalized, scores
 
 
 def unit(*shape: int, seed: int = 0) -> Matrix:

@@ -113,7 +113,7 @@ async def test_equal_pictures_are_decoded_and_computed_once(
     assert answers[0].embeddings.data == answers[2].embeddings.data == answers[1].embeddings.data[:64]
     assert len(decoded) == 2
     assert counted(service, "image")["ok"] == 5
-    assert len(service.server.core.model("").computing) == 0
+    assert len(service.server.core.model("").coalescer) == 0
 
 
 async def test_who_cancels_does_not_cancel_it_for_the_others(service: Running) -> None:
@@ -133,7 +133,7 @@ async def test_the_last_one_to_leave_takes_it_back(service: Running) -> None:
         each.cancel()
         await cancelled(service, number)
     assert len(service.pool.cancelled) == 1
-    assert len(service.server.core.model("").computing) == 0
+    assert len(service.server.core.model("").coalescer) == 0
     assert counted(service)["cancelled"] == 2
 
 

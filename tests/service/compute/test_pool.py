@@ -8,17 +8,19 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 
 from service.frontend.api.errors import DeadlineTooShort, Internal, ModelNotFound, WorkerUnavailable
 from service.frontend.calls.call import Call
-from service.frontend.compute.coalescing import Computing, Prepared
+from service.frontend.compute.coalescing import Coalescer, Prepared
 from service.frontend.compute.content_cache import ContentCache
 from service.frontend.compute.flights import Outcome, WorkItem
 from service.frontend.compute.pool import ModelPool, Pools
-from service.frontend.core.call_items import Wanted
+from service.frontend.core.call_items import CallItems
+from service.frontend.preprocessing.preprocessing import Preprocessor
 from tests.soak.watching import shared_memory
 from tests.workers import Worker, started
 from worker.arrays import Floats, Ids
@@ -48,6 +50,10 @@ def make(spec: ModelSpec) -> ModelPool:
     return ModelPool(spec, Metrics.local())
 
 
+NO_PREPROCESSOR = cast(Preprocessor, None)
+"""The items here are prepared already."""
+
+
 def tokenised(spec: ModelSpec, *words: str) -> list[Ids]:
     return [one.ids for one in family(spec.model_type).tokenizer(spec).encode(words)]
 
@@ -61,13 +67,13 @@ def work(
     items: list[WorkItem],
     priority: Priority = Priority.INTERACTIVE,
     deadline: float | None = None,
-) -> Wanted:
+) -> CallItems:
     """As a call has items computed, all of different contents."""
-    computing = Computing(pool, ContentCache(0), pool._metrics)
-    made = Wanted(computing, Call(priority=priority, deadline=deadline), strict=False)
+    coalescer = Coalescer(pool, ContentCache(0), pool._metrics)
+    made = CallItems(coalescer, NO_PREPROCESSOR, Call(priority=priority, deadline=deadline), strict=False)
     for item in items:
-        (place,) = made.add(item.modality, 1)
-        made.lead([Prepared(place, computing.key(item.modality, str(place).encode()), item)])
+        (index,) = made.add(item.modality, 1)
+        made.compute([Prepared(index, coalescer.key(item.modality, str(index).encode()), item)])
     return made
 
 

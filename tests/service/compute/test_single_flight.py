@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from service.frontend.compute.single_flight import SingleFlight, Ticket
+from service.frontend.compute.single_flight import Seat, SingleFlight
 from worker.runtime.notices import Priority
 
 
@@ -31,24 +31,24 @@ class Kitchen:
             raise self.error
         return f"dish {self.finished}"
 
-    def order(self, priority: Priority = Priority.INTERACTIVE, key: str = "soup") -> Ticket[str]:
+    def order(self, priority: Priority = Priority.INTERACTIVE, key: str = "soup") -> Seat[str]:
         return self.flights.join(key, priority, self._cook)
 
 
-async def waiting(ticket: Ticket[str]) -> str:
+async def waiting(seat: Seat[str]) -> str:
     try:
-        return await ticket
+        return await seat
     finally:
-        ticket.leave()
+        seat.leave()
 
 
 async def test_equal_work_is_done_once_and_all_get_its_result() -> None:
     kitchen = Kitchen()
-    tickets = [kitchen.order() for _ in range(5)]
-    assert [ticket.leads for ticket in tickets] == [True, False, False, False, False]
+    seats = [kitchen.order() for _ in range(5)]
+    assert [seat.leads for seat in seats] == [True, False, False, False, False]
     other = kitchen.order(key="salad")
     kitchen.go_on.set()
-    assert set(await asyncio.gather(*map(waiting, tickets))) == {"dish 1"}
+    assert set(await asyncio.gather(*map(waiting, seats))) == {"dish 1"}
     assert await waiting(other) == "dish 2"
     assert (kitchen.begun, len(kitchen.flights)) == (2, 0)
 
@@ -79,11 +79,11 @@ async def test_a_result_is_there_for_others_while_somebody_holds_it() -> None:
 async def test_what_fails_fails_for_all() -> None:
     kitchen = Kitchen()
     kitchen.error = ValueError("burnt")
-    tickets = [kitchen.order() for _ in range(2)]
+    seats = [kitchen.order() for _ in range(2)]
     kitchen.go_on.set()
-    for ticket in tickets:
+    for seat in seats:
         with pytest.raises(ValueError, match="burnt"):
-            await waiting(ticket)
+            await waiting(seat)
 
 
 async def test_interactive_work_waits_for_no_bulk_work_but_bulk_for_interactive() -> None:
@@ -91,7 +91,7 @@ async def test_interactive_work_waits_for_no_bulk_work_but_bulk_for_interactive(
     bulk = kitchen.order(Priority.BULK)
     mine = kitchen.order()
     joined = kitchen.order(Priority.BULK)
-    assert [ticket.leads for ticket in (bulk, mine, joined)] == [True, True, False]
+    assert [seat.leads for seat in (bulk, mine, joined)] == [True, True, False]
     kitchen.go_on.set()
     await asyncio.gather(*map(waiting, (bulk, mine, joined)))
     assert (kitchen.finished, len(kitchen.flights)) == (2, 0)

@@ -62,7 +62,7 @@ async def test_a_stream_rejects_a_cut_text_whose_computation_ends_while_it_reads
     assert list((await taken).truncated) == [0]
     assert counted(service) == {"ok": 1 + len(others), "failed": 1, "cancelled": 0}
     assert service.metrics.accepted.value("m", "text") == 2 + len(others)
-    assert len(service.server.core.model("").computing) == 0
+    assert len(service.server.core.model("").coalescer) == 0
 
 
 async def test_the_first_cut_text_is_named_whatever_is_known(caching: Running) -> None:

@@ -58,7 +58,7 @@ async def busy(decoders: Decoders) -> DecoderProcess:
     """The process that has begun a picture."""
     while True:
         for process in processes(decoders):
-            if process.job is not None:
+            if process.picture is not None:
                 return process
         await asyncio.sleep(0.002)
 

@@ -20,7 +20,6 @@ from service.frontend.preprocessing.preprocessing import (
     Preprocessor,
     Threads,
     parts,
-    usable_cpus,
 )
 from worker.arrays import Pixels, Tokens
 from worker.errors import UndecodableImage as Undecodable
@@ -101,7 +100,3 @@ def test_long_lists_are_tokenised_in_parts_and_stay_in_order() -> None:
     assert [len(part) for part in parts(texts, 250_000)] == [2, 2, 2, 2, 1]
     assert [text for part in parts(texts, 250_000) for text in part] == texts
     assert [list(part) for part in parts(["a" * 10, "b"], 5)] == [["a" * 10], ["b"]]
-
-
-def test_the_process_may_use_at_least_one_cpu() -> None:
-    assert usable_cpus() >= 1
