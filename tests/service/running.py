@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -31,6 +33,7 @@ from service.frontend.compute.flights import Batch, Flight, Outcome, WorkItem
 from service.frontend.compute.pool import Pools
 from service.frontend.grpc import server as grpc_transport
 from worker.families import Encoder, family
+from worker.runtime import logs
 from worker.runtime.metrics import Layout, Metrics
 from worker.runtime.notices import Modality, Priority
 from worker.spec import ModelInfo, ModelSpec
@@ -43,6 +46,7 @@ __all__ = [
     "detail",
     "eventually",
     "health",
+    "line",
     "pictures",
     "running",
     "stub_spec",
@@ -316,6 +320,12 @@ def pictures(count: int, size: int = 40) -> list[bytes]:
         Image.fromarray(pixels).save(file, "PNG")
         files.append(file.getvalue())
     return files
+
+
+def line(record: logging.LogRecord) -> dict[str, Any]:
+    """The line that the service's log has of this record."""
+    parsed: dict[str, Any] = json.loads(logs._Lines("altclip-frontend 0")._render(record))
+    return parsed
 
 
 async def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> None:
