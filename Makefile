@@ -98,8 +98,10 @@ audit: $(AUDIT)/.stamp ## Ask the advisory database of PyPI about every locked p
 
 sbom: $(AUDIT)/.stamp ## Write build/sbom.cdx.json: all that a host that serves installs, with hashes (CycloneDX)
 	@mkdir -p build
+	version=$$($(BIN)/python -c 'from altclip.version import VERSION; print(VERSION)') && \
+	    sed "s/^dynamic = .*/version = \"$$version\"/" server/pyproject.toml >build/pyproject.toml
 	cat requirements/server.txt requirements/torch.txt | $(AUDIT)/bin/cyclonedx-py requirements - \
-	    --pyproject pyproject.toml --output-reproducible --output-file build/sbom.cdx.json
+	    --pyproject build/pyproject.toml --output-reproducible --output-file build/sbom.cdx.json
 
 # What is laid over .venv lies beside it and is put on PYTHONPATH by those who use it; a lock of these holds only what
 # .venv does not.

@@ -242,6 +242,10 @@ class AsyncClient:
         """The server's models; the first is the default of every call."""
         return await self._connection.list_models(timeout)
 
+    async def server_version(self, *, timeout: float | None = None) -> str:
+        """The version of the server's software, such as "0.2.0"; empty from servers older than 0.2."""
+        return await self._connection.server_version(timeout)
+
     async def get_model(self, name: str = "", *, timeout: float | None = None) -> Model:
         """One model: what it is, and what a request may hold. An empty name means the server's first."""
         return await self._connection.get_model(name, timeout)

@@ -129,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
     )
 
     command("models", commands.models, "list the models of the server")
+    command("version", commands.show_versions, "tell the versions of client and server, and whether they fit")
 
     one = command("health", commands.health, "tell whether the server answers (exit status 0) or not (3)")
     one.add_argument("--wait", type=_seconds, metavar="SECONDS", help="wait so long for it to become ready")

@@ -24,6 +24,7 @@ from altclip.npy import MatrixFile
 from altclip.printing import say, shortened, table
 from altclip.results import Floats, ImageEmbeddings, StreamResult, TextEmbeddings
 from altclip.streams.ledger import StreamInput
+from altclip.version import VERSION, mismatch
 
 DONE, FAILED, WRONG_USAGE, TRY_LATER, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 TEXT_COLUMNS = 40
@@ -130,6 +131,18 @@ def models(client: Client, arguments: Namespace) -> int:
         for model in found
     ]
     _say_all(table(header, rows, right=[5]))
+    return DONE
+
+
+def show_versions(client: Client, arguments: Namespace) -> int:
+    """Tells the client's version and the server's; a warning on standard error says where they do not fit."""
+    server = client.server_version(timeout=arguments.timeout)
+    if arguments.json:
+        say(json.dumps({"client": VERSION, "server": server}))
+    else:
+        say(f"client {VERSION}\nserver {server or '-'} at {arguments.address}")
+    if problem := mismatch(server):
+        sys.stderr.write(f"altclip: {problem}\n")
     return DONE
 
 

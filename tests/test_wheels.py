@@ -178,6 +178,8 @@ def test_the_server_serves_the_model_that_it_brings(client: Environment, server:
     with start_server(command=server.bin / "altclip-server") as running:
         answer = json.loads(client.run("altclip", "embed-text", "猫", "--address", running.grpc, "--json"))
         assert (answer["model"], len(answer["vectors"])) == ("bundled", 1)
+        told = json.loads(client.run("altclip", "version", "--address", running.grpc, "--json"))
+        assert told == {"client": VERSION, "server": VERSION}
 
 
 def test_the_changelog_begins_with_the_version() -> None:

@@ -63,10 +63,11 @@ class AioConnection:
 
     async def list_models(self, timeout: float | None) -> list[Model]:
         """The server's models."""
-        request = model_service_pb2.ListModelsRequest()
-        seconds = self.endpoint.seconds(timeout)
-        answer = await self._call(self._models.ListModels, request, seconds, new_request_id())
-        return [answers.model(message) for message in answer.models]
+        return [answers.model(message) for message in (await self._listed(timeout)).models]
+
+    async def server_version(self, timeout: float | None) -> str:
+        """The version of the server's software."""
+        return (await self._listed(timeout)).server_version
 
     async def get_model(self, name: str, timeout: float | None) -> Model:
         """One model."""
@@ -111,6 +112,13 @@ class AioConnection:
                 min(0.1, max(0.0, deadline - time.monotonic()))
             )  # it may end each watch at once
         raise DeadlineExceeded(f"{self.endpoint.address} was not ready after {timeout:g} s: {heard}")
+
+    async def _listed(self, timeout: float | None) -> model_service_pb2.ListModelsResponse:
+        request, seconds = model_service_pb2.ListModelsRequest(), self.endpoint.seconds(timeout)
+        answer: model_service_pb2.ListModelsResponse = await self._call(
+            self._models.ListModels, request, seconds, new_request_id()
+        )
+        return answer
 
     async def _together(
         self, plan: Plan[Any], method: Any, parts: Sequence[Part], deadline: float, request_id: str

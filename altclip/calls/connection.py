@@ -68,11 +68,11 @@ class Connection:
 
     def list_models(self, timeout: float | None) -> list[Model]:
         """The server's models."""
-        request = model_service_pb2.ListModelsRequest()
-        answer = self._call(
-            self._models.ListModels, request, self.endpoint.seconds(timeout), new_request_id()
-        )
-        return [answers.model(message) for message in answer.models]
+        return [answers.model(message) for message in self._listed(timeout).models]
+
+    def server_version(self, timeout: float | None) -> str:
+        """The version of the server's software."""
+        return self._listed(timeout).server_version
 
     def get_model(self, name: str, timeout: float | None) -> Model:
         """One model."""
@@ -113,6 +113,13 @@ class Connection:
                 watch.cancel()
             time.sleep(min(0.1, max(0.0, deadline - time.monotonic())))  # a server may end each watch at once
         raise DeadlineExceeded(f"{self.endpoint.address} was not ready after {timeout:g} s: {heard}")
+
+    def _listed(self, timeout: float | None) -> model_service_pb2.ListModelsResponse:
+        request, seconds = model_service_pb2.ListModelsRequest(), self.endpoint.seconds(timeout)
+        answer: model_service_pb2.ListModelsResponse = self._call(
+            self._models.ListModels, request, seconds, new_request_id()
+        )
+        return answer
 
     def _together(
         self, plan: Plan[Any], method: Any, parts: Sequence[Part], deadline: float, request_id: str

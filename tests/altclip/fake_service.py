@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import embedding_service_pb2_grpc, model_service_pb2_grpc
 from altclip.v1 import model_service_pb2 as model_pb
+from altclip.version import VERSION
 
 DIMENSION = 4
 LIMITS = model_pb.ModelLimits(max_texts=50, max_images=40, max_prompts=34, max_message_bytes=3 << 20)
@@ -79,13 +80,15 @@ class FakeService(
     """Embeds a text as [its length, 1, 2, 3] and a picture as [its bytes, 4, 5, 6].
 
     `failures` are what the next calls of a method end with; `seen` is what arrived; `revisions` are given to
-    the next answers. A stream fails an item whose text is "poison", and ends after `stream_limit` items.
+    the next answers; `version` is what ListModels tells. A stream fails an item whose text is "poison", and
+    ends after `stream_limit` items.
     """
 
     failures: dict[str, list[Failure]] = field(default_factory=lambda: defaultdict(list))
     seen: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     metadata: list[dict[str, Any]] = field(default_factory=list)
     revisions: list[str] = field(default_factory=list)
+    version: str = VERSION
     stream_read: int = 0
     stream_limit: int | None = None
     stream_gate: threading.Event = field(default_factory=threading.Event)
@@ -194,7 +197,9 @@ class FakeService(
 
     def ListModels(self, request: Any, context: grpc.ServicerContext) -> model_pb.ListModelsResponse:
         self.begin("ListModels", request, context)
-        return model_pb.ListModelsResponse(models=[a_model("first"), a_model("second")])
+        return model_pb.ListModelsResponse(
+            models=[a_model("first"), a_model("second")], server_version=self.version
+        )
 
     def GetModel(self, request: Any, context: grpc.ServicerContext) -> model_pb.GetModelResponse:
         self.begin("GetModel", request, context)

@@ -18,6 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from altclip.cli import main
+from altclip.version import VERSION, mismatch
 from tests.altclip.fake_service import Failure, FakeService, RunningFake
 
 Run = Any
@@ -113,6 +114,19 @@ def test_models_and_health_are_told(run: Run, fake: RunningFake) -> None:
     assert run("health", "--wait", "5")[:2] == (0, "SERVING\n")
     fake.health.set("altclip.v1.EmbeddingService", health_pb2.HealthCheckResponse.NOT_SERVING)
     assert run("health")[:2] == (3, "NOT_SERVING\n")
+
+
+def test_both_versions_are_told_and_a_warning_where_they_do_not_fit(
+    run: Run, fake: RunningFake, service: FakeService
+) -> None:
+    assert run("version") == (0, f"client {VERSION}\nserver {VERSION} at {fake.address}\n", "")
+    assert json.loads(run("version", "--json")[1]) == {"client": VERSION, "server": VERSION}
+    service.version = "99.1.0"
+    status, output, complaint = run("version")
+    assert (status, output) == (0, f"client {VERSION}\nserver 99.1.0 at {fake.address}\n")
+    assert complaint == f"altclip: {mismatch('99.1.0')}\n"
+    service.version = ""
+    assert run("version")[2] == f"altclip: {mismatch('')}\n"
 
 
 class TestFailures:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from altclip.v1 import model_service_pb2 as pb
+from altclip.version import VERSION
 from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
 from service.frontend.core.model import Model
@@ -32,7 +33,7 @@ class ModelServicer:
 
     async def list_models(self, request: pb.ListModelsRequest, call: Call) -> pb.ListModelsResponse:
         allowed = [model for model in self._core if call.grant.permits(model.name)]
-        return pb.ListModelsResponse(models=[describe(model) for model in allowed])
+        return pb.ListModelsResponse(models=[describe(model) for model in allowed], server_version=VERSION)
 
     async def get_model(self, request: pb.GetModelRequest, call: Call) -> pb.GetModelResponse:
         return pb.GetModelResponse(model=describe(self._core.model_for(call, request.name)))
