@@ -37,7 +37,7 @@ def server() -> Iterator[RunningServer]:
 READER = """
 import sys, grpc
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.faults.test_14_slow_reader import Stalled
+from tests.faults.calls.test_14_slow_reader import Stalled
 with grpc.insecure_channel(sys.argv[1]) as channel:
     stream = Stalled(EmbeddingServiceStub(channel))
     print("begun", flush=True)

@@ -20,7 +20,7 @@ from PIL import Image
 
 from altclip.v1 import embedding_service_pb2 as pb
 from tests.e2e.test_bad_input import bomb, refusal
-from tests.faults.harness import open_stub, service
+from tests.faults.harness import ROOM, open_stub, replacing, service
 from tests.server import RunningServer, outliving, until
 from tests.worker.inputs.test_images import frames, picture, png_header, saved
 
@@ -139,9 +139,9 @@ def test_22_decoders_end_with_their_frontend(server: RunningServer, stub: Any, s
     if stopped:
         for each in decoders:
             each.suspend()
-    server.processes("altclip-frontend")[0].kill()
-    assert outliving(decoders, seconds=2.0) == []
-    until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="another frontend serves")
+    with replacing(server):
+        server.processes("altclip-frontend")[0].kill()
+        assert outliving(decoders, seconds=2.0 + ROOM) == []
 
 
 def is_decoder(process: psutil.Process) -> bool:

@@ -10,16 +10,21 @@ import psutil
 import pytest
 
 from tests.faults.harness import (
+    ROOM,
     computed,
     die_in_mid_batch,
     embed,
     failure_of,
     health,
     open_stub,
+    replacing,
     service,
     worker_of,
 )
 from tests.server import start_server, until
+
+LOAD_SECONDS = 2.5
+"""Health is asked a few times meanwhile."""
 
 
 def test_01_a_worker_that_is_killed_in_mid_batch_is_replaced() -> None:
@@ -28,11 +33,12 @@ def test_01_a_worker_that_is_killed_in_mid_batch_is_replaced() -> None:
 
 
 def test_01_health_is_down_until_the_model_is_loaded_again() -> None:
-    with service("m=stub:dimension=8,load_time=1.5") as server:
+    with service(f"m=stub:dimension=8,load_time={LOAD_SECONDS}") as server:
         assert health(server, "altclip.v1.EmbeddingService/m") == "SERVING"
         restarts = server.metric("altclip_worker_restarts_total")
+        killed = time.monotonic()
         worker_of(server).kill()
-        until(lambda: health(server) == "NOT_SERVING", seconds=1, what="health goes down")
+        until(lambda: health(server) == "NOT_SERVING", seconds=1 + ROOM, what="health goes down")
         assert health(server, "altclip.v1.EmbeddingService") == "NOT_SERVING"
         assert health(server, "altclip.v1.EmbeddingService/m") == "NOT_SERVING"
         status, body = server.get("/readyz")
@@ -44,10 +50,9 @@ def test_01_health_is_down_until_the_model_is_loaded_again() -> None:
         failure = failure_of(refused.value)
         assert (failure.code, failure.reason) == ("UNAVAILABLE", "WORKER_UNAVAILABLE")
         assert failure.retry_seconds > 0
-        # Not before a new worker has loaded for its 1.5 seconds.
-        killed = time.monotonic()
-        until(lambda: health(server) == "SERVING", seconds=10, what="health comes back")
-        assert time.monotonic() - killed > 1.0
+        # Not before a new worker has loaded.
+        until(lambda: health(server) == "SERVING", seconds=30, what="health comes back")
+        assert time.monotonic() - killed > LOAD_SECONDS
         assert [record["event"] for record in server.logs.records].count("worker_ready") == 2
         assert server.get("/readyz")[0] == 200
         assert server.metric("altclip_worker_restarts_total") == restarts + 1
@@ -59,9 +64,8 @@ def test_01_the_successor_takes_over_the_batch_sizes_and_measures_nothing(tmp_pa
     with start_server("--model", source, "--restart-backoff=100ms") as server:
         measured = len(computed(calls))
         assert measured > 20
-        worker_of(server).kill()
-        until(lambda: health(server) == "NOT_SERVING", seconds=1, what="health goes down")
-        until(lambda: health(server) == "SERVING", seconds=10, what="health comes back")
+        with replacing(server):
+            worker_of(server).kill()
         assert len(computed(calls)) - measured <= 3, "only what warms it up"
         sizes = [
             [record[modality] for modality in ("text", "image", "prompt")]

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from tests.faults.harness import die_in_mid_batch, embed, failure_of, health, open_stub, service
-from tests.server import RunningServer, until
+from tests.faults.harness import ROOM, die_in_mid_batch, embed, failure_of, open_stub, replacing, service
+from tests.server import RunningServer
 
 
 @pytest.fixture(scope="module")
@@ -35,19 +35,19 @@ def test_02_native_code_that_crashes_ends_its_worker_alone(
     start = len(slow.logs.records)
     restarts = slow.metric("altclip_worker_restarts_total")
     others = {process.pid for process in slow.processes("altclip-frontend")}
-    with open_stub(slow) as stub:
+    with replacing(slow), open_stub(slow) as stub:
         called = time.monotonic()
         with pytest.raises(grpc.RpcError) as failed:
             embed(stub, word)
-        assert time.monotonic() - called < 1.0
+        assert time.monotonic() - called < 1.0 + ROOM
         failure = failure_of(failed.value)
         assert (failure.code, failure.reason) == ("UNAVAILABLE", "WORKER_UNAVAILABLE")
         assert failure.retry_seconds > 0
-        until(lambda: health(slow) == "SERVING", seconds=10, what="a new worker")
+    with open_stub(slow) as stub:
         assert embed(stub).embeddings.count == 1
     assert slow.metric("altclip_worker_restarts_total") == restarts + 1
     assert {process.pid for process in slow.processes("altclip-frontend")} == others
-    ended = slow.logs.wait_for("child_ended", seconds=1, start=start)
+    ended = slow.logs.wait_for("child_ended", seconds=5, start=start)
     assert ended["reason"] == reason
     # The log tells where, without a core file that would hold what callers sent.
     assert "stub.py" in ended["traceback"]

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
-from tests.faults.harness import embed, leftovers, open_stub, service
+from tests.faults.harness import ROOM, embed, leftovers, open_stub, service
 from tests.server import launch, outliving, until
 
 
@@ -26,7 +26,7 @@ def test_05_nothing_outlives_the_supervisor(stopped: bool) -> None:
             for child in children:
                 child.suspend()
         psutil.Process(server.pid).kill()
-        assert outliving(children, seconds=2.0) == []
+        assert outliving(children, seconds=2.0 + ROOM) == []
     assert leftovers() <= before
 
 
@@ -60,7 +60,7 @@ def test_05_nothing_outlives_a_supervisor_that_dies_under_load() -> None:
         until(lambda: server.metric("altclip_batch_size_count") > 3, seconds=10, what="load")
         children = server.processes()
         psutil.Process(server.pid).kill()
-        assert outliving(children, seconds=2.0) == []
+        assert outliving(children, seconds=2.0 + ROOM) == []
         for caller in callers:
             caller.join(5)
             assert not caller.is_alive(), "a caller hangs"
@@ -75,7 +75,7 @@ def test_05_nothing_outlives_a_supervisor_that_dies_while_models_load() -> None:
         children = psutil.Process(process.pid).children()
         assert len(children) == 2
         process.kill()
-        assert outliving(children, seconds=2.0) == []
+        assert outliving(children, seconds=2.0 + ROOM) == []
     finally:
         process.kill()
         process.wait()

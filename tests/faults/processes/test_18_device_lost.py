@@ -9,7 +9,18 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from tests.faults.harness import crew, embed, failure_of, health, open_stub, service, worker_of
+from tests.faults.harness import (
+    ROOM,
+    crew,
+    embed,
+    failure_of,
+    health,
+    open_stub,
+    replacing,
+    service,
+    under_way,
+    worker_of,
+)
 from tests.server import RunningServer, until
 
 
@@ -30,13 +41,13 @@ def test_18_the_worker_is_replaced_and_readiness_drops_meanwhile(server: Running
         began = time.monotonic()
         with pytest.raises(grpc.RpcError) as failed:
             embed(stub, "a", "gone", model="m")
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 1.0 + ROOM
         failure = failure_of(failed.value)
         assert (failure.code, failure.reason) == ("UNAVAILABLE", "WORKER_UNAVAILABLE")
         assert failure.retry_seconds > 0
         assert "device" not in failure.sent
         # Down for this model and for the whole, as long as it takes to load it; not for the other model.
-        until(lambda: health(server) == "NOT_SERVING", seconds=1, what="health goes down")
+        until(lambda: health(server) == "NOT_SERVING", seconds=1 + ROOM, what="health goes down")
         assert health(server, "altclip.v1.EmbeddingService/m") == "NOT_SERVING"
         assert health(server, "altclip.v1.EmbeddingService/n") == "SERVING"
         assert server.get("/readyz")[0] == 503
@@ -46,19 +57,18 @@ def test_18_the_worker_is_replaced_and_readiness_drops_meanwhile(server: Running
             embed(stub, "a", model="m")
         assert failure_of(refused.value).retry_seconds > 0
         assert embed(stub, "a", model="n").embeddings.count == 1
-        until(lambda: health(server) == "SERVING", seconds=10, what="another worker is ready")
+        until(lambda: health(server) == "SERVING", seconds=30, what="another worker is ready")
         assert time.monotonic() - began > 1.0, "not before it has loaded"
         assert server.get("/readyz")[0] == 200
         assert embed(stub, "a", model="m").embeddings == expected
     assert server.metric("altclip_worker_restarts_total", **label) == restarts + 1
     assert crew(server) - before == {worker_of(server).pid}
     assert not worker.is_running()
-    logged = server.logs.wait_for("device_lost", seconds=1, start=start)
+    logged = server.logs.wait_for("device_lost", seconds=5, start=start)
     assert "DeviceLost" in logged["traceback"]
 
 
 def test_18_whoever_waits_for_that_device_is_told_at_once(server: RunningServer) -> None:
-    until(lambda: server.get("/readyz")[0] == 200, seconds=10, what="a worker")
     ended: list[tuple[str, str, float]] = []
 
     def call(text: str) -> None:
@@ -68,17 +78,25 @@ def test_18_whoever_waits_for_that_device_is_told_at_once(server: RunningServer)
             failure = failure_of(error)
             ended.append((failure.code, failure.reason, time.monotonic()))
 
-    with open_stub(server) as stub:
-        embed(stub, "connected", model="n")
+    accepted = server.metric("altclip_items_accepted_total", model="m")
+    worker = worker_of(server)
+    with replacing(server), open_stub(server) as stub:
         callers = [threading.Thread(target=call, args=(text,)) for text in ("first", "gone", *"abcdef")]
-        for caller in callers:
+        callers[0].start()
+        under_way(server)
+        worker.suspend()
+        for caller in callers[1:]:
             caller.start()
-            time.sleep(0.02)
+        until(
+            lambda: server.metric("altclip_items_accepted_total", model="m") == accepted + len(callers),
+            seconds=10,
+            what="all calls are under way",
+        )
+        worker.resume()
         for caller in callers:
             caller.join(10)
     # The first was being computed when the others came, and has its answer.
     assert {(code, reason) for code, reason, _ in ended} == {("UNAVAILABLE", "WORKER_UNAVAILABLE")}
     assert len(ended) == 7
     times = [moment for _, _, moment in ended]
-    assert max(times) - min(times) < 1.0
-    until(lambda: health(server) == "SERVING", seconds=10, what="another worker is ready")
+    assert max(times) - min(times) < 1.0 + ROOM
