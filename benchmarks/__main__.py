@@ -105,6 +105,12 @@ def _overload(quick: bool) -> Found:
     return Found(overload.rows(seconds=5 if quick else 20))
 
 
+def _priorities(quick: bool) -> Found:
+    from benchmarks import priorities
+
+    return Found(priorities.rows(seconds=2, rounds=5) if quick else priorities.rows())
+
+
 def _roofline(quick: bool) -> Found:
     import benchmarks.roofline as roofline  # imports torch
 
@@ -128,6 +134,7 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "scaling": _scaling,
     "loads": _loads,
     "overload": _overload,
+    "priorities": _priorities,
     "padding": _padding,
     "roofline": _roofline,
     "capacity": _capacity,

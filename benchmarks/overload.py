@@ -11,27 +11,30 @@ import statistics
 import numpy as np
 
 from benchmarks.report import Row
-from tests.faults.overload.overload import CALLS, ITEMS, SOURCE, checked
+from tests.faults.overload.overload import CALLS, ITEMS, SOURCE, TOKENS, checked
 from tests.load import Answers, load
 from tests.server import RunningServer, start_server
 
 __all__ = ["rows"]
 
 TIMES = (1, 2, 5, 10)
+HEALTH = 0.1
+"""Seconds in which health is to answer."""
 WARM = 2.0
 """Seconds before what is counted: the queue fills."""
 
 
 def rows(seconds: float = 20) -> list[Row]:
-    """Each row's ratio is the goodput, over what the service does when it is offered half too much."""
-    with start_server("--model", SOURCE, "--batch-tokens", "154") as server:
+    """The ratios are the goodput over what the service does when it is offered half too much, and the time
+    that health takes over what it may."""
+    with start_server("--model", SOURCE, "--batch-tokens", str(TOKENS)) as server:
         with load(server.grpc, rate=1.5 * CALLS, seconds=seconds / 2 + WARM, items=ITEMS) as full:
             answers = full.answers()
         peak = answers.completed(full.started + WARM, full.started + WARM + seconds / 2)
-        return [_offered(server, times, peak, seconds) for times in TIMES]
+        return [row for times in TIMES for row in _offered(server, times, peak, seconds)]
 
 
-def _offered(server: RunningServer, times: int, peak: float, seconds: float) -> Row:
+def _offered(server: RunningServer, times: int, peak: float, seconds: float) -> list[Row]:
     with (
         checked(server) as health,
         load(
@@ -40,13 +43,17 @@ def _offered(server: RunningServer, times: int, peak: float, seconds: float) -> 
     ):
         answers = running.answers()
     goodput = answers.completed(running.started + WARM, running.started + WARM + seconds)
-    return Row(
+    row = Row(
         f"overload, {times}× what the encoder can do",
         "the service's peak",
         [goodput / peak],
         bar=0.9 if times == 5 else None,
         facts=facts(answers, goodput, times * CALLS, health),
     )
+    if times != 5:
+        return [row]
+    slow = float(np.quantile(health, 0.95)) / HEALTH
+    return [row, Row(f"health under {times}× overload, p95", "100 ms", [slow], bar=1.0, at_most=True)]
 
 
 def facts(answers: Answers, goodput: float, offered: float, health: list[float]) -> dict[str, float | str]:

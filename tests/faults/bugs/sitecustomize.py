@@ -9,14 +9,19 @@ server's processes. Nothing happens there until a call carries one of these word
     worker     the word `venom` in a text: the bundled model fails the whole batch (the stub can by itself)
                TEST_BATCHES=PATH: a line "MODALITY ITEMS TOKENS OPERATIONS" for each batch of the bundled
                model, where operations are those of its matrix products, as torch saw them
+               TEST_QUEUE=PATH: a line of JSON for the jobs that came and for each batch that began:
+               ["came" or "began", [[FRONTEND, ID, PRIORITY, COST], …], SECONDS SINCE INTERACTIVE WORK CAME]
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -68,6 +73,35 @@ def spoil_worker() -> None:
         return Watched(load(self, spec, *rest), tokens.ids[1:-1].tobytes())
 
     patch.object(AltClipFamily, "load", watched).start()
+
+
+def watch_queue(path: Path) -> None:
+    """Has the worker's queue write down what it sees, in the order in which it decides."""
+    from worker.engine.queue import JobQueue
+
+    put, take, lock = JobQueue.put, JobQueue.take, threading.Lock()
+
+    def write(queue: JobQueue, event: str, jobs: Iterable[Any]) -> None:
+        told = [[job.origin.index, job.id, job.priority.label, job.cost] for job in jobs]
+        quiet = min(time.monotonic() - queue._interactive, 1e9)
+        with path.open("a", encoding="ascii") as file:
+            file.write(json.dumps([event, told, quiet]) + "\n")
+
+    def watched_put(self: JobQueue, jobs: Iterable[Any]) -> None:
+        jobs = list(jobs)
+        with lock:
+            put(self, jobs)
+            write(self, "came", jobs)
+
+    def watched_take(self: JobQueue) -> Any:
+        with lock:
+            taken = take(self)
+            if taken.jobs:
+                write(self, "began", taken.jobs)
+        return taken
+
+    patch.object(JobQueue, "put", watched_put).start()
+    patch.object(JobQueue, "take", watched_take).start()
 
 
 class Watched:
@@ -122,3 +156,5 @@ if "service.frontend" in sys.orig_argv:
     spoil_frontend()
 elif "worker" in sys.orig_argv:
     spoil_worker()
+    if "TEST_QUEUE" in os.environ:
+        watch_queue(Path(os.environ["TEST_QUEUE"]))

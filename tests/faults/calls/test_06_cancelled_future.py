@@ -54,7 +54,7 @@ def test_06_the_caller_gets_a_status(server: RunningServer, stub: Any, method: s
     began = time.monotonic()
     with pytest.raises(grpc.RpcError) as failed:
         CALLS[method](stub)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 10.0, "it hung"
     failure = failure_of(failed.value)
     assert (failure.code, failure.reason) == ("INTERNAL", "INTERNAL")
     assert "Cancelled" not in failure.sent

@@ -98,7 +98,7 @@ def stands_still(server: RunningServer, streams: list[Stalled]) -> None:
 def others_are_served(server: RunningServer, stub: Any) -> None:
     """Calls, a stream that is read, and whoever asks for readiness or numbers."""
     for number in range(50):
-        assert embed(stub, f"other {number}", seconds=2.0).embeddings.count == 1
+        assert embed(stub, f"other {number}", seconds=10.0).embeddings.count == 1
     requests = [pb.EmbedStreamRequest(config=pb.StreamConfig())]
     for start in range(0, 2000, 100):
         items = [pb.StreamItem(id=str(n), text=f"another {n}") for n in range(start, start + 100)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 from altclip.v1 import embedding_service_pb2 as pb
 from tests.checkpoints import TEXTS
 from tests.faults.harness import BUGS, Failure, crew, embed, failure_of, open_stub, service
-from tests.server import RunningServer
+from tests.server import RunningServer, until
 from worker.arrays import Floats
 from worker.models.sources import BUNDLED
 
@@ -111,7 +110,7 @@ def test_16_callers_that_shared_its_batch_do_not_notice(
     with open_stub(poisoned) as stub, ThreadPoolExecutor(32) as threads:
         worker.suspend()
         answers = [threads.submit(call, text) for text in [*NEIGHBOURS, POISON]]
-        time.sleep(0.5)
+        until(lambda: poisoned.metric("altclip_slots_in_use") == 32, seconds=20, what="all are queued")
         worker.resume()
         *neighbours, poison = [answer.result() for answer in answers]
     assert isinstance(poison, Failure)

