@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from altclip.version import VERSION
+from service import standard_streams
 from service.config import command_line
 from service.config.keys import KeyFileError, make_key
 from service.config.options import OptionError
@@ -28,13 +29,14 @@ __all__ = ["main"]
 
 def main() -> int:
     """Entry point."""
+    closed = standard_streams.open_closed()
     arguments = sys.argv[1:]
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing phones home
     try:
         if arguments[:1] == ["convert"]:
             return _convert(arguments[1:])
         if arguments[:1] == ["key"]:
-            return _key(arguments[1:])
+            return _key(arguments[1:], closed)
         if arguments[:1] == ["serve"]:
             del arguments[0]
         if {"-h", "--help", "--version"} & set(arguments):
@@ -50,11 +52,18 @@ def _serve(settings: Settings) -> int:
     entitle("altclip-server")
     logs.configure(settings.log_level, "altclip-server")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # not a JSON line
+    if paths := os.environ.get("PYTHONPATH"):  # child processes run in another directory
+        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
     events = logs.get("supervisor")
+    for message in command_line.unknown_variables(os.environ):
+        events.warning("unknown_setting", message)
     # Until the event loop takes over, e.g. while a model is fetched; as process 1 the default would be to
-    # ignore it.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    # ignore them. What the others ask for has no meaning yet.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, _stop)
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: None)
     try:
         return asyncio.run(_run(settings))
     except (OptionError, ModelChoiceError) as error:
@@ -73,7 +82,7 @@ async def _run(settings: Settings) -> int:
 
 
 def _stop(number: int, frame: object) -> NoReturn:
-    sys.exit(0)
+    sys.exit(1 if number == signal.SIGQUIT else 0)
 
 
 def _convert(arguments: Sequence[str]) -> int:
@@ -99,7 +108,7 @@ def _convert(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _key(arguments: Sequence[str]) -> int:
+def _key(arguments: Sequence[str], closed: frozenset[int]) -> int:
     parser = argparse.ArgumentParser(
         prog="altclip-server key",
         description="Make an API key. Its line for the file of --api-keys goes to standard output and holds "
@@ -120,8 +129,28 @@ def _key(arguments: Sequence[str]) -> int:
     except KeyFileError as error:
         print(f"altclip-server: {error}", file=sys.stderr)
         return 2
-    print(line, flush=True)
-    print(f"The key, which is not shown again: {key}", file=sys.stderr)
+    if closed & {1, 2}:
+        problem = "standard output, for the hash, and standard error, for the key, must both be open"
+    elif standard_streams.same_file(1, 2) and not os.isatty(2):
+        problem = (
+            "standard output and standard error are the same file, and the key must not stand where its hash "
+            "belongs; send them to different places"
+        )
+    else:
+        return _show(key, line)
+    print(f"altclip-server: no key was made: {problem}", file=sys.stderr)
+    return 1
+
+
+def _show(key: str, line: str) -> int:
+    """The key first: a line whose key nobody has seen would be of no use."""
+    try:
+        print(f"The key, which is not shown again: {key}", file=sys.stderr, flush=True)
+        print(line, flush=True)
+    except OSError as error:
+        problem = f"its line could not be written, so the key is of no use: {error.strerror}"
+        print(f"altclip-server: {problem}", file=sys.stderr)
+        return 1
     return 0
 
 

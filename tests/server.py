@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -228,6 +229,13 @@ def launch(
     )
     assert process.stdout is not None
     return process, Logs(process.stdout)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback address that nobody has now, for a server whose log nobody reads."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def until(condition: Callable[[], object], *, seconds: float, what: str, interval: float = 0.02) -> None:

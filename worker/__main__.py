@@ -8,7 +8,6 @@ Torch is imported by `Family.load` only, after the process has its name and watc
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -33,9 +32,6 @@ _log = logs.get("worker")
 
 def main() -> int:
     """Exit status: 0 after a drain, 1 where the model cannot be served."""
-    # A terminal's Ctrl-C reaches the whole process group; when to stop is the supervisor's to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     channel = adopt(int(sys.argv[1]), "altclip-worker")
     message = channel.receive()
     if message is None:

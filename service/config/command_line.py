@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +17,12 @@ from typing import Any
 from service.config import options
 from service.config.settings import Settings
 
-__all__ = ["load", "markdown_table", "parser"]
+__all__ = ["CLIENT_VARIABLES", "load", "markdown_table", "parser", "unknown_variables"]
+
+CLIENT_VARIABLES = frozenset({"ALTCLIP_ADDRESS", "ALTCLIP_API_KEY"})
+"""What the client `altclip` reads; the server has no use for them."""
+
+_PREFIX = "ALTCLIP_"
 
 
 def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -29,6 +36,26 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
         elif text := environment.get(options.variable(field), ""):
             values[field.name] = options.read(field, text, options.variable(field))
     return Settings(**values)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each variable that looks like one of ours and sets nothing. Values are never shown."""
+    known = {options.variable(field) for field in dataclasses.fields(Settings)}
+    found = []
+    for name in sorted(environment):
+        ours = name.upper().startswith(_PREFIX) and not _is_kubernetes(name, environment)
+        if ours and name not in known | CLIENT_VARIABLES:
+            nearest = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else "see altclip-server --help"
+            found.append(f"{name} is no setting and is ignored; {hint}")
+    return found
+
+
+def _is_kubernetes(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether it tells of a Kubernetes service whose name begins with altclip: NAME_SERVICE_HOST,
+    NAME_SERVICE_PORT…, NAME_PORT…"""
+    service = re.split(r"_SERVICE_HOST$|_SERVICE_PORT|_PORT", name, maxsplit=1)[0]
+    return name != service and f"{service}_SERVICE_HOST" in environment
 
 
 def parser(version: str = "") -> argparse.ArgumentParser:

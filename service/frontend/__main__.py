@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -34,9 +33,6 @@ _HEARTBEAT_SECONDS = 0.25
 
 def main() -> None:
     """Never returns normally: a frontend ends with `leave`."""
-    # A terminal's Ctrl-C reaches the whole process group; when to stop is the supervisor's to say.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     channel = adopt(int(sys.argv[1]), "altclip-frontend")
     config = channel.receive()
     if config is None:

@@ -59,6 +59,7 @@ class Child:
                     [sys.executable, "-P", "-m", module, str(theirs.fileno())],
                     pass_fds=(theirs.fileno(),),
                     stdin=subprocess.DEVNULL,
+                    cwd="/",  # ours may be removed or replaced while we run
                     env={**_ENVIRONMENT, **os.environ},
                 )
         except OSError:

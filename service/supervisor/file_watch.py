@@ -57,6 +57,11 @@ class OperatorFiles:
         found = keys.parse(self.content[API_KEYS].decode()) if API_KEYS in self.content else ()
         return tuple(dict.fromkeys(key.name for key in found))
 
+    def reread(self) -> None:
+        """Read every file again now, changed or not; the log tells of each."""
+        for file in self._watched.values():
+            file.reread()
+
     async def watch(self, metrics: Metrics, tell: Callable[[str, bytes], None]) -> None:
         """Until cancelled. tell: called with the name and the content of each file that changed."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -55,6 +56,7 @@ class Reloading(Generic[Value]):
         self._load = load
         self._seen = self._signature()
         self._doubted: Signature = ()
+        self._wanted = asyncio.Event()
         self.value = load([_read(path) for path in self._paths])
 
     async def watch(
@@ -62,18 +64,26 @@ class Reloading(Generic[Value]):
     ) -> None:
         """Looks again and again, until cancelled. changed: called with each new value."""
         while True:
-            await asyncio.sleep(interval)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), interval)
+            wanted = self._wanted.is_set()
+            self._wanted.clear()
             try:
-                look = await asyncio.to_thread(self.look)
-                if self.take(look, metrics):
+                look = await asyncio.to_thread(self.look, wanted)
+                if self.take(look, metrics, at_once=wanted):
                     changed(self.value)
             except Exception as error:
                 _log.error("reload_failed", "a bug; what was read before stays in use", error=error)
 
-    def look(self) -> Look[Value] | None:
-        """What is there now; None while it is the same as at the last look. Changes nothing."""
+    def reread(self) -> None:
+        """Has `watch` read the files now, changed or not."""
+        self._wanted.set()
+
+    def look(self, anyway: bool = False) -> Look[Value] | None:
+        """What is there now; None while it is the same as at the last look, unless `anyway`. Changes
+        nothing."""
         seen = self._signature()
-        if seen == self._seen:
+        if seen == self._seen and not anyway:
             return None
         try:
             return Look(seen, value=self._load([_read(path) for path in self._paths]))
@@ -82,8 +92,9 @@ class Reloading(Generic[Value]):
         except ValueError as error:
             return Look(seen, failure=str(error))
 
-    def take(self, look: Look[Value] | None, metrics: Metrics) -> bool:
-        """Whether there is a new value. Content that is bad may be half written: it gets a second look."""
+    def take(self, look: Look[Value] | None, metrics: Metrics, at_once: bool = False) -> bool:
+        """Whether there is a new value. Content that is bad may be half written: it gets a second look,
+        unless it is to be told at once."""
         if look is None:
             return False
         if look.value is not None:
@@ -93,7 +104,7 @@ class Reloading(Generic[Value]):
             metrics.reload_stale.set(0, self._what)
             _log.info("reloaded", file=self._what)
             return True
-        if look.seen != self._doubted:
+        if look.seen != self._doubted and not at_once:
             self._doubted = look.seen
         else:
             self._seen = look.seen

@@ -4,6 +4,8 @@
       a process ends     restarted (`restarts.py`); a crash loop, or a lasting reason, ends the server
       a worker hangs     killed (`watchdog.py`), and so restarted
       SIGTERM, SIGINT    drain: frontends finish what was admitted, then workers; a second one: at once
+      SIGQUIT            ends at once
+      SIGHUP             keys and certificates are read again
 
 If the supervisor itself dies, every child reads EOF on its control channel and leaves.
 """
@@ -75,8 +77,11 @@ class Supervisor:
     async def run(self) -> int:
         """Until told to stop or giving up; the exit status."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, self._on_stop, number)
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                loop.add_signal_handler(number, self._on_other, number)
         nursery = Nursery()
         self._roster = Roster(
             self._settings,
@@ -137,7 +142,8 @@ class Supervisor:
             if place.child is not None:  # it runs, but could not be told what it needs
                 place.child.kill()
                 await place.child.wait()
-            return f"cannot be started: {error.strerror}"
+            missing = f": {error.filename}" if error.filename else ""
+            return f"cannot be started: {error.strerror}{missing}"
         return describe_status(await child.wait())
 
     async def _watch(self) -> None:
@@ -189,8 +195,15 @@ class Supervisor:
         draining = self._stopping.is_set()
         return {**status, "ready": status["ready"] and not draining, "draining": draining}
 
-    def _on_signal(self, number: signal.Signals) -> None:
-        if self._stopping.is_set():
+    def _on_other(self, number: signal.Signals) -> None:
+        if number == signal.SIGHUP:
+            _events.info("signal", "reading keys and certificates again", signal=number.name)
+            self._files.reread()
+        else:
+            _events.info("signal", "it has no meaning here", signal=number.name)
+
+    def _on_stop(self, number: signal.Signals) -> None:
+        if self._stopping.is_set() or number == signal.SIGQUIT:
             self._at_once.set()
         _events.info(
             "signal", "stopping" if not self._at_once.is_set() else "stopping at once", signal=number.name

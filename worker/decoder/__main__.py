@@ -17,7 +17,6 @@ import contextlib
 import importlib
 import io
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,8 +37,6 @@ _PLUGINS = ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP")
 
 def main() -> None:
     """Never returns normally."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # when to stop is the frontend's to say
-        signal.signal(number, signal.SIG_IGN)
     channel = adopt(int(sys.argv[1]), "altclip-decoder")
     config = channel.receive()
     if config is None:

@@ -38,6 +38,14 @@ __all__ = ["Channel", "Message", "adopt", "describe_status", "entitle", "leave"]
 _MAX_PACKET = 1 << 20
 _RIGHTS_BYTES = socket.CMSG_SPACE(8 * array("i").itemsize)
 _PR_SET_PDEATHSIG = 1
+_FOR_THE_SUPERVISOR = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
 _MESSAGE_START = b'{"type":'
 
 
@@ -117,7 +125,13 @@ def entitle(title: str) -> None:
 
 
 def adopt(descriptor: int, title: str) -> Channel:
-    """First thing in a child: a name in the process list, death with its parent, its end of the channel."""
+    """First thing in a child: a name in the process list, death with its parent, its end of the channel.
+
+    Signals that a terminal or a process manager sends to the whole process group are the supervisor's to act
+    on: a child ends when the channel does.
+    """
+    for number in _FOR_THE_SUPERVISOR:
+        signal.signal(number, signal.SIG_IGN)
     entitle(title)
     # EOF on the channel tells a running child; the kernel's signal reaches one that hangs, loads or is
     # stopped.
