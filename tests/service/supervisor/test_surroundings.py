@@ -20,13 +20,11 @@ from tests.server import COMMAND, RunningServer, start_server, until
 
 @contextlib.contextmanager
 def started_in(folder: Path, *arguments: str, **environment: str) -> Iterator[RunningServer]:
-    """A stub service whose working directory is that folder."""
+    """A service with the bundled model whose working directory is that folder."""
     before = Path.cwd()
     os.chdir(folder)
     try:
-        with start_server(
-            "--model=m=stub:dimension=8", *QUICK, *arguments, environment=environment
-        ) as server:
+        with start_server(*QUICK, *arguments, environment=environment) as server:
             os.chdir(before)
             yield server
     finally:
@@ -38,8 +36,8 @@ def events(server: RunningServer, name: str) -> int:
 
 
 def test_processes_are_replaced_after_the_directories_around_them_were_removed(tmp_path: Path) -> None:
-    """A release was replaced: the working directory is gone, and so are the one for temporary files and a
-    relative entry of PYTHONPATH."""
+    """A release was replaced: the working directory is gone (torch's libraries ask for it), and so are the
+    one for temporary files and a relative entry of PYTHONPATH."""
     for name in ("release", "release/tmp", "release/lib"):
         (tmp_path / name).mkdir()
     release = tmp_path / "release"
