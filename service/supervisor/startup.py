@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-from service.config import readers
+from service.config import readers, rpcs
 from service.config.operator_files import wants_keys
 from service.config.options import OptionError
 from service.config.settings import Settings
@@ -38,7 +38,15 @@ def prepare(settings: Settings, version: str) -> Supervisor:
     models = resolve_all(settings.model)
     chosen = devices.expand(settings.device, functools.cache(devices.cuda_devices))
     workers = places(settings, models, chosen, usable_cores())
-    layout = Layout(tuple(spec.name for spec in models), chosen, len(workers), version, files.callers())
+    layout = Layout(
+        models=tuple(spec.name for spec in models),
+        devices=chosen,
+        workers=len(workers),
+        version=version,
+        callers=files.callers(),
+        methods=rpcs.METHODS,
+        codes=rpcs.CODES,
+    )
     pages = Pages(layout)
     pages.own.build_info.set(1, version)
     for message in doubts(settings):

@@ -26,6 +26,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
+from service.config import rpcs
 from service.config.settings import Settings
 from service.frontend import server
 from service.frontend.api.errors import ModelNotFound, ServiceError, WorkerUnavailable
@@ -291,7 +292,14 @@ async def running(
     the supervisor gives them."""
     chosen = dataclasses.replace(Settings(grpc_address="127.0.0.1:0", preprocess_threads=2), **settings)
     pools = FakePools([stub_spec(name, options) for name in names or ("m",)])
-    metrics = Metrics.local(Layout(models=tuple(pools.pools), devices=("cpu",), callers=tuple(callers)))
+    layout = Layout(
+        models=tuple(pools.pools),
+        devices=("cpu",),
+        callers=tuple(callers),
+        methods=rpcs.METHODS,
+        codes=rpcs.CODES,
+    )
+    metrics = Metrics.local(layout)
     given = {} if files is None else files  # the same mapping: tests change it
     made = await server.start(chosen, cast(Pools, pools), metrics, given, [grpc_transport.listen])
     try:

@@ -26,12 +26,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from service.config.rpcs import CODES
 from tests.soak.ledger import Ledger
 from tests.soak.plan import REAL, STUB
 from tests.soak.traffic import BURST, FICKLE, STEADY
 from tests.soak.trouble import Event
 from tests.soak.watching import Footprint, Sample, Scrape
-from worker.runtime.metric_labels import CODES, MODALITIES, OUTCOMES
+from worker.runtime.metric_labels import MODALITIES, OUTCOMES
 
 __all__ = ["Found", "Line", "reckon", "slope"]
 

@@ -5,37 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-__all__ = ["ANONYMOUS", "CODES", "FILES", "METHODS", "MODALITIES", "OTHER", "OUTCOMES", "Layout"]
+__all__ = ["ANONYMOUS", "FILES", "MODALITIES", "OTHER", "OUTCOMES", "Layout"]
 
-METHODS: Final = (
-    "EmbedText",
-    "EmbedImage",
-    "Similarity",
-    "ClassifyImage",
-    "EncodePrompt",
-    "EmbedStream",
-    "ListModels",
-    "GetModel",
-)
-CODES: Final = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
 MODALITIES: Final = ("text", "image", "prompt")
 OUTCOMES: Final = ("ok", "failed", "cancelled")
 FILES: Final = ("api_keys", "tls")
@@ -46,14 +17,19 @@ MOST_CALLERS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The label values of one server, the same in all its processes. workers: how many slots it has. callers:
-    the names of its API keys at the start."""
+    """The label values of one server, the same in all its processes.
+
+    workers: how many slots it has. callers: the names of its API keys at the start. methods: its RPCs. codes:
+    gRPC's status codes.
+    """
 
     models: tuple[str, ...]
     devices: tuple[str, ...]
     workers: int = 1
     version: str = ""
     callers: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    codes: tuple[str, ...] = ()
 
     def values(self, label: str) -> tuple[str, ...]:
         """All values of a label, in the order of the cells."""
@@ -69,8 +45,8 @@ class Layout:
             case "caller":
                 return (ANONYMOUS, *self.callers[:MOST_CALLERS], *((OTHER,) if self.callers else ()))
         return {
-            "method": METHODS,
-            "code": CODES,
+            "method": self.methods,
+            "code": self.codes,
             "modality": MODALITIES,
             "outcome": OUTCOMES,
             "priority": ("interactive", "bulk"),
@@ -87,6 +63,8 @@ class Layout:
             "workers": self.workers,
             "version": self.version,
             "callers": list(self.callers),
+            "methods": list(self.methods),
+            "codes": list(self.codes),
         }
 
     @classmethod
@@ -98,4 +76,6 @@ class Layout:
             values["workers"],
             values["version"],
             tuple(values["callers"]),
+            tuple(values["methods"]),
+            tuple(values["codes"]),
         )

@@ -36,9 +36,13 @@ class Lru(Generic[Key, Value]):
         size = self._weight(key, value)
         if size > self.most_bytes:
             return
-        if (old := self._entries.pop(key, None)) is not None:
-            self.bytes -= self._weight(key, old)
+        self.drop(key)
         self._entries[key] = value
         self.bytes += size
         while self.bytes > self.most_bytes:
             self.bytes -= self._weight(*self._entries.popitem(last=False))
+
+    def drop(self, key: Key) -> None:
+        """Forgets what is known under this key, if anything is."""
+        if (old := self._entries.pop(key, None)) is not None:
+            self.bytes -= self._weight(key, old)

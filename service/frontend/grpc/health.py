@@ -16,12 +16,13 @@ import grpc
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
+from service.config import rpcs
 from service.frontend.compute.pool import Pools
 
 __all__ = ["SERVICES", "Health"]
 
 EMBEDDING = "altclip.v1.EmbeddingService"
-SERVICES = (EMBEDDING, "altclip.v1.ModelService")
+SERVICES = tuple(service.full_name for service in rpcs.SERVICES)
 
 _SERVING, _NOT_SERVING, _UNKNOWN = (
     pb.HealthCheckResponse.SERVING,

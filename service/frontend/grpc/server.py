@@ -8,13 +8,12 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from altclip.v1 import embedding_service_pb2, model_service_pb2
-from service.config import operator_files
+from service.config import operator_files, rpcs
 from service.config.settings import Settings
 from service.frontend.calls.callers import Callers
 from service.frontend.core.core import Core
 from service.frontend.grpc.embedding import EmbeddingServicer
-from service.frontend.grpc.handlers import Handlers
+from service.frontend.grpc.handlers import Handlers, StreamMethod, UnaryMethod
 from service.frontend.grpc.health import SERVICES, Health
 from service.frontend.grpc.models import ModelServicer
 from service.frontend.grpc.tls import Credentials
@@ -73,13 +72,12 @@ async def listen(core: Core, callers: Callers, files: Mapping[str, bytes]) -> Gr
     health = Health(core.pools)
     handlers = Handlers(core.gate, callers, core.metrics)
     server = grpc.aio.server(options=options(settings))
-    embedding = embedding_service_pb2.DESCRIPTOR.services_by_name["EmbeddingService"]
-    models = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"]
+    methods: dict[str, Mapping[str, UnaryMethod | StreamMethod]] = {
+        "EmbeddingService": EmbeddingServicer(core).methods(),
+        "ModelService": ModelServicer(core).methods(),
+    }
     server.add_generic_rpc_handlers(
-        (
-            handlers.service(embedding, EmbeddingServicer(core).methods()),
-            handlers.service(models, ModelServicer(core).methods()),
-        )
+        tuple(handlers.service(service, methods[service.name]) for service in rpcs.SERVICES)
     )
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     standard = (health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)

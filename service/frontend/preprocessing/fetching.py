@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ import aiohttp
 from yarl import URL
 
 from service.frontend.api.errors import ServiceError, UriFetchFailed, UriNotAllowed
+from service.frontend.compute.lru import Lru
 from service.frontend.preprocessing.addresses import NotAllowed, Rules, Target, is_public
 from service.frontend.preprocessing.dialling import Guard, Permits, Resolve, SystemNames
 from worker.runtime import logs
@@ -189,34 +189,25 @@ class Fetcher:
 
 
 class Cache:
-    """Contents by their address: for a minute, the least recently used go first, bounded by bytes."""
+    """Contents by their address, each for a minute. No content takes more than a quarter of the bytes."""
 
     def __init__(self, most_bytes: int) -> None:
-        self.bytes = 0
-        self._most_bytes = most_bytes
-        self._entries: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._most_bytes = most_bytes // 4
+        self._kept: Lru[str, tuple[float, bytes]] = Lru(most_bytes, lambda _, entry: len(entry[1]))
 
     def get(self, uri: str, now: float) -> bytes | None:
-        """What came from there less than a minute ago."""
-        until, content = self._entries.get(uri, (0.0, b""))
+        """What came from this address less than a minute ago. now: in seconds of any one clock."""
+        until, content = self._kept.get(uri) or (now, b"")
         if now >= until:
-            self._drop(uri)
+            self._kept.drop(uri)
             return None
-        self._entries.move_to_end(uri)
         return content
 
     def put(self, uri: str, content: bytes, now: float) -> None:
-        """Keeps it, unless it would displace most of the others."""
-        self._drop(uri)
-        if len(content) <= self._most_bytes // 4:
-            self._entries[uri] = (now + CACHE_SECONDS, content)
-            self.bytes += len(content)
-        while self.bytes > self._most_bytes:
-            self._drop(next(iter(self._entries)))
-
-    def _drop(self, uri: str) -> None:
-        if (entry := self._entries.pop(uri, None)) is not None:
-            self.bytes -= len(entry[1])
+        """Keeps the content, unless it would displace most of the others."""
+        self._kept.drop(uri)
+        if len(content) <= self._most_bytes:
+            self._kept.put(uri, (now + CACHE_SECONDS, content))
 
 
 def _directives(response: aiohttp.ClientResponse) -> set[str]:

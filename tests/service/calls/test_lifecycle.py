@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from service.config.keys import Keyring, line_of, parse
+from service.config.rpcs import CODES
 from service.frontend.api.errors import (
     DeadlineTooShort,
     Draining,
@@ -37,7 +38,7 @@ class Transport:
     def __init__(self, gate: Gate | None = None, *limits: str) -> None:
         self.gate = gate or Gate()
         self.ended: list[Ended] = []
-        self.metrics = Metrics.local(Layout(("m",), ("cpu",), callers=("search",)))
+        self.metrics = Metrics.local(Layout(("m",), ("cpu",), callers=("search",), codes=CODES))
         self.callers = Callers(Keyring(parse(line_of("search", "the-secret", limits))))
         self.lifecycle = Lifecycle(self.gate, self.callers, self.metrics, self.ended.append)
 

@@ -41,6 +41,14 @@ def test_putting_twice_counts_once() -> None:
     assert (len(kept), kept.bytes, kept.get("a")) == (1, 3, "22")
 
 
+def test_what_is_dropped_leaves_its_bytes() -> None:
+    kept = letters(10)
+    kept.put("a", "1")
+    kept.drop("a")
+    kept.drop("b")
+    assert (len(kept), kept.bytes, kept.get("a")) == (0, 0, None)
+
+
 def test_size_zero_keeps_nothing() -> None:
     kept = letters(0)
     kept.put("", "1")

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from service.config.options import OptionError
 from service.config.readers import split_address
+from service.config.rpcs import CODES, METHODS
 from service.supervisor.operations import Operations
 from service.supervisor.pages import Pages
 from worker.runtime.metric_labels import Layout
@@ -23,7 +24,7 @@ class Service:
 
     def __init__(self) -> None:
         self.readiness: dict[str, object] = {"ready": False, "models": {"a": False}}
-        self.pages = Pages(Layout(models=("a",), devices=("cpu",)))
+        self.pages = Pages(Layout(models=("a",), devices=("cpu",), methods=METHODS, codes=CODES))
         self.operations = Operations(self.pages, lambda: self.readiness)
         self.address = ""
 

@@ -8,10 +8,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.config.rpcs import CODES, METHODS
 from service.supervisor.pages import Pages
 from worker.runtime.metric_labels import Layout
 
-LAYOUT = Layout(models=("a", "b"), devices=("cpu",), workers=2, version="1.0")
+LAYOUT = Layout(models=("a", "b"), devices=("cpu",), workers=2, version="1.0", methods=METHODS, codes=CODES)
 
 
 @pytest.fixture

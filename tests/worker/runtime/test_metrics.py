@@ -8,10 +8,14 @@ import os
 import pytest
 
 from worker.runtime import memory
-from worker.runtime.metric_labels import CODES, METHODS, MODALITIES, Layout
+from worker.runtime.metric_labels import MODALITIES, Layout
 from worker.runtime.metrics import Metrics
 
-LAYOUT = Layout(models=("a", "b"), devices=("cpu", "cuda:0"), workers=3, version="1")
+METHODS = ("EmbedText", "EmbedImage")
+CODES = ("OK", "UNAVAILABLE", "INTERNAL")
+LAYOUT = Layout(
+    models=("a", "b"), devices=("cpu", "cuda:0"), workers=3, version="1", methods=METHODS, codes=CODES
+)
 
 # As the public contract names them.
 CONTRACT = {
