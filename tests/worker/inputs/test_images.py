@@ -11,7 +11,6 @@ import threading
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import pytest
 from PIL import Image, features
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from worker.errors import ImageTooLarge, ModelError, UndecodableImage, UnsupportedImage
+from worker.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
 from worker.inputs import images
 from worker.inputs.formats import silence_libraries
 from worker.inputs.images import ImagePreparer, Preprocessing
@@ -298,27 +297,3 @@ def test_many_threads_at_once_get_their_own_pixels() -> None:
 
 def test_pillow_was_built_with_every_format_we_promise() -> None:
     assert all(features.check(name) for name in ("jpg", "webp", "zlib", "libtiff"))
-
-
-CLIP = {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}, "resample": 3}
-
-
-def test_the_configuration_is_read_in_its_old_and_new_spelling(tmp_path: Path) -> None:
-    assert Preprocessing.parse(CLIP, "x") == Preprocessing.parse({**CLIP, "size": 64, "crop_size": 64}, "x")
-    (tmp_path / "processor_config.json").write_text('{"image_processor": {"size": 48, "crop_size": 48}}')
-    assert Preprocessing.read(tmp_path).size == 48
-
-
-@pytest.mark.parametrize(
-    "values",
-    [
-        {**CLIP, "crop_size": {"height": 64, "width": 32}},
-        {**CLIP, "do_center_crop": False},
-        {**CLIP, "image_mean": 3},
-        {**CLIP, "size": {"longest_edge": 3}},
-        {**CLIP, "size": "big"},
-    ],
-)
-def test_a_configuration_that_cannot_be_followed_is_refused(values: dict[str, Any]) -> None:
-    with pytest.raises(ModelError):
-        Preprocessing.parse(values, "preprocessor_config.json")
