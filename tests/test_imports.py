@@ -49,7 +49,7 @@ def _of(package: str, *names: str) -> frozenset[str]:
 
 # Folder → what a module in it may import of ours, beside the folder itself. The folder's `__init__` says it.
 FOLDERS: dict[str, frozenset[str]] = {
-    "service.config": _of("worker", "runtime", "spec"),
+    "service.config": frozenset({"altclip.v1"}) | _of("worker", "runtime", "spec"),
     "service.listening": frozenset({"service.config"}) | _of("worker", "runtime"),
     "service.supervisor": frozenset({"service.config", "service.listening"})
     | _of("worker", "runtime", "spec", "errors", "models"),
