@@ -24,7 +24,7 @@ from service.frontend.core.core import Core
 from service.frontend.grpc.embedding import EmbeddingServicer
 from service.frontend.grpc.handlers import parse
 from service.frontend.grpc.models import ModelServicer
-from tests.service.running import FakePools, stub_spec
+from tests.service.fake_pools import FakePools, stub_spec
 from worker.arrays import Pixels
 from worker.errors import ImageError
 from worker.families import Tokenizer, family

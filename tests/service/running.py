@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import grpc
@@ -29,32 +28,30 @@ from altclip.v1 import model_service_pb2 as models_pb
 from service.config import rpcs
 from service.config.settings import Settings
 from service.frontend import server
-from service.frontend.api.errors import ModelNotFound, ServiceError, WorkerUnavailable
-from service.frontend.compute.flights import Batch, Flight, Outcome, WorkItem
 from service.frontend.compute.pool import Pools
 from service.frontend.grpc import server as grpc_transport
-from worker.families import Encoder, family
+from tests.service.fake_pools import FakePool, FakePools, stub_spec
 from worker.runtime import logs
 from worker.runtime.metrics import Layout, Metrics
-from worker.runtime.notices import Modality, Priority
-from worker.spec import ModelInfo, ModelSpec
 
 __all__ = [
-    "FakePool",
-    "FakePools",
+    "EMBEDDING",
+    "LONG",
     "Refused",
     "Running",
+    "counted",
     "detail",
     "eventually",
     "health",
+    "held",
     "line",
     "pictures",
+    "release",
     "running",
-    "stub_spec",
 ]
 
-DIMENSION = 16
-SHA256 = "0123456789abcdef" * 4
+LONG = "word " * 30
+"""A text of more tokens than the stub takes."""
 EMBEDDING = "altclip.v1.EmbeddingService"
 MODELS = "altclip.v1.ModelService"
 ANSWERS: dict[str, tuple[str, type[Message]]] = {
@@ -66,116 +63,6 @@ ANSWERS: dict[str, tuple[str, type[Message]]] = {
     "ListModels": (MODELS, models_pb.ListModelsResponse),
     "GetModel": (MODELS, models_pb.GetModelResponse),
 }
-
-
-def stub_spec(name: str = "m", options: str = "") -> ModelSpec:
-    """A stub model: 16 components, 12 components of a state, 20 tokens, 32 pixels."""
-    sizes = f"dimension={DIMENSION},state_dimension=12,max_tokens=20,image_size=32"
-    source = f"stub:{sizes},{options}" if options else f"stub:{sizes}"
-    return family("stub").describe(name, source, Path(), "")
-
-
-class FakePool:
-    """A ModelPool that computes here. Set `ready`, `hold`, `fail` to make it behave."""
-
-    def __init__(self, spec: ModelSpec, changed: Callable[[], None]) -> None:
-        self.spec = spec
-        self.weights_sha256 = SHA256
-        self.workers = 1
-        self.batch_ended: Callable[[Batch], None] = lambda batch: None
-        self.computed: list[WorkItem] = []
-        self.cancelled: list[WorkItem] = []
-        self.deadlines: list[float | None] = []
-        self.priorities: list[Priority] = []
-        self.hold: asyncio.Event | None = None
-        """Nothing is computed before it is set."""
-        self.fail: Callable[[WorkItem], ServiceError | None] = lambda item: None
-        self.crash: BaseException | None = None
-        """Raised by `start`."""
-        self.encoder: Encoder = family("stub").load(spec, "cpu", "auto", 1)
-        self.info: ModelInfo | None = self.encoder.info
-        self._changed = changed
-        self._ready = True
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def ready(self) -> bool:
-        return self._ready
-
-    @ready.setter
-    def ready(self, value: bool) -> None:
-        self._ready = value
-        self._changed()
-
-    @property
-    def devices(self) -> tuple[str, ...]:
-        return ("cpu",) if self._ready else ()
-
-    @property
-    def revision(self) -> str:
-        return self.weights_sha256[:16]
-
-    def start(self, flights: Sequence[Flight]) -> None:
-        """As the real one, all of them one batch."""
-        if not self._ready:
-            for flight in flights:
-                flight.land(Outcome(None, WorkerUnavailable()))
-            return
-        if self.crash is not None:
-            raise self.crash
-        self.deadlines.append(flights[0].deadline)
-        self.priorities.append(flights[0].priority)
-        task = asyncio.create_task(self._compute(flights))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def take_back(self, flight: Flight) -> None:
-        """As the real one."""
-        flight.abandoned = True
-        self.cancelled.append(flight.item)
-
-    async def _compute(self, flights: Sequence[Flight]) -> None:
-        if self.hold is not None:
-            await self.hold.wait()
-        wanted = [flight for flight in flights if not flight.abandoned]
-        self.computed += [flight.item for flight in wanted]
-        for flight in wanted:
-            flight.land(self._outcome(flight.item, len(wanted)))
-
-    def _outcome(self, item: WorkItem, size: int) -> Outcome:
-        if (error := self.fail(item)) is not None:
-            return Outcome(None, error)
-        payload: Any = [item.payload]
-        match item.modality:
-            case Modality.TEXT:
-                value = self.encoder.text(payload)()
-            case Modality.IMAGE:
-                value = self.encoder.image(payload)()
-            case Modality.PROMPT:
-                value = self.encoder.prompt(payload, [item.variant])()
-        return Outcome(value[0], None, 0.25, 1.5, size)
-
-
-class FakePools:
-    """As `Pools`."""
-
-    def __init__(self, specs: Sequence[ModelSpec]) -> None:
-        self.changed: Callable[[], None] = lambda: None
-        self.pools = {spec.name: FakePool(spec, lambda: self.changed()) for spec in specs}
-
-    def get(self, name: str) -> FakePool:
-        if not name:
-            return next(iter(self.pools.values()))
-        if name not in self.pools:
-            raise ModelNotFound
-        return self.pools[name]
-
-    def __iter__(self) -> Any:
-        return iter(self.pools.values())
-
-    @property
-    def ready(self) -> bool:
-        return all(pool.ready for pool in self.pools.values())
 
 
 class Refused(AssertionError):
@@ -342,3 +229,27 @@ async def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> None
     while not condition():
         assert time.monotonic() < until, "it never came true"
         await asyncio.sleep(0.01)
+
+
+async def held(service: Running, *requests: pb.EmbedTextRequest) -> list[asyncio.Task[Any]]:
+    """These calls, under way one after another and waiting for the device."""
+    service.pool.hold = service.pool.hold or asyncio.Event()
+    calls = []
+    for request in requests:
+        calls.append(asyncio.create_task(service.call("EmbedText", request)))
+        await eventually(lambda: service.server.core.gate.active == len(calls))
+    await eventually(lambda: service.pool.deadlines)
+    await asyncio.sleep(0.02)
+    return calls
+
+
+def release(service: Running) -> None:
+    assert service.pool.hold is not None
+    service.pool.hold.set()
+
+
+def counted(service: Running, modality: str = "text") -> dict[str, float]:
+    return {
+        outcome: service.metrics.items.value("m", modality, outcome)
+        for outcome in ("ok", "failed", "cancelled")
+    }

@@ -17,7 +17,8 @@ from service.frontend.calls.callers import Callers
 from service.frontend.compute.pool import Pools
 from service.frontend.core.core import Core
 from service.frontend.grpc import server as grpc_transport
-from tests.service.running import FakePools, eventually, stub_spec
+from tests.service.fake_pools import FakePools, stub_spec
+from tests.service.running import eventually
 from worker.runtime.metrics import Metrics
 
 

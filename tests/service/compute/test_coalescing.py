@@ -10,13 +10,12 @@ import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.api.errors import DeadlineTooShort, Internal, ServiceError, WorkerUnavailable
-from tests.service.running import Running, eventually, pictures, running
+from tests.service.running import LONG, Running, counted, eventually, held, pictures, release, running
 from worker.arrays import Pixels
 from worker.runtime.notices import Modality, Priority
 
 CAT = pb.EmbedTextRequest(texts=["a cat"])
 BULK_CAT = pb.EmbedTextRequest(texts=["a cat"], priority=pb.PRIORITY_BULK)
-LONG = "word " * 30
 PICTURE = pb.EmbedImageRequest(images=[pb.Image(content=pictures(1)[0])])
 
 
@@ -24,39 +23,15 @@ def call(service: Running, request: pb.EmbedTextRequest = CAT, **options: Any) -
     return asyncio.create_task(service.call("EmbedText", request, **options))
 
 
-async def held(service: Running, *requests: pb.EmbedTextRequest) -> list[asyncio.Task[Any]]:
-    """These calls, under way one after another and waiting for the device."""
-    service.pool.hold = service.pool.hold or asyncio.Event()
-    calls = []
-    for request in requests:
-        calls.append(call(service, request))
-        await eventually(lambda: service.server.core.gate.active == len(calls))
-    await eventually(lambda: service.pool.deadlines)
-    await asyncio.sleep(0.02)
-    return calls
-
-
 async def cancelled(service: Running, calls: int) -> None:
     """Once so many calls have ended that way."""
     await eventually(lambda: service.requests("EmbedText", "CANCELLED") == calls)
-
-
-def release(service: Running) -> None:
-    assert service.pool.hold is not None
-    service.pool.hold.set()
 
 
 def failing(service: Running, times: int, error: ServiceError) -> None:
     """The next so many computations fail."""
     left = iter([error] * times)
     service.pool.fail = lambda item: next(left, None)
-
-
-def counted(service: Running, modality: str = "text") -> dict[str, float]:
-    return {
-        outcome: service.metrics.items.value("m", modality, outcome)
-        for outcome in ("ok", "failed", "cancelled")
-    }
 
 
 def counting_decodes(service: Running, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:

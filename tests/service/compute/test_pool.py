@@ -3,33 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
 
-from service.frontend.api.errors import DeadlineTooShort, Internal, ModelNotFound, WorkerUnavailable
-from service.frontend.calls.call import Call
-from service.frontend.compute.coalescing import Coalescer, Prepared
-from service.frontend.compute.content_cache import ContentCache
-from service.frontend.compute.flights import Outcome, WorkItem
+from service.frontend.api.errors import DeadlineTooShort, Internal, ModelNotFound
+from service.frontend.compute.flights import WorkItem
 from service.frontend.compute.pool import ModelPool, Pools
-from service.frontend.core.call_items import CallItems
-from service.frontend.preprocessing.preprocessing import Preprocessor
-from tests.soak.watching import shared_memory
+from tests.service.compute.pool_work import (
+    begun,
+    compute,
+    counted,
+    make,
+    texts,
+    tokenised,
+    value,
+    wait_until,
+)
 from tests.workers import Worker, started
-from worker.arrays import Floats, Ids
 from worker.families import family
 from worker.models.sources import resolve
 from worker.runtime.metrics import Layout, Metrics
 from worker.runtime.notices import Modality, Priority
 from worker.runtime.slab import SlabLayout
-from worker.spec import ModelSpec
 
 
 @pytest.fixture(scope="module")
@@ -44,78 +43,6 @@ async def pool(stub: Worker) -> AsyncIterator[ModelPool]:
     stub.join(pool)
     yield pool
     pool.remove_worker(0)
-
-
-def make(spec: ModelSpec) -> ModelPool:
-    return ModelPool(spec, Metrics.local())
-
-
-NO_PREPROCESSOR = cast(Preprocessor, None)
-"""The items here are prepared already."""
-
-
-def tokenised(spec: ModelSpec, *words: str) -> list[Ids]:
-    return [one.ids for one in family(spec.model_type).tokenizer(spec).encode(words)]
-
-
-def texts(spec: ModelSpec, *words: str) -> list[WorkItem]:
-    return [WorkItem(Modality.TEXT, ids) for ids in tokenised(spec, *words)]
-
-
-def work(
-    pool: ModelPool,
-    items: list[WorkItem],
-    priority: Priority = Priority.INTERACTIVE,
-    deadline: float | None = None,
-) -> CallItems:
-    """As a call has items computed, all of different contents."""
-    coalescer = Coalescer(pool, ContentCache(0), pool._metrics)
-    made = CallItems(coalescer, NO_PREPROCESSOR, Call(priority=priority, deadline=deadline), strict=False)
-    for item in items:
-        (index,) = made.add(item.modality, 1)
-        made.compute([Prepared(index, coalescer.key(item.modality, str(index).encode()), item)])
-    return made
-
-
-async def compute(
-    pool: ModelPool,
-    items: list[WorkItem],
-    priority: Priority = Priority.INTERACTIVE,
-    deadline: float | None = None,
-) -> Sequence[Outcome]:
-    with work(pool, items, priority, deadline) as computed:
-        return await asyncio.wait_for(computed.outcomes(), 30)
-
-
-def counted(pool: ModelPool, outcome: str, modality: str = "text") -> float:
-    return pool._metrics.items.value("m", modality, outcome)
-
-
-def accepted(pool: ModelPool) -> float:
-    return pool._metrics.accepted.value("m", "text")
-
-
-def slots_in_use(pool: ModelPool) -> float:
-    return pool._metrics.slots.value("m", "text")
-
-
-def value(outcome: Outcome) -> Floats:
-    assert outcome.error is None
-    assert outcome.value is not None
-    return outcome.value
-
-
-def begun(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
-
-
-async def wait_until(path: Path, lines: int) -> list[str]:
-    """Waits for that many batches to have begun, as the stub wrote them down."""
-    for _ in range(1000):
-        if len(found := begun(path)) >= lines:
-            return found
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"fewer than {lines} batches began")
 
 
 async def test_each_kind_of_item_gets_its_own_answer_in_its_place(pool: ModelPool) -> None:
@@ -239,100 +166,6 @@ async def test_a_batch_too_large_for_the_device_is_split_and_batches_become_smal
         pool.remove_worker(0)
 
 
-async def test_a_killed_worker_fails_what_it_owed_at_once() -> None:
-    with started("m=stub:dimension=8,hang=stop") as worker:
-        pool = make(worker.spec)
-        changes: list[bool] = []
-        pool._changed = lambda: changes.append(pool.ready)
-        worker.join(pool)
-        owed = asyncio.create_task(compute(pool, texts(worker.spec, "stop", "go")))
-        await asyncio.sleep(0.2)
-        os.kill(worker.process.pid, signal.SIGKILL)
-        outcomes = await asyncio.wait_for(owed, 1)
-        assert all(isinstance(outcome.error, WorkerUnavailable) for outcome in outcomes)
-        assert changes == [True, False]
-        assert counted(pool, "failed") == 2
-        more = await compute(pool, texts(worker.spec, "more"))
-        assert isinstance(more[0].error, WorkerUnavailable)
-        assert counted(pool, "failed") == 3
-
-
-async def test_a_device_that_is_lost_ends_the_worker() -> None:
-    with started("m=stub:dimension=8,lost=gone") as worker:
-        pool = make(worker.spec)
-        worker.join(pool)
-        outcomes = await compute(pool, texts(worker.spec, "gone"))
-        assert isinstance(outcomes[0].error, WorkerUnavailable)
-        assert worker.process.wait(5) != 0
-
-
-async def test_those_who_wait_for_a_slot_are_told_when_the_last_worker_dies() -> None:
-    with started("m=stub:dimension=8,hang=stop") as worker:
-        pool = make(worker.spec)
-        worker.join(pool)
-        waiting = asyncio.create_task(compute(pool, texts(worker.spec, *["stop"] * 3000)))
-        await asyncio.sleep(0.2)
-        worker.process.kill()
-        outcomes = await asyncio.wait_for(waiting, 2)
-        assert len(outcomes) == 3000
-        assert all(isinstance(outcome.error, WorkerUnavailable) for outcome in outcomes)
-        assert counted(pool, "failed") == 3000
-
-
-async def test_what_is_computed_once_more_is_counted_once() -> None:
-    with started("m=stub:dimension=8,hang=stop") as worker:
-        pool = make(worker.spec)
-        worker.join(pool)
-        items = texts(worker.spec, "stop", "go")
-        with work(pool, items) as owed:
-            await asyncio.sleep(0.2)
-            worker.process.kill()
-            assert all(isinstance(outcome.error, WorkerUnavailable) for outcome in await owed.outcomes())
-            assert counted(pool, "failed") == 0
-            owed.retry([0, 1])
-            await owed.outcomes()
-        assert (accepted(pool), counted(pool, "failed")) == (2, 2)
-
-
-async def test_what_waits_to_be_computed_once_more_is_counted_if_its_caller_goes() -> None:
-    # 32 items go to each of two workers; one takes its share with it, and the caller gives up the rest.
-    source = "m=stub:dimension=8,hang=stop"
-    with started(source) as one, started(source) as two:
-        pool = make(one.spec)
-        one.join(pool, 1)
-        two.join(pool, 2)
-        owed = asyncio.create_task(compute(pool, texts(one.spec, *["stop"] * 64)))
-        await asyncio.sleep(0.4)
-        assert slots_in_use(pool) == 64
-        one.process.kill()
-        await asyncio.sleep(0.4)
-        assert slots_in_use(pool) == 32
-        owed.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await owed
-        assert (accepted(pool), counted(pool, "cancelled"), counted(pool, "failed")) == (64, 64, 0)
-        pool.remove_worker(2)
-        assert slots_in_use(pool) == 0
-
-
-async def test_the_memory_of_a_dead_worker_is_given_back_though_somebody_holds_its_work() -> None:
-    with started("m=stub:dimension=8,hang=stop") as worker:
-        before = set(shared_memory(os.getpid()))
-        pool = make(worker.spec)
-        worker.join(pool)
-        assert len(set(shared_memory(os.getpid())) - before) == 1
-        given_up = asyncio.create_task(compute(pool, texts(worker.spec, "stop")))
-        await asyncio.sleep(0.2)
-        given_up.cancel()
-        with pytest.raises(asyncio.CancelledError) as kept:
-            await given_up
-        worker.process.kill()
-        worker.process.wait(5)
-        await asyncio.sleep(0.2)
-        assert set(shared_memory(os.getpid())) == before
-        assert kept.value.__traceback__ is not None
-
-
 async def test_two_frontends_share_a_worker_and_neither_sees_the_others_answers(stub: Worker) -> None:
     pools = [make(stub.spec), make(stub.spec)]
     for pool in pools:
@@ -362,21 +195,6 @@ async def test_a_call_is_spread_over_the_workers_of_its_model() -> None:
             assert worker.metrics.batch_size.value("m", "text") > 0
         pool.remove_worker(1)
         pool.remove_worker(2)
-
-
-async def test_the_watchdog_is_told_since_when_an_answer_is_owed() -> None:
-    with started("m=stub:dimension=8,hang=stop") as worker:
-        pool = make(worker.spec)
-        worker.join(pool)
-        before = time.monotonic()
-        owed = asyncio.create_task(compute(pool, texts(worker.spec, "stop")))
-        await asyncio.sleep(0.6)
-        since = pool._metrics.outstanding_since.value("0")
-        assert before <= since <= before + 0.3
-        assert worker.metrics.oldest_inflight.value("m", "cpu") == pytest.approx(since)
-        worker.process.kill()
-        await owed
-        assert pool._metrics.outstanding_since.value("0") == 0
 
 
 def test_a_model_is_found_by_name_and_the_first_is_the_default() -> None:

@@ -18,7 +18,8 @@ from service.frontend.api.messages import Matrix, Options
 from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
 from service.frontend.grpc.models import source
-from tests.service.running import DIMENSION, SHA256, Running, pictures, running, stub_spec
+from tests.service.fake_pools import DIMENSION, SHA256, stub_spec
+from tests.service.running import Running, pictures, running
 from worker.runtime.notices import Modality, Priority
 
 FILES = pictures(3)

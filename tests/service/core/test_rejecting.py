@@ -8,8 +8,7 @@ import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 
 from altclip.v1 import embedding_service_pb2 as pb
-from tests.service.compute.test_coalescing import LONG, counted, held, release
-from tests.service.running import Running, detail
+from tests.service.running import LONG, Running, counted, detail, held, release
 from worker.arrays import Tokens
 from worker.runtime.notices import Priority
 

@@ -11,7 +11,8 @@ from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.api.messages import Matrix
 from service.frontend.core import class_labels as labels_module
 from service.frontend.core.templates import TEMPLATES
-from tests.service.running import DIMENSION, Running, pictures, running
+from tests.service.fake_pools import DIMENSION
+from tests.service.running import Running, pictures, running
 from worker.runtime.notices import Modality
 from worker.spec import ALL_LANGUAGES
 

@@ -14,7 +14,8 @@ from google.protobuf.message import Message
 
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
-from tests.service.running import DIMENSION, Running, pictures, running
+from tests.service.fake_pools import DIMENSION
+from tests.service.running import Running, pictures, running
 
 LIMITS: dict[str, Any] = {
     "max_texts": 4,

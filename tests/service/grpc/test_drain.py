@@ -12,8 +12,8 @@ from grpc_health.v1 import health_pb2
 
 from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.server import LINGER
-from tests.service.core.test_stream import CONFIG, Answers, texts
 from tests.service.running import Refused, eventually, health, running
+from tests.service.streaming import CONFIG, Answers, texts
 
 TEXT = pb.EmbedTextRequest(texts=["a"])
 

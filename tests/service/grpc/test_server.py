@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
-from tests.service.core.test_stream import CONFIG, texts
 from tests.service.running import Running, running
+from tests.service.streaming import CONFIG, texts
 
 
 async def test_connections_age_and_nobody_notices() -> None:
