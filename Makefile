@@ -42,6 +42,7 @@ wheels: setup ## Build the wheels of altclip and altclip-server into dist/
 	scripts/build-wheels.sh $(BIN) dist
 
 proto: setup ## Generate altclip/v1 anew from protos/
+	scripts/lint-protos.sh $(BIN) --save
 	scripts/generate-stubs.sh $(BIN)
 
 demo: $(SERVING) ## Start the service, embed real pictures and words in nine languages, show what comes back

@@ -26,23 +26,25 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"altclip/v1/embedding_service.proto\x12\naltclip.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"3\n\x05Image\x12\x11\n\x07\x63ontent\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"T\n\x04Item\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\"\n\x05image\x18\x02 \x01(\x0b\x32\x11.altclip.v1.ImageH\x00\x12\x10\n\x06vector\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04item\"t\n\nEmbeddings\x12&\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x14.altclip.v1.Encoding\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0e\n\x06scales\x18\x05 \x03(\x02\"\x8c\x01\n\x10\x45mbeddingOptions\x12&\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x14.altclip.v1.Encoding\x12\x16\n\tnormalize\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12*\n\ntruncation\x18\x03 \x01(\x0e\x32\x16.altclip.v1.TruncationB\x0c\n\n_normalize\"\x87\x01\n\x07Timings\x12\x31\n\x0equeue_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12inference_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nbatch_size\x18\x03 \x01(\r\"\x87\x01\n\x10\x45mbedTextRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.altclip.v1.EmbeddingOptions\x12&\n\x08priority\x18\x04 \x01(\x0e\x32\x14.altclip.v1.Priority\"\xaf\x01\n\x11\x45mbedTextResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12*\n\nembeddings\x18\x02 \x01(\x0b\x32\x16.altclip.v1.Embeddings\x12\x14\n\x0ctoken_counts\x18\x03 \x03(\r\x12\x11\n\ttruncated\x18\x04 \x03(\r\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x10\n\x08revision\x18\x06 \x01(\t\"\x9c\x01\n\x11\x45mbedImageRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x06images\x18\x02 \x03(\x0b\x32\x11.altclip.v1.Image\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.altclip.v1.EmbeddingOptions\x12&\n\x08priority\x18\x04 \x01(\x0e\x32\x14.altclip.v1.Priority\"\x87\x01\n\x12\x45mbedImageResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12*\n\nembeddings\x18\x02 \x01(\x0b\x32\x16.altclip.v1.Embeddings\x12$\n\x07timings\x18\x03 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x10\n\x08revision\x18\x04 \x01(\t\"\xc4\x01\n\x11SimilarityRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x07queries\x18\x02 \x03(\x0b\x32\x10.altclip.v1.Item\x12$\n\ncandidates\x18\x03 \x03(\x0b\x32\x10.altclip.v1.Item\x12 \n\x05score\x18\x04 \x01(\x0e\x32\x11.altclip.v1.Score\x12\r\n\x05top_k\x18\x05 \x01(\r\x12&\n\x08priority\x18\x06 \x01(\x0e\x32\x14.altclip.v1.Priority\"+\n\x08ScoreRow\x12\x0e\n\x06scores\x18\x01 \x03(\x02\x12\x0f\n\x07indices\x18\x02 \x03(\r\"\xa7\x01\n\x12SimilarityResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0blogit_scale\x18\x02 \x01(\x02\x12\"\n\x04rows\x18\x03 \x03(\x0b\x32\x14.altclip.v1.ScoreRow\x12$\n\x07timings\x18\x04 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\x11\n\ttruncated\x18\x06 \x03(\r\"\xb4\x01\n\x14\x43lassifyImageRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x06images\x18\x02 \x03(\x0b\x32\x11.altclip.v1.Image\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x10\n\x08language\x18\x04 \x01(\t\x12\x11\n\ttemplates\x18\x05 \x03(\t\x12\r\n\x05top_k\x18\x06 \x01(\r\x12&\n\x08priority\x18\x07 \x01(\x0e\x32\x14.altclip.v1.Priority\"?\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"8\n\x0e\x43lassification\x12&\n\x06labels\x18\x01 \x03(\x0b\x32\x16.altclip.v1.LabelScore\"\x9e\x01\n\x15\x43lassifyImageResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x07results\x18\x02 \x03(\x0b\x32\x1a.altclip.v1.Classification\x12$\n\x07timings\x18\x03 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x11\n\ttruncated\x18\x05 \x03(\r\"\xd9\x01\n\x13\x45ncodePromptRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12(\n\x06states\x18\x03 \x01(\x0e\x32\x18.altclip.v1.PromptStates\x12&\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x14.altclip.v1.Encoding\x12&\n\x08priority\x18\x05 \x01(\x0e\x32\x14.altclip.v1.Priority\x12*\n\ntruncation\x18\x06 \x01(\x0e\x32\x16.altclip.v1.Truncation\"\xf5\x01\n\x14\x45ncodePromptResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x13\n\x0btoken_count\x18\x03 \x01(\r\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x16\n\x0e\x61ttention_mask\x18\x06 \x01(\x0c\x12\x11\n\ttruncated\x18\x07 \x03(\r\x12$\n\x07timings\x18\x08 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x10\n\x08revision\x18\t \x01(\t\x12&\n\x08\x65ncoding\x18\n \x01(\x0e\x32\x14.altclip.v1.Encoding\"t\n\x0cStreamConfig\x12\r\n\x05model\x18\x01 \x01(\t\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.altclip.v1.EmbeddingOptions\x12&\n\x08priority\x18\x03 \x01(\x0e\x32\x14.altclip.v1.Priority\"T\n\nStreamItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\"\n\x05image\x18\x03 \x01(\x0b\x32\x11.altclip.v1.ImageH\x00\x42\x06\n\x04item\"4\n\x0bStreamBatch\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.altclip.v1.StreamItem\"u\n\x12\x45mbedStreamRequest\x12*\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x18.altclip.v1.StreamConfigH\x00\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x17.altclip.v1.StreamBatchH\x00\x42\t\n\x07message\"=\n\x0bStreamError\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\xc2\x01\n\x13\x45mbedStreamResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12*\n\nembeddings\x18\x02 \x01(\x0b\x32\x16.altclip.v1.Embeddings\x12\'\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x17.altclip.v1.StreamError\x12$\n\x07timings\x18\x04 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x11\n\ttruncated\x18\x05 \x03(\r\x12\x10\n\x08revision\x18\x06 \x01(\t*x\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NCODING_FLOAT32\x10\x01\x12\x14\n\x10\x45NCODING_FLOAT16\x10\x02\x12\x11\n\rENCODING_INT8\x10\x03\x12\x13\n\x0f\x45NCODING_BINARY\x10\x04*X\n\nTruncation\x12\x1a\n\x16TRUNCATION_UNSPECIFIED\x10\x00\x12\x17\n\x13TRUNCATION_TRUNCATE\x10\x01\x12\x15\n\x11TRUNCATION_REJECT\x10\x02*X\n\x05Score\x12\x15\n\x11SCORE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCORE_COSINE\x10\x01\x12\x0f\n\x0bSCORE_LOGIT\x10\x02\x12\x15\n\x11SCORE_PROBABILITY\x10\x03*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*h\n\x0cPromptStates\x12\x1d\n\x19PROMPT_STATES_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPROMPT_STATES_ALTDIFFUSION\x10\x01\x12\x19\n\x15PROMPT_STATES_ALTCLIP\x10\x02\x32\xf3\x03\n\x10\x45mbeddingService\x12H\n\tEmbedText\x12\x1c.altclip.v1.EmbedTextRequest\x1a\x1d.altclip.v1.EmbedTextResponse\x12K\n\nEmbedImage\x12\x1d.altclip.v1.EmbedImageRequest\x1a\x1e.altclip.v1.EmbedImageResponse\x12K\n\nSimilarity\x12\x1d.altclip.v1.SimilarityRequest\x1a\x1e.altclip.v1.SimilarityResponse\x12T\n\rClassifyImage\x12 .altclip.v1.ClassifyImageRequest\x1a!.altclip.v1.ClassifyImageResponse\x12Q\n\x0c\x45ncodePrompt\x12\x1f.altclip.v1.EncodePromptRequest\x1a .altclip.v1.EncodePromptResponse\x12R\n\x0b\x45mbedStream\x12\x1e.altclip.v1.EmbedStreamRequest\x1a\x1f.altclip.v1.EmbedStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"altclip/v1/embedding_service.proto\x12\naltclip.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"3\n\x05Image\x12\x11\n\x07\x63ontent\x18\x01 \x01(\x0cH\x00\x12\r\n\x03uri\x18\x02 \x01(\tH\x00\x42\x08\n\x06source\"T\n\x04Item\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\"\n\x05image\x18\x02 \x01(\x0b\x32\x11.altclip.v1.ImageH\x00\x12\x10\n\x06vector\x18\x03 \x01(\x0cH\x00\x42\x06\n\x04item\"t\n\nEmbeddings\x12&\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x14.altclip.v1.Encoding\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0e\n\x06scales\x18\x05 \x03(\x02\"\xba\x01\n\x10\x45mbeddingOptions\x12&\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x14.altclip.v1.Encoding\x12\x16\n\tnormalize\x18\x02 \x01(\x08H\x00\x88\x01\x01\x12*\n\ntruncation\x18\x03 \x01(\x0e\x32\x16.altclip.v1.Truncation\x12,\n\x0borientation\x18\x04 \x01(\x0e\x32\x17.altclip.v1.OrientationB\x0c\n\n_normalize\"\x87\x01\n\x07Timings\x12\x31\n\x0equeue_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x12inference_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nbatch_size\x18\x03 \x01(\r\"\x87\x01\n\x10\x45mbedTextRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.altclip.v1.EmbeddingOptions\x12&\n\x08priority\x18\x04 \x01(\x0e\x32\x14.altclip.v1.Priority\"\xaf\x01\n\x11\x45mbedTextResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12*\n\nembeddings\x18\x02 \x01(\x0b\x32\x16.altclip.v1.Embeddings\x12\x14\n\x0ctoken_counts\x18\x03 \x03(\r\x12\x11\n\ttruncated\x18\x04 \x03(\r\x12$\n\x07timings\x18\x05 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x10\n\x08revision\x18\x06 \x01(\t\"\x9c\x01\n\x11\x45mbedImageRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x06images\x18\x02 \x03(\x0b\x32\x11.altclip.v1.Image\x12-\n\x07options\x18\x03 \x01(\x0b\x32\x1c.altclip.v1.EmbeddingOptions\x12&\n\x08priority\x18\x04 \x01(\x0e\x32\x14.altclip.v1.Priority\"\x87\x01\n\x12\x45mbedImageResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12*\n\nembeddings\x18\x02 \x01(\x0b\x32\x16.altclip.v1.Embeddings\x12$\n\x07timings\x18\x03 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x10\n\x08revision\x18\x04 \x01(\t\"\xf2\x01\n\x11SimilarityRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x07queries\x18\x02 \x03(\x0b\x32\x10.altclip.v1.Item\x12$\n\ncandidates\x18\x03 \x03(\x0b\x32\x10.altclip.v1.Item\x12 \n\x05score\x18\x04 \x01(\x0e\x32\x11.altclip.v1.Score\x12\r\n\x05top_k\x18\x05 \x01(\r\x12&\n\x08priority\x18\x06 \x01(\x0e\x32\x14.altclip.v1.Priority\x12,\n\x0borientation\x18\x07 \x01(\x0e\x32\x17.altclip.v1.Orientation\"+\n\x08ScoreRow\x12\x0e\n\x06scores\x18\x01 \x03(\x02\x12\x0f\n\x07indices\x18\x02 \x03(\r\"\xa7\x01\n\x12SimilarityResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0blogit_scale\x18\x02 \x01(\x02\x12\"\n\x04rows\x18\x03 \x03(\x0b\x32\x14.altclip.v1.ScoreRow\x12$\n\x07timings\x18\x04 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x10\n\x08revision\x18\x05 \x01(\t\x12\x11\n\ttruncated\x18\x06 \x03(\r\"\xe2\x01\n\x14\x43lassifyImageRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12!\n\x06images\x18\x02 \x03(\x0b\x32\x11.altclip.v1.Image\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x10\n\x08language\x18\x04 \x01(\t\x12\x11\n\ttemplates\x18\x05 \x03(\t\x12\r\n\x05top_k\x18\x06 \x01(\r\x12&\n\x08priority\x18\x07 \x01(\x0e\x32\x14.altclip.v1.Priority\x12,\n\x0borientation\x18\x08 \x01(\x0e\x32\x17.altclip.v1.Orientation\"?\n\nLabelScore\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\r\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"8\n\x0e\x43lassification\x12&\n\x06labels\x18\x01 \x03(\x0b\x32\x16.altclip.v1.LabelScore\"\x9e\x01\n\x15\x43lassifyImageResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12+\n\x07results\x18\x02 \x03(\x0b\x32\x1a.altclip.v1.Classification\x12$\n\x07timings\x18\x03 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x11\n\ttruncated\x18\x05 \x03(\r\"\xd9\x01\n\x13\x45ncodePromptRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12(\n\x06states\x18\x03 \x01(\x0e\x32\x18.altclip.v1.PromptStates\x12&\n\x08\x65ncoding\x18\x04 \x01(\x0e\x32\x14.altclip.v1.Encoding\x12&\n\x08priority\x18\x05 \x01(\x0e\x32\x14.altclip.v1.Priority\x12*\n\ntruncation\x18\x06 \x01(\x0e\x32\x16.altclip.v1.Truncation\"\xf5\x01\n\x14\x45ncodePromptResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x13\n\x0btoken_count\x18\x03 \x01(\r\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x16\n\x0e\x61ttention_mask\x18\x06 \x01(\x0c\x12\x11\n\ttruncated\x18\x07 \x03(\r\x12$\n\x07timings\x18\x08 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x10\n\x08revision\x18\t \x01(\t\x12&\n\x08\x65ncoding\x18\n \x01(\x0e\x32\x14.altclip.v1.Encoding\"t\n\x0cStreamConfig\x12\r\n\x05model\x18\x01 \x01(\t\x12-\n\x07options\x18\x02 \x01(\x0b\x32\x1c.altclip.v1.EmbeddingOptions\x12&\n\x08priority\x18\x03 \x01(\x0e\x32\x14.altclip.v1.Priority\"T\n\nStreamItem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\"\n\x05image\x18\x03 \x01(\x0b\x32\x11.altclip.v1.ImageH\x00\x42\x06\n\x04item\"4\n\x0bStreamBatch\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.altclip.v1.StreamItem\"u\n\x12\x45mbedStreamRequest\x12*\n\x06\x63onfig\x18\x01 \x01(\x0b\x32\x18.altclip.v1.StreamConfigH\x00\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x17.altclip.v1.StreamBatchH\x00\x42\t\n\x07message\"=\n\x0bStreamError\x12\n\n\x02id\x18\x01 \x01(\t\x12\"\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"\xd8\x01\n\x13\x45mbedStreamResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\x12*\n\nembeddings\x18\x02 \x01(\x0b\x32\x16.altclip.v1.Embeddings\x12\'\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x17.altclip.v1.StreamError\x12$\n\x07timings\x18\x04 \x01(\x0b\x32\x13.altclip.v1.Timings\x12\x11\n\ttruncated\x18\x05 \x03(\r\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\x14\n\x0ctoken_counts\x18\x07 \x03(\r*x\n\x08\x45ncoding\x12\x18\n\x14\x45NCODING_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NCODING_FLOAT32\x10\x01\x12\x14\n\x10\x45NCODING_FLOAT16\x10\x02\x12\x11\n\rENCODING_INT8\x10\x03\x12\x13\n\x0f\x45NCODING_BINARY\x10\x04*X\n\nTruncation\x12\x1a\n\x16TRUNCATION_UNSPECIFIED\x10\x00\x12\x17\n\x13TRUNCATION_TRUNCATE\x10\x01\x12\x15\n\x11TRUNCATION_REJECT\x10\x02*X\n\x05Score\x12\x15\n\x11SCORE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSCORE_COSINE\x10\x01\x12\x0f\n\x0bSCORE_LOGIT\x10\x02\x12\x15\n\x11SCORE_PROBABILITY\x10\x03*Q\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x18\n\x14PRIORITY_INTERACTIVE\x10\x01\x12\x11\n\rPRIORITY_BULK\x10\x02*h\n\x0cPromptStates\x12\x1d\n\x19PROMPT_STATES_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPROMPT_STATES_ALTDIFFUSION\x10\x01\x12\x19\n\x15PROMPT_STATES_ALTCLIP\x10\x02*^\n\x0bOrientation\x12\x1b\n\x17ORIENTATION_UNSPECIFIED\x10\x00\x12\x19\n\x15ORIENTATION_AS_STORED\x10\x01\x12\x17\n\x13ORIENTATION_UPRIGHT\x10\x02\x32\xf3\x03\n\x10\x45mbeddingService\x12H\n\tEmbedText\x12\x1c.altclip.v1.EmbedTextRequest\x1a\x1d.altclip.v1.EmbedTextResponse\x12K\n\nEmbedImage\x12\x1d.altclip.v1.EmbedImageRequest\x1a\x1e.altclip.v1.EmbedImageResponse\x12K\n\nSimilarity\x12\x1d.altclip.v1.SimilarityRequest\x1a\x1e.altclip.v1.SimilarityResponse\x12T\n\rClassifyImage\x12 .altclip.v1.ClassifyImageRequest\x1a!.altclip.v1.ClassifyImageResponse\x12Q\n\x0c\x45ncodePrompt\x12\x1f.altclip.v1.EncodePromptRequest\x1a .altclip.v1.EncodePromptResponse\x12R\n\x0b\x45mbedStream\x12\x1e.altclip.v1.EmbedStreamRequest\x1a\x1f.altclip.v1.EmbedStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'altclip.v1.embedding_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODING']._serialized_start=3244
-  _globals['_ENCODING']._serialized_end=3364
-  _globals['_TRUNCATION']._serialized_start=3366
-  _globals['_TRUNCATION']._serialized_end=3454
-  _globals['_SCORE']._serialized_start=3456
-  _globals['_SCORE']._serialized_end=3544
-  _globals['_PRIORITY']._serialized_start=3546
-  _globals['_PRIORITY']._serialized_end=3627
-  _globals['_PROMPTSTATES']._serialized_start=3629
-  _globals['_PROMPTSTATES']._serialized_end=3733
+  _globals['_ENCODING']._serialized_start=3404
+  _globals['_ENCODING']._serialized_end=3524
+  _globals['_TRUNCATION']._serialized_start=3526
+  _globals['_TRUNCATION']._serialized_end=3614
+  _globals['_SCORE']._serialized_start=3616
+  _globals['_SCORE']._serialized_end=3704
+  _globals['_PRIORITY']._serialized_start=3706
+  _globals['_PRIORITY']._serialized_end=3787
+  _globals['_PROMPTSTATES']._serialized_start=3789
+  _globals['_PROMPTSTATES']._serialized_end=3893
+  _globals['_ORIENTATION']._serialized_start=3895
+  _globals['_ORIENTATION']._serialized_end=3989
   _globals['_IMAGE']._serialized_start=107
   _globals['_IMAGE']._serialized_end=158
   _globals['_ITEM']._serialized_start=160
@@ -50,47 +52,47 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDDINGS']._serialized_start=246
   _globals['_EMBEDDINGS']._serialized_end=362
   _globals['_EMBEDDINGOPTIONS']._serialized_start=365
-  _globals['_EMBEDDINGOPTIONS']._serialized_end=505
-  _globals['_TIMINGS']._serialized_start=508
-  _globals['_TIMINGS']._serialized_end=643
-  _globals['_EMBEDTEXTREQUEST']._serialized_start=646
-  _globals['_EMBEDTEXTREQUEST']._serialized_end=781
-  _globals['_EMBEDTEXTRESPONSE']._serialized_start=784
-  _globals['_EMBEDTEXTRESPONSE']._serialized_end=959
-  _globals['_EMBEDIMAGEREQUEST']._serialized_start=962
-  _globals['_EMBEDIMAGEREQUEST']._serialized_end=1118
-  _globals['_EMBEDIMAGERESPONSE']._serialized_start=1121
-  _globals['_EMBEDIMAGERESPONSE']._serialized_end=1256
-  _globals['_SIMILARITYREQUEST']._serialized_start=1259
-  _globals['_SIMILARITYREQUEST']._serialized_end=1455
-  _globals['_SCOREROW']._serialized_start=1457
-  _globals['_SCOREROW']._serialized_end=1500
-  _globals['_SIMILARITYRESPONSE']._serialized_start=1503
-  _globals['_SIMILARITYRESPONSE']._serialized_end=1670
-  _globals['_CLASSIFYIMAGEREQUEST']._serialized_start=1673
-  _globals['_CLASSIFYIMAGEREQUEST']._serialized_end=1853
-  _globals['_LABELSCORE']._serialized_start=1855
-  _globals['_LABELSCORE']._serialized_end=1918
-  _globals['_CLASSIFICATION']._serialized_start=1920
-  _globals['_CLASSIFICATION']._serialized_end=1976
-  _globals['_CLASSIFYIMAGERESPONSE']._serialized_start=1979
-  _globals['_CLASSIFYIMAGERESPONSE']._serialized_end=2137
-  _globals['_ENCODEPROMPTREQUEST']._serialized_start=2140
-  _globals['_ENCODEPROMPTREQUEST']._serialized_end=2357
-  _globals['_ENCODEPROMPTRESPONSE']._serialized_start=2360
-  _globals['_ENCODEPROMPTRESPONSE']._serialized_end=2605
-  _globals['_STREAMCONFIG']._serialized_start=2607
-  _globals['_STREAMCONFIG']._serialized_end=2723
-  _globals['_STREAMITEM']._serialized_start=2725
-  _globals['_STREAMITEM']._serialized_end=2809
-  _globals['_STREAMBATCH']._serialized_start=2811
-  _globals['_STREAMBATCH']._serialized_end=2863
-  _globals['_EMBEDSTREAMREQUEST']._serialized_start=2865
-  _globals['_EMBEDSTREAMREQUEST']._serialized_end=2982
-  _globals['_STREAMERROR']._serialized_start=2984
-  _globals['_STREAMERROR']._serialized_end=3045
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=3048
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=3242
-  _globals['_EMBEDDINGSERVICE']._serialized_start=3736
-  _globals['_EMBEDDINGSERVICE']._serialized_end=4235
+  _globals['_EMBEDDINGOPTIONS']._serialized_end=551
+  _globals['_TIMINGS']._serialized_start=554
+  _globals['_TIMINGS']._serialized_end=689
+  _globals['_EMBEDTEXTREQUEST']._serialized_start=692
+  _globals['_EMBEDTEXTREQUEST']._serialized_end=827
+  _globals['_EMBEDTEXTRESPONSE']._serialized_start=830
+  _globals['_EMBEDTEXTRESPONSE']._serialized_end=1005
+  _globals['_EMBEDIMAGEREQUEST']._serialized_start=1008
+  _globals['_EMBEDIMAGEREQUEST']._serialized_end=1164
+  _globals['_EMBEDIMAGERESPONSE']._serialized_start=1167
+  _globals['_EMBEDIMAGERESPONSE']._serialized_end=1302
+  _globals['_SIMILARITYREQUEST']._serialized_start=1305
+  _globals['_SIMILARITYREQUEST']._serialized_end=1547
+  _globals['_SCOREROW']._serialized_start=1549
+  _globals['_SCOREROW']._serialized_end=1592
+  _globals['_SIMILARITYRESPONSE']._serialized_start=1595
+  _globals['_SIMILARITYRESPONSE']._serialized_end=1762
+  _globals['_CLASSIFYIMAGEREQUEST']._serialized_start=1765
+  _globals['_CLASSIFYIMAGEREQUEST']._serialized_end=1991
+  _globals['_LABELSCORE']._serialized_start=1993
+  _globals['_LABELSCORE']._serialized_end=2056
+  _globals['_CLASSIFICATION']._serialized_start=2058
+  _globals['_CLASSIFICATION']._serialized_end=2114
+  _globals['_CLASSIFYIMAGERESPONSE']._serialized_start=2117
+  _globals['_CLASSIFYIMAGERESPONSE']._serialized_end=2275
+  _globals['_ENCODEPROMPTREQUEST']._serialized_start=2278
+  _globals['_ENCODEPROMPTREQUEST']._serialized_end=2495
+  _globals['_ENCODEPROMPTRESPONSE']._serialized_start=2498
+  _globals['_ENCODEPROMPTRESPONSE']._serialized_end=2743
+  _globals['_STREAMCONFIG']._serialized_start=2745
+  _globals['_STREAMCONFIG']._serialized_end=2861
+  _globals['_STREAMITEM']._serialized_start=2863
+  _globals['_STREAMITEM']._serialized_end=2947
+  _globals['_STREAMBATCH']._serialized_start=2949
+  _globals['_STREAMBATCH']._serialized_end=3001
+  _globals['_EMBEDSTREAMREQUEST']._serialized_start=3003
+  _globals['_EMBEDSTREAMREQUEST']._serialized_end=3120
+  _globals['_STREAMERROR']._serialized_start=3122
+  _globals['_STREAMERROR']._serialized_end=3183
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=3186
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=3402
+  _globals['_EMBEDDINGSERVICE']._serialized_start=3992
+  _globals['_EMBEDDINGSERVICE']._serialized_end=4491
 # @@protoc_insertion_point(module_scope)

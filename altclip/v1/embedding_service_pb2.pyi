@@ -191,6 +191,36 @@ PROMPT_STATES_ALTCLIP: PromptStates.ValueType  # 2
 """transformation(pre_LN(H)): the last hidden state of AltCLIP's own text model."""
 Global___PromptStates: _TypeAlias = PromptStates  # noqa: Y015
 
+class _Orientation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OrientationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Orientation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ORIENTATION_UNSPECIFIED: _Orientation.ValueType  # 0
+    """The same as ORIENTATION_AS_STORED."""
+    ORIENTATION_AS_STORED: _Orientation.ValueType  # 1
+    """The pixels as they stand in the file: what the model's own preprocessing does."""
+    ORIENTATION_UPRIGHT: _Orientation.ValueType  # 2
+    """The picture is turned, or mirrored, as its EXIF orientation says, before it is resized. A file that says nothing stays
+    as it is.
+    """
+
+class Orientation(_Orientation, metaclass=_OrientationEnumTypeWrapper):
+    """Whether a picture is turned as its file says it should be shown. Phones store a picture as the sensor saw it, and note
+    in the file's EXIF data how to turn it.
+    """
+
+ORIENTATION_UNSPECIFIED: Orientation.ValueType  # 0
+"""The same as ORIENTATION_AS_STORED."""
+ORIENTATION_AS_STORED: Orientation.ValueType  # 1
+"""The pixels as they stand in the file: what the model's own preprocessing does."""
+ORIENTATION_UPRIGHT: Orientation.ValueType  # 2
+"""The picture is turned, or mirrored, as its EXIF orientation says, before it is resized. A file that says nothing stays
+as it is.
+"""
+Global___Orientation: _TypeAlias = Orientation  # noqa: Y015
+
 @_typing.final
 class Image(_message.Message):
     """A picture."""
@@ -200,9 +230,10 @@ class Image(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
     content: _builtins.bytes
-    """A whole JPEG, PNG, WebP, GIF (its first frame), BMP or TIFF file. At most ModelLimits.max_image_bytes bytes and
-    ModelLimits.max_image_pixels pixels. Errors: UNDECODABLE_IMAGE, UNSUPPORTED_IMAGE, IMAGE_TOO_LARGE. The EXIF
-    orientation is not applied and transparency is dropped, as the model's own preprocessing does.
+    """A whole JPEG, PNG, WebP, GIF (its first frame), BMP, TIFF or AVIF file; HEIC where the server can read it, otherwise
+    UNSUPPORTED_IMAGE says so. At most ModelLimits.max_image_bytes bytes and ModelLimits.max_image_pixels pixels. Errors:
+    UNDECODABLE_IMAGE, UNSUPPORTED_IMAGE, IMAGE_TOO_LARGE. Transparency is dropped, as the authors' own code and
+    transformers before 5.21 do. transformers 5.21 and later lay a transparent picture on white: send it so for the same.
     """
     uri: _builtins.str
     """A `data:` URI (base64 or percent-encoded), always; an http or https address only where the operator allows it. Errors:
@@ -309,22 +340,26 @@ class EmbeddingOptions(_message.Message):
     ENCODING_FIELD_NUMBER: _builtins.int
     NORMALIZE_FIELD_NUMBER: _builtins.int
     TRUNCATION_FIELD_NUMBER: _builtins.int
+    ORIENTATION_FIELD_NUMBER: _builtins.int
     encoding: Global___Encoding.ValueType
     """How the numbers are written; default FLOAT32. Error: INVALID_REQUEST for an unknown value."""
     normalize: _builtins.bool
     """Whether each embedding is scaled to length 1; default true."""
     truncation: Global___Truncation.ValueType
     """What happens to texts over Model.max_tokens; default TRUNCATE."""
+    orientation: Global___Orientation.ValueType
+    """Whether pictures are turned as their EXIF data says; default AS_STORED. It has no effect on texts."""
     def __init__(
         self,
         *,
         encoding: Global___Encoding.ValueType = ...,
         normalize: _builtins.bool | None = ...,
         truncation: Global___Truncation.ValueType = ...,
+        orientation: Global___Orientation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_normalize", b"_normalize", "normalize", b"normalize"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_normalize", b"_normalize", "encoding", b"encoding", "normalize", b"normalize", "truncation", b"truncation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_normalize", b"_normalize", "encoding", b"encoding", "normalize", b"normalize", "orientation", b"orientation", "truncation", b"truncation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__normalize: _TypeAlias = _typing.Literal["normalize"]  # noqa: Y015
     _WhichOneofArgType__normalize: _TypeAlias = _typing.Literal["_normalize", b"_normalize"]  # noqa: Y015
@@ -546,6 +581,7 @@ class SimilarityRequest(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    ORIENTATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The name of a model; empty means the server's first. Error: MODEL_NOT_FOUND."""
     score: Global___Score.ValueType
@@ -556,6 +592,8 @@ class SimilarityRequest(_message.Message):
     """
     priority: Global___Priority.ValueType
     """Who goes first; default INTERACTIVE."""
+    orientation: Global___Orientation.ValueType
+    """Whether pictures are turned as their EXIF data says; default AS_STORED."""
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
         """From 1 to ModelLimits.max_items items."""
@@ -573,10 +611,11 @@ class SimilarityRequest(_message.Message):
         score: Global___Score.ValueType = ...,
         top_k: _builtins.int = ...,
         priority: Global___Priority.ValueType = ...,
+        orientation: Global___Orientation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "model", b"model", "priority", b"priority", "queries", b"queries", "score", b"score", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "model", b"model", "orientation", b"orientation", "priority", b"priority", "queries", b"queries", "score", b"score", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -675,6 +714,7 @@ class ClassifyImageRequest(_message.Message):
     TEMPLATES_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    ORIENTATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The name of a model; empty means the server's first. Error: MODEL_NOT_FOUND."""
     language: _builtins.str
@@ -687,6 +727,8 @@ class ClassifyImageRequest(_message.Message):
     """
     priority: Global___Priority.ValueType
     """Who goes first; default INTERACTIVE."""
+    orientation: Global___Orientation.ValueType
+    """Whether pictures are turned as their EXIF data says; default AS_STORED."""
     @_builtins.property
     def images(self) -> _containers.RepeatedCompositeFieldContainer[Global___Image]:
         """From 1 to ModelLimits.max_images pictures."""
@@ -711,10 +753,11 @@ class ClassifyImageRequest(_message.Message):
         templates: _abc.Iterable[_builtins.str] | None = ...,
         top_k: _builtins.int = ...,
         priority: Global___Priority.ValueType = ...,
+        orientation: Global___Orientation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "labels", b"labels", "language", b"language", "model", b"model", "priority", b"priority", "templates", b"templates", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "labels", b"labels", "language", b"language", "model", b"model", "orientation", b"orientation", "priority", b"priority", "templates", b"templates", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1088,6 +1131,7 @@ class EmbedStreamResponse(_message.Message):
     TIMINGS_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    TOKEN_COUNTS_FIELD_NUMBER: _builtins.int
     revision: _builtins.str
     """The revision of the weights, as in EmbedTextResponse."""
     @_builtins.property
@@ -1110,6 +1154,10 @@ class EmbedStreamResponse(_message.Message):
     def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The indices in `ids` of the texts that were cut."""
 
+    @_builtins.property
+    def token_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """One for each of `ids`: the number of tokens of a text as computed, its special tokens included; 0 for a picture."""
+
     def __init__(
         self,
         *,
@@ -1119,10 +1167,11 @@ class EmbedStreamResponse(_message.Message):
         timings: Global___Timings | None = ...,
         truncated: _abc.Iterable[_builtins.int] | None = ...,
         revision: _builtins.str = ...,
+        token_counts: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "errors", b"errors", "ids", b"ids", "revision", b"revision", "timings", b"timings", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embeddings", b"embeddings", "errors", b"errors", "ids", b"ids", "revision", b"revision", "timings", b"timings", "token_counts", b"token_counts", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61ltclip/v1/model_service.proto\x12\naltclip.v1\"\x13\n\x11ListModelsRequest\"O\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.altclip.v1.Model\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.altclip.v1.Model\"\xa2\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x11\n\tdimension\x18\x05 \x01(\r\x12\x12\n\nmax_tokens\x18\x06 \x01(\r\x12\x12\n\nimage_size\x18\x07 \x01(\r\x12\x13\n\x0blogit_scale\x18\x08 \x01(\x02\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\r\n\x05\x64type\x18\n \x01(\t\x12\x16\n\x0eweights_sha256\x18\x0b \x01(\t\x12\r\n\x05ready\x18\x0c \x01(\x08\x12\x17\n\x0fstate_dimension\x18\r \x01(\r\x12\'\n\x06limits\x18\x0e \x01(\x0b\x32\x17.altclip.v1.ModelLimits\"\x87\x02\n\x0bModelLimits\x12\x11\n\tmax_texts\x18\x01 \x01(\r\x12\x12\n\nmax_images\x18\x02 \x01(\r\x12\x11\n\tmax_items\x18\x03 \x01(\r\x12\x12\n\nmax_labels\x18\x04 \x01(\r\x12\x15\n\rmax_templates\x18\x05 \x01(\r\x12\x13\n\x0bmax_prompts\x18\x06 \x01(\r\x12\x18\n\x10max_stream_items\x18\x07 \x01(\r\x12\x16\n\x0emax_text_bytes\x18\x08 \x01(\r\x12\x17\n\x0fmax_image_bytes\x18\t \x01(\r\x12\x18\n\x10max_image_pixels\x18\n \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x0b \x01(\r2\xa2\x01\n\x0cModelService\x12K\n\nListModels\x12\x1d.altclip.v1.ListModelsRequest\x1a\x1e.altclip.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.altclip.v1.GetModelRequest\x1a\x1c.altclip.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61ltclip/v1/model_service.proto\x12\naltclip.v1\"\x13\n\x11ListModelsRequest\"O\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.altclip.v1.Model\x12\x16\n\x0eserver_version\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x10GetModelResponse\x12 \n\x05model\x18\x01 \x01(\x0b\x32\x11.altclip.v1.Model\"\xb3\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x11\n\tlanguages\x18\x04 \x03(\t\x12\x11\n\tdimension\x18\x05 \x01(\r\x12\x12\n\nmax_tokens\x18\x06 \x01(\r\x12\x12\n\nimage_size\x18\x07 \x01(\r\x12\x13\n\x0blogit_scale\x18\x08 \x01(\x02\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12\r\n\x05\x64type\x18\n \x01(\t\x12\x16\n\x0eweights_sha256\x18\x0b \x01(\t\x12\r\n\x05ready\x18\x0c \x01(\x08\x12\x17\n\x0fstate_dimension\x18\r \x01(\r\x12\'\n\x06limits\x18\x0e \x01(\x0b\x32\x17.altclip.v1.ModelLimits\x12\x0f\n\x07\x61liases\x18\x0f \x03(\t\"\x87\x02\n\x0bModelLimits\x12\x11\n\tmax_texts\x18\x01 \x01(\r\x12\x12\n\nmax_images\x18\x02 \x01(\r\x12\x11\n\tmax_items\x18\x03 \x01(\r\x12\x12\n\nmax_labels\x18\x04 \x01(\r\x12\x15\n\rmax_templates\x18\x05 \x01(\r\x12\x13\n\x0bmax_prompts\x18\x06 \x01(\r\x12\x18\n\x10max_stream_items\x18\x07 \x01(\r\x12\x16\n\x0emax_text_bytes\x18\x08 \x01(\r\x12\x17\n\x0fmax_image_bytes\x18\t \x01(\r\x12\x18\n\x10max_image_pixels\x18\n \x01(\x04\x12\x19\n\x11max_message_bytes\x18\x0b \x01(\r2\xa2\x01\n\x0cModelService\x12K\n\nListModels\x12\x1d.altclip.v1.ListModelsRequest\x1a\x1e.altclip.v1.ListModelsResponse\x12\x45\n\x08GetModel\x12\x1b.altclip.v1.GetModelRequest\x1a\x1c.altclip.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELRESPONSE']._serialized_start=181
   _globals['_GETMODELRESPONSE']._serialized_end=233
   _globals['_MODEL']._serialized_start=236
-  _globals['_MODEL']._serialized_end=526
-  _globals['_MODELLIMITS']._serialized_start=529
-  _globals['_MODELLIMITS']._serialized_end=792
-  _globals['_MODELSERVICE']._serialized_start=795
-  _globals['_MODELSERVICE']._serialized_end=957
+  _globals['_MODEL']._serialized_end=543
+  _globals['_MODELLIMITS']._serialized_start=546
+  _globals['_MODELLIMITS']._serialized_end=809
+  _globals['_MODELSERVICE']._serialized_start=812
+  _globals['_MODELSERVICE']._serialized_end=974
 # @@protoc_insertion_point(module_scope)

@@ -129,6 +129,7 @@ class Model(_message.Message):
     READY_FIELD_NUMBER: _builtins.int
     STATE_DIMENSION_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name that requests call it by."""
     source: _builtins.str
@@ -163,6 +164,10 @@ class Model(_message.Message):
     def limits(self) -> Global___ModelLimits:
         """What a request may hold."""
 
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Other names that requests may call it by. Answers carry its real name."""
+
     def __init__(
         self,
         *,
@@ -180,10 +185,11 @@ class Model(_message.Message):
         ready: _builtins.bool = ...,
         state_dimension: _builtins.int = ...,
         limits: Global___ModelLimits | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device", b"device", "dimension", b"dimension", "dtype", b"dtype", "image_size", b"image_size", "languages", b"languages", "limits", b"limits", "logit_scale", b"logit_scale", "max_tokens", b"max_tokens", "name", b"name", "ready", b"ready", "revision", b"revision", "source", b"source", "state_dimension", b"state_dimension", "weights_sha256", b"weights_sha256"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "device", b"device", "dimension", b"dimension", "dtype", b"dtype", "image_size", b"image_size", "languages", b"languages", "limits", b"limits", "logit_scale", b"logit_scale", "max_tokens", b"max_tokens", "name", b"name", "ready", b"ready", "revision", b"revision", "source", b"source", "state_dimension", b"state_dimension", "weights_sha256", b"weights_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
