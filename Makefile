@@ -64,9 +64,9 @@ lint: setup ## Check style, types, protos, stubs, container and manifests
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/kubernetes-validate --strict --quiet -k 1.32 $(MANIFESTS)
 
-readme: setup ## Write the table of settings into README.md anew
+docs: setup ## Write the table of settings into docs/settings.md anew
 	$(BIN)/python -m service.config.command_line | sed -i -e '/<!-- settings -->/,/<!-- end of settings -->/{//!d}' \
-	    -e '/<!-- settings -->/r /dev/stdin' README.md
+	    -e '/<!-- settings -->/r /dev/stdin' docs/settings.md
 
 format: setup ## Rewrite sources in the project's style
 	$(BIN)/ruff check --fix

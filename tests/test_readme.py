@@ -1,4 +1,4 @@
-"""The README says what is so: its example runs, its table is the settings', its links lead somewhere."""
+"""The pages say what is so: the example runs, the table of settings is current, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from service.config.command_line import markdown_table
 from tests.server import RunningServer
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+
+
+def test_the_front_page_is_short() -> None:
+    assert len(README.read_text().splitlines()) < 160
 
 
 def test_the_table_of_settings_is_current() -> None:
-    _, _, rest = README.read_text().partition("<!-- settings -->\n")
+    _, _, rest = (DOCS / "settings.md").read_text().partition("<!-- settings -->\n")
     table, end, _ = rest.partition("<!-- end of settings -->")
-    assert end, "README.md has lost its markers"
-    assert table.strip() == markdown_table(), "run `make readme`"
+    assert end, "docs/settings.md has lost its markers"
+    assert table.strip() == markdown_table(), "run `make docs`"
 
 
 def test_the_first_example_runs_as_it_stands(server: RunningServer, tmp_path: Path) -> None:
@@ -37,12 +45,30 @@ def test_the_first_example_runs_as_it_stands(server: RunningServer, tmp_path: Pa
     assert {"gato", "perro"} <= set(done.stdout.split())
 
 
-def test_every_folder_and_page_it_points_to_is_there() -> None:
-    for page in (
-        README,
-        README.with_name("CONTRIBUTING.md"),
-        README.with_name("MODEL_LICENSE.md"),
-        README.with_name("SECURITY.md"),
-    ):
-        for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} points to {target}"
+def test_every_page_is_listed() -> None:
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (DOCS / "README.md").read_text()))
+    assert listed == {page.name for page in DOCS.glob("*.md")} - {"README.md"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    for target, heading in re.findall(r"\]\((?!https?://)([^)#]*)#?([^)]*)\)", page.read_text()):
+        there = page.parent / target if target else page
+        assert there.exists(), f"{page.name} points to {target}"
+        if heading:
+            assert heading in headings(there), f"{page.name} points to {target}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors that GitHub gives to a page's headings."""
+    lines = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text()
+    code = [*re.findall(r"```sh\n(.*?)```", text, re.DOTALL), *re.findall(r"`([^`\n]+)`", text)]
+    named = {target for part in code for target in re.findall(r"^make ([a-z-]+)", part, re.MULTILINE)}
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named <= targets
