@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from altclip.version import VERSION
@@ -55,6 +57,7 @@ def _serve(settings: Settings) -> int:
     if paths := os.environ.get("PYTHONPATH"):  # child processes run in another directory
         os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
     events = logs.get("supervisor")
+    _raise_descriptor_limit()
     for message in command_line.unknown_variables(os.environ):
         events.warning("unknown_setting", message)
     # Until the event loop takes over, e.g. while a model is fetched; as process 1 the default would be to
@@ -79,6 +82,13 @@ async def _run(settings: Settings) -> int:
 
     supervisor = prepare(settings, VERSION)
     return await supervisor.run()
+
+
+def _raise_descriptor_limit() -> None:
+    """As high as may be: every client, process and link takes descriptors, and 1,024 are soon gone."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _stop(number: int, frame: object) -> NoReturn:

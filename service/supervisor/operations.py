@@ -13,10 +13,15 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from service.listening.connections import Bounds
+from service.listening.web import BoundedServer
 from service.supervisor.pages import Pages
 from service.supervisor.ports import open_port
 
 __all__ = ["Operations"]
+
+# Probes, Prometheus, a person or two.
+_BOUNDS = Bounds(connections=64, idle=90.0)
 
 
 class Operations:
@@ -30,20 +35,17 @@ class Operations:
         application.router.add_get("/metrics", self._metrics)
         application.router.add_get("/livez", self._livez)
         application.router.add_get("/readyz", self._readyz)
-        self._runner = web.AppRunner(
-            application, access_log=None, handle_signals=False, keepalive_timeout=30.0, shutdown_timeout=0.5
-        )
+        self._server = BoundedServer(application, _BOUNDS, port="ops", shutdown_timeout=0.5)
 
     async def start(self, address: str) -> str:
         """Listens; `host:port` as it was bound. Raises OptionError where it cannot."""
         bound, name = open_port(address, "ops-address")
-        await self._runner.setup()
-        await web.SockSite(self._runner, bound).start()
+        await self._server.start(bound)
         return name
 
     async def stop(self) -> None:
         """Closes the port and every connection."""
-        await self._runner.cleanup()
+        await self._server.close()
 
     async def _metrics(self, request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
