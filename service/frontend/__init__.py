@@ -1,4 +1,4 @@
-"""The process that answers calls: transports over one core.
+"""The frontend process, which answers calls: transports over one core.
 
 Never imports service.supervisor.
 """

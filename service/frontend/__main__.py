@@ -2,7 +2,7 @@
 
     config, files, begin ──▶ pools, core, transports ──▶ listening ──▶ serve ──▶ drain ──▶ drained, exit 0
 
-It exits with 1 where the drain cut calls off.
+It exits with status 1 if the drain cut calls off.
 
 Everything runs on one event loop. The transports are put together here; the supervisor imports none of them.
 """
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _files(channel: Channel) -> dict[str, bytes]:
-    """All that come before `begin`: nothing is served before it is known who may call."""
+    """The operator's files, which come before `begin`: the API keys are known before anything is served."""
     files: dict[str, bytes] = {}
     while (message := channel.receive()) is not None and message.type == "file":
         files[message.body["name"]] = from_descriptor(message.descriptors[0], message.body["size"])
@@ -80,26 +80,26 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
 
 
 def _beat(metrics: Metrics) -> None:
-    """Tells the watchdog that this event loop turns."""
+    """Tells the watchdog at intervals that this event loop runs."""
     metrics.heartbeat.set(time.monotonic())
     asyncio.get_running_loop().call_later(_HEARTBEAT_SECONDS, _beat, metrics)
 
 
 class _Control:
-    """Does what the supervisor says."""
+    """Carries out the supervisor's messages."""
 
     def __init__(
         self, channel: Channel, pools: Pools, drain: asyncio.Future[float], files: dict[str, bytes]
     ) -> None:
         self.changed: Callable[[str], None] = lambda name: None
-        """Called with the name of a file that is new in `files`."""
+        """Called with the name of a file of which `files` holds a new version."""
         self._files = files
         self._channel = channel
         self._pools = pools
         self._drain = drain
 
     def readable(self) -> None:
-        """Reads until there is nothing left."""
+        """Reads all messages that have come."""
         while True:
             try:
                 message = self._channel.receive(wait=False)

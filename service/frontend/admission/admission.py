@@ -1,15 +1,15 @@
-"""Who may start work on a model, so that its queue stays bounded.
+"""Which calls may start work on a model, so that its queue stays bounded.
 
-Decided before any work is done for a call, and before its response headers. Unary calls are refused; streams,
-which can pause their client, wait their turn. The same holds for both:
+This is decided before any work is done for a call, and before its response headers. A unary call is refused;
+a stream, which can pause its client, waits. The rules are the same for both:
 
-    it is full        items or bytes are at their limit, or the expected wait (`service/forecast.py`) is over
-                      what the operator allows
-    it stands         the expected wait is over a bound that falls while the queue stands
-                      (`service/shedding.py`): who would hold more than its part of that bound gets no more
-    it is contended   half of that, with several callers: who holds its part gets no more
-                      (`service/fairness.py`)
-    the deadline      comes before it could be answered: refused, however full it is
+    full        Items or bytes are at their limit, or the expected wait (`forecast.py`) is over what the
+                operator allows: nobody is let in.
+    standing    The expected wait is over a bound that falls while the queue stands (`shedding.py`): who would
+                hold more than an equal share of that bound is not let in.
+    contended   The queue is over half full and several callers use it: who holds an equal share already is
+                not let in (`fairness.py`).
+    deadline    The answer would come after the call's deadline: it is refused, however empty the queue is.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ __all__ = ["Admission", "Bounds"]
 RETRY_SECONDS = (0.05, 10.0)
 """The least and the most that a refused caller is told to wait."""
 FIRST_RETRY_SECONDS = 0.5
-"""As long as no call has ended, so that nobody knows."""
+"""What it is told as long as no call has ended, so that no time is known."""
 CONTENDED = 0.5
-"""How full the queue is when callers are weighed against each other."""
+"""How full the queue must be before callers are weighed against each other."""
 MARGIN = 1.2
-"""Under overload, callers with equal deadlines keep the queue as long as they let it be: were that all of
-their time, every second one would be answered too late, and its computing lost."""
+"""A factor on the expected time to an answer. Under overload, calls with equal deadlines fill the queue up to
+that deadline. Without the factor every second answer would come too late, and its computation be wasted."""
 STREAMS = 0.5
-"""What streams may take of the queue: bulk work alone never fills it."""
+"""The part of the queue that streams may fill, so that bulk work alone never fills it."""
 
 
 class Bounds(NamedTuple):
-    """How much may be in flight at a time. seconds: of expected wait."""
+    """How much may be in flight at a time. size: in bytes. seconds: of expected wait."""
 
     items: int
     size: int = 1 << 29
@@ -54,11 +54,11 @@ class Bounds(NamedTuple):
 
 
 class Admission:
-    """All that is in flight for one model in this frontend.
+    """The queue of one model in this frontend: all that is in flight.
 
     A call larger than the bounds is let in when nothing else is in flight: it is within the API's limits, so
-    refusing it for ever would be wrong. A waiting stream keeps no unary call out. Where bulk work is held
-    back, streams have less under way, so that other bulk calls do not wait for ever behind them.
+    it must not be refused for ever. A stream that waits keeps no unary call out. Where workers hold bulk work
+    back, streams have less in flight, so that other bulk calls do not wait for ever behind them.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
         jitter: bool = True,
     ) -> None:
-        """workers: how many share the work. decoding: seconds until a picture would be decoded."""
+        """workers: how many share the work. decoding: seconds until a new picture would be decoded."""
         self._bounds = bounds
         self._workers = workers
         self._decoding = decoding
@@ -97,7 +97,7 @@ class Admission:
             self._shedding.observe(batch.wait, self._forecast.batch_seconds, self._clock())
 
     def expected_wait(self, priority: Priority) -> float:
-        """Seconds until the device would begin what is let in now; 0.0 as long as nothing is known of it."""
+        """Seconds until a device would begin what is let in now; 0.0 before anything was measured."""
         interactive, bulk = self._of[Priority.INTERACTIVE], self._of[Priority.BULK]
         seconds = self._seconds(interactive.items)
         if priority is Priority.BULK:
@@ -116,7 +116,7 @@ class Admission:
     ) -> Ticket:
         """Lets a unary call in; `leave` must follow. Raises DeadlineTooShort or QueueFull.
 
-        deadline: on this object's clock.
+        deadline: in seconds of this object's clock.
         """
         now = self._clock()
         wait = self.expected_wait(priority) if cost.items else 0.0
@@ -150,12 +150,12 @@ class Admission:
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """The items have ended, however they did."""
+        """The items have ended, with or without a result."""
         for load in self._loads(ticket):
             load.remove(ticket.cost)
         self._shares.give_back(ticket.caller, ticket.cost)
         if not ticket.streamed:
-            # By Little's law the time a call stays is what all now in flight need: when to come again.
+            # By Little's law all that is in flight now will have ended after the time that a call stays.
             self._residence = blend(self._residence, self._clock() - ticket.entered, 0.1)
         self._wake()
 
@@ -171,35 +171,35 @@ class Admission:
 
     @property
     def _bulk_speed(self) -> float:
-        """What was measured is of the bulk work that is under way; without any the next may go at once."""
+        """The measured speed is that of bulk work in flight. Without any, new bulk work may start at once."""
         return self._forecast.bulk_speed if self._of[Priority.BULK].calls else 1.0
 
     def _seconds(self, items: Sequence[int]) -> float:
         return self._forecast.seconds(items) / max(1, self._workers())
 
     def _until_answered(self, wait: float, cost: Cost, priority: Priority) -> float:
-        """Seconds. wait: until it is begun."""
+        """Seconds until the call's answer. wait: until its work is begun."""
         own = self._seconds(cost[:3])
-        if priority is Priority.BULK:  # held back, it needs several batches for its own items
+        if priority is Priority.BULK:  # workers hold it back: its own items take several batches
             return wait + own / self._bulk_speed
-        # Where others wait, more come, and fill up the batch that it is in.
+        # Where others wait, more will come and fill up the batch that this call is in.
         batch = min(self._forecast.batch_of(cost[:3]), wait + own)
         return MARGIN * (wait + max(own, batch))
 
     def _part(self, load: Load, cost: Cost, waiting: float) -> float:
-        """How full the queue is with this load and cost. waiting: how much of the bound is waited for."""
+        """How full the queue is with this load and cost. waiting: the expected wait, by its bound."""
         items = (load.total + cost.items) / self._bounds.items
         return max(items, (load.size + cost.size) / self._bounds.size, waiting)
 
     def _is_full(self, cost: Cost, wait: float) -> bool:
-        """For everyone, whatever they hold."""
+        """Whether the queue is full for every caller."""
         return self._part(self._all, cost, wait / self._bounds.seconds) > 1
 
     def _is_over(self, cost: Cost, caller: str, waiting: float, bound: float, callers: int) -> bool:
-        """For this caller, beside the others.
+        """Whether the queue is full for this caller, beside the others.
 
-        Parts of the bound add up to the bound, so who stays within its own may come in while others, who
-        came before the bound fell, hold all of it and more: they are refused until they hold less.
+        After the bound has fallen, callers that came before may hold all of it and more. They are refused
+        until they hold less. A caller within an equal share of the bound is let in all the same.
         """
         full = self._part(self._all, cost, waiting)
         if callers == 1 or full <= CONTENDED:
@@ -212,7 +212,7 @@ class Admission:
         return self._part(theirs, Cost(), seconds / bound) >= 1 / callers
 
     def _fits(self, ticket: Ticket) -> bool:
-        """One part of a stream always does, so that streams move."""
+        """Whether there is room for a part of a stream. There always is for one, so that streams move."""
         if not self._streams.calls:
             return True
         bound = self._shedding.bound(self._clock())
@@ -229,7 +229,7 @@ class Admission:
                 waiting.turn.set_result(None)
 
     def _retry_after(self, seconds: float) -> float:
-        """Seconds until there should be room, at least these; scattered: not all come back at once."""
+        """Seconds until there should be room, at least these; scattered, so that not all return at once."""
         low, high = RETRY_SECONDS
         seconds = min(max(self._residence or FIRST_RETRY_SECONDS, seconds, low), high)
         return seconds * random.uniform(0.75, 1.25) if self._jitter else seconds  # noqa: S311

@@ -1,4 +1,4 @@
-"""What calls ask of a device, and what they hold of a frontend's memory. No clock, no I/O."""
+"""What calls cost: how many items a device computes, how many bytes a frontend holds. No clock, no I/O."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ __all__ = ["Cost", "Load", "Ticket"]
 
 
 class Cost(NamedTuple):
-    """Of one call: how many items of each kind it computes, in the order of `Modality`. size: about how many
-    bytes it holds."""
+    """The cost of one call: items of each kind, in the order of `Modality`; size: about how many bytes."""
 
     texts: int = 0
     images: int = 0
@@ -22,7 +21,7 @@ class Cost(NamedTuple):
 
     @classmethod
     def of(cls, items: Iterable[Item | StreamItem]) -> Self:
-        """Of texts and pictures together; vectors cost nothing."""
+        """The cost of texts and pictures together; vectors cost nothing."""
         texts = images = size = 0
         for item in items:
             if item.text is not None:
@@ -35,17 +34,18 @@ class Cost(NamedTuple):
 
     @classmethod
     def of_images(cls, images: Sequence[Image]) -> Self:
-        """Of pictures alone."""
+        """The cost of pictures alone."""
         return cls(images=len(images), size=sum(map(held, images)))
 
     @property
     def items(self) -> int:
-        """All of them."""
+        """Items of all kinds."""
         return self.texts + self.images + self.prompts
 
 
 class Ticket(NamedTuple):
-    """One call, or one part of a stream, that was let in or waits. entered: when it came."""
+    """One call, or one part of a stream, that was let in or waits. entered: when it came, on the queue's
+    clock."""
 
     cost: Cost
     caller: str
@@ -55,7 +55,7 @@ class Ticket(NamedTuple):
 
 
 class Load:
-    """Of any number of calls together. items: of each kind, in the order of `Modality`."""
+    """The cost of any number of calls together. items: of each kind, in the order of `Modality`."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -68,11 +68,11 @@ class Load:
         return sum(self.items)
 
     def add(self, cost: Cost) -> None:
-        """One call more."""
+        """A call was let in."""
         self._change(cost, 1)
 
     def remove(self, cost: Cost) -> None:
-        """One call less."""
+        """A call has ended."""
         self._change(cost, -1)
 
     def _change(self, cost: Cost, sign: int) -> None:
@@ -84,5 +84,5 @@ class Load:
 
 
 def held(image: Image) -> int:
-    """The bytes of a picture as it was sent."""
+    """The bytes of a picture in the form in which it was sent."""
     return len(image.content or image.uri or "")

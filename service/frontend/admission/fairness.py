@@ -1,9 +1,8 @@
-"""Callers beside one another: who holds how much of the queue, and whose stream is next. No clock, no I/O.
+"""Fairness between callers: how much of the queue each holds, and whose stream is next. No clock, no I/O.
 
-A caller is the name of an API key, or else the address it calls from. As long as nobody else comes, one
-caller may use all of the queue. Once it is half full, whoever holds an equal part or more is refused first,
-so that the others find the room that it leaves. Streams that wait are let in by turns of callers, not of
-streams.
+A caller is the name of an API key, or else a network address. A caller that is alone may use all of the
+queue. With several callers, once the queue is half full, those that hold an equal share or more are refused
+first, which leaves room for the others. Streams that wait are let in by turns of callers, not of streams.
 """
 
 from __future__ import annotations
@@ -16,18 +15,19 @@ from service.frontend.admission.cost import Cost, Load, Ticket
 __all__ = ["Line", "Shares"]
 
 ACTIVE_SECONDS = 15.0
-"""Who has not called for so long, and holds nothing, takes no part. Longer than who is refused stays away."""
+"""After so long without a call, a caller that holds nothing no longer counts. Refused callers are told to
+wait for less."""
 
 
 class Shares:
-    """What each caller holds, and how many share the queue."""
+    """What each caller holds, and how many callers share the queue."""
 
     def __init__(self) -> None:
         self._held: dict[str, Load] = {}
-        self._seen: dict[str, float] = {}  # the one that was seen last is the last
+        self._seen: dict[str, float] = {}  # in the order in which they last called
 
     def active(self, caller: str, now: float) -> int:
-        """How many callers take part, this one included, which is here now."""
+        """How many callers share the queue, with this one, which calls now."""
         self._seen.pop(caller, None)
         self._seen[caller] = now
         while now - self._seen[oldest := next(iter(self._seen))] > ACTIVE_SECONDS:
@@ -37,7 +37,7 @@ class Shares:
         return len(self._seen)
 
     def of(self, caller: str) -> Load:
-        """What the caller holds; not to be changed."""
+        """What the caller holds. It must not be changed."""
         return self._held.get(caller) or Load()
 
     def take(self, caller: str, cost: Cost) -> None:
@@ -53,7 +53,7 @@ class Shares:
 
 
 class Waiting:
-    """One that waits. `turn` is done when it was let in."""
+    """A part of a stream that waits. `turn` is done when it is let in."""
 
     def __init__(self, ticket: Ticket) -> None:
         self.ticket = ticket
@@ -61,7 +61,7 @@ class Waiting:
 
 
 class Line:
-    """Those who wait, in the order in which they are let in: one of each caller, then the next of each."""
+    """All that wait, in the order in which they are let in: one of each caller, then the next of each."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[Waiting]] = {}  # the caller whose turn is next is the first
@@ -70,13 +70,13 @@ class Line:
         return bool(self._waiting)
 
     def join(self, ticket: Ticket) -> Waiting:
-        """At the end of the caller's own."""
+        """Waits behind all others of the same caller."""
         waiting = Waiting(ticket)
         self._waiting.setdefault(ticket.caller, deque()).append(waiting)
         return waiting
 
     def leave(self, waiting: Waiting) -> None:
-        """It does not wait any longer, if it still did."""
+        """Takes it out, if it still waits."""
         own = self._waiting.get(waiting.ticket.caller, deque())
         if waiting in own:
             own.remove(waiting)
@@ -85,11 +85,11 @@ class Line:
 
     @property
     def first(self) -> Waiting:
-        """Whose turn is next; there must be one."""
+        """The one whose turn is next; there must be one."""
         return next(iter(self._waiting.values()))[0]
 
     def admit(self) -> Waiting:
-        """Takes the first out; its caller's next one comes after all other callers'."""
+        """Takes the first out. Its caller's next turn comes after those of all other callers."""
         waiting = self.first
         own = self._waiting.pop(waiting.ticket.caller)
         own.popleft()

@@ -3,15 +3,15 @@
     Batch ─▶ observe ─▶ how much of a batch an item fills, and how long a full batch takes
     items that are ahead × what an item fills × seconds of a full batch ÷ our share = seconds
 
-A batch that is not full tells little of how long a full one takes, so it counts only as far as it is full:
-before there was load the forecast is too low, not too high, and work is let in. What was never measured takes
-no time at all. Where several frontends feed a worker, each finds its own items among those of others in a
-batch: its share of them is the speed at which its own queue moves.
+A batch that is not full tells little about how long a full one takes, so it counts only in proportion to how
+full it is. Before there was load, the forecast is therefore too low and not too high, and work is let in.
+What was never measured is taken to need no time. Where several frontends feed a worker, a batch also holds
+items of others: our share of its items is the speed at which our own queue moves.
 
-Bulk work gets what interactive work leaves of the device, and beside it workers hold it back. How fast it
-moves is measured by the batches that some of it had to wait for: what they did of it, in the seconds that
-this takes alone, of the seconds that they took. A batch that took all there was of it tells that nothing
-holds it back, and counts only as far as it is full of it.
+Workers hold bulk work back while there is interactive work. Its speed is measured by the batches after which
+some bulk work still had to wait: the seconds that their bulk items need alone, divided by the seconds that
+the batches took. A batch that took all bulk work there was shows that nothing holds it back, and counts only
+in proportion to its bulk items.
 """
 
 from __future__ import annotations
@@ -25,34 +25,34 @@ from worker.runtime.notices import Modality
 __all__ = ["Forecast"]
 
 LEARNING = 0.3
-"""How much of what is expected a full batch replaces with what it took."""
+"""The weight of a new full batch in the averages."""
 LEAST_SHARE = 1 / 64
-"""Neither our share of the device nor bulk work's is taken to be less."""
+"""The least that our share of the device, and that of bulk work, is taken to be."""
 
 
 class Forecast:
-    """Of one model in one frontend; whatever its devices are, they are taken to be alike."""
+    """The forecast of one model in one frontend. Its devices are taken to be alike."""
 
     def __init__(self) -> None:
         self._full = dict.fromkeys(Modality, 0.0)
         self._part = dict.fromkeys(Modality, 0.0)
         self._share = 1.0
         self._each = [0.0] * len(Modality)
-        """Seconds of an item of each modality, by the three above: this is asked for with every call."""
+        """Seconds of one item of each modality, from the three above: every call needs them."""
         self._bulk_done = self._bulk_took = 0.0
 
     @property
     def batch_seconds(self) -> float:
-        """What a full batch takes, of the slowest kind that was seen; 0.0 before the first."""
+        """Seconds of a full batch of the slowest modality that was seen; 0.0 before the first."""
         return max(self._full.values())
 
     def batch_of(self, items: Sequence[int]) -> float:
-        """The same of the slowest of these kinds."""
+        """The same for the slowest of the modalities of these items."""
         return max((self._full[kind] for kind in Modality if items[kind]), default=0.0)
 
     @property
     def bulk_speed(self) -> float:
-        """What bulk work gets of the device, as long as it has enough to do; 1.0 before any had to wait."""
+        """The part of the device that bulk work gets where it has to wait; 1.0 before any had to."""
         return max(LEAST_SHARE, self._bulk_done / self._bulk_took) if self._bulk_took else 1.0
 
     def observe(self, batch: Batch) -> None:
@@ -72,6 +72,6 @@ class Forecast:
             self._bulk_took += LEARNING * (took - self._bulk_took)
 
     def seconds(self, items: Sequence[int]) -> float:
-        """Until one device has done so many items of each modality."""
+        """Seconds until one device has computed so many items of each modality."""
         texts, images, prompts = self._each
         return items[0] * texts + items[1] * images + items[2] * prompts

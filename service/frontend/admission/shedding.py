@@ -1,17 +1,17 @@
-"""When a queue stands, less is let in: the bound of the expected wait, from (waits that were measured, now).
+"""Load shedding: while a queue stands, the bound on the expected wait is lower. Pure: it is given the time.
 
-A queue that takes up a burst and empties again is good. One that stands is not: everyone waits longer and
-nothing is done sooner. So, after CoDel (Nichols and Jacobson, 2012) as servers use it (Maurer, "Fail at
-Scale", 2015): normally calls are let in up to the longest wait that the operator allows. Once no interactive
-item has waited for less than the target for an `INTERVAL`, they are let in only up to the target, until all
-have waited for less than half of it, and nobody was refused, for a while (`CALM`). Short waits alone are no
-calm: it may be the low bound that keeps them short, by what it refuses.
+A queue that absorbs a burst and empties again is good. In a queue that stands everyone waits longer, and
+no more work is done. The rule follows CoDel (Nichols and Jacobson, 2012) as servers use it (Maurer, "Fail
+at Scale", 2015). Normally calls are let in up to the longest wait that the operator allows. Once every
+interactive item of an `INTERVAL` has waited for the target or longer, calls are let in only up to the target.
+This ends when, for `CALM` seconds, all have waited for less than half of the target and nobody was refused.
+Short waits alone do not end it: they may be short because the low bound refuses calls.
 
     waits below the target ─▶ bound = max_wait ─▶ above, for an interval ─▶ bound = target ─▶ calm ─▶ …
 
-Work that fills the device for as long as the target is always let in, so that shedding never leaves it idle:
-this is why the target is several batches where batches take long. Callers who each wait for their answer
-before they ask again are no overload, though a few hundred of them keep a queue of some batches for ever.
+As much work as the device does in the target's time is always let in, so that shedding never leaves it idle.
+Therefore the target is several batches where batches take long. Callers that wait for each answer before they
+ask again are no overload, though a few hundred of them always keep some batches in the queue.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ __all__ = ["Shedding"]
 
 TARGET = 0.25
 TARGET_BATCHES = 8
-"""Seconds, or so many full batches where those take longer: how long interactive work may wait for ever."""
+"""How long interactive work may always wait: seconds, or so many full batches where those take longer."""
 INTERVAL = 0.5
-"""Seconds that a burst may take."""
+"""Seconds. A burst may take so long."""
 CALM = 2.0
-"""Seconds. While little is asked for, a low bound refuses nothing; leaving it early lets the next wave in."""
+"""Seconds. A low bound does no harm while few calls come; to leave it early would let the next wave in."""
 STALE = 5.0
-"""After so many seconds without interactive work nothing is known of its waits."""
+"""Seconds. After so long without interactive work, what was measured of its waits is forgotten."""
 
 
 class Shedding:
-    """Of one model in one frontend. Seconds everywhere."""
+    """The shedding of one model in one frontend. All times are in seconds."""
 
     def __init__(self, max_wait: float) -> None:
-        """max_wait: the bound as long as no queue stands."""
+        """max_wait: the bound while no queue stands."""
         self._max_wait = max_wait
         self._target = min(TARGET, max_wait)
         self._shedding = False
         self._against_since: float | None = None
-        """Since when the waits say that it should be otherwise."""
+        """When the waits began to call for the other state; None while they do not."""
         self._observed = 0.0
 
     def observe(self, wait: float, batch_seconds: float, now: float) -> None:
-        """An interactive item has waited so long. batch_seconds: what a full batch takes."""
+        """An interactive item has waited so long. batch_seconds: of a full batch."""
         if now - self._observed >= STALE:
             self._shedding, self._against_since = False, None
         self._observed = now
@@ -56,7 +56,7 @@ class Shedding:
             self._shedding, self._against_since = not self._shedding, None
 
     def refused(self) -> None:
-        """A call was refused for want of room: more is asked for than is let in."""
+        """A call was refused for lack of room, so there is no calm."""
         if self._shedding:
             self._against_since = None
 

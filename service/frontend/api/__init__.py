@@ -1,4 +1,4 @@
-"""The words that all transports share: messages, errors, validation, encodings, vectors.
+"""What all transports share: messages, errors, validation, encodings, vectors.
 
 Imports service.config and of the worker spec, errors and runtime.
 """

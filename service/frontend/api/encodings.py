@@ -4,7 +4,7 @@
     INT8               value ≈ int8 × scale, with scale = max|x| / 127 of the row (1 for a row of zeros)
     BINARY             1 where the component is > 0, most significant bit first, rows padded to whole bytes
 
-Everything is vectorised over the rows, and an answer is one `bytes`.
+All rows are encoded at once, and an answer is one `bytes`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def encode(rows: Matrix, encoding: Encoding) -> tuple[bytes, list[float]]:
         case Encoding.FLOAT32:
             return rows.astype("<f4", copy=False).tobytes(), []
         case Encoding.FLOAT16:
-            # Beyond half precision's range a value becomes the largest there is, not infinity.
+            # A value beyond half precision's range becomes its largest number, and not infinity.
             return rows.clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype("<f2").tobytes(), []
         case Encoding.INT8:
             peaks = np.abs(rows).max(axis=1, initial=0.0)
             scales = np.where(peaks > 0.0, peaks / np.float32(127.0), np.float32(1.0)).astype(np.float32)
-            # In the smallest float32 numbers peak / 127 loses its digits or is 0; such a row counts as zeros.
+            # For the smallest float32 numbers peak / 127 loses digits or is 0; such a row counts as zeros.
             scales = np.where(scales < np.finfo(np.float32).tiny, np.float32(1.0), scales)
             return np.rint(rows / scales[:, None]).clip(-127, 127).astype(np.int8).tobytes(), scales.tolist()
         case Encoding.BINARY:

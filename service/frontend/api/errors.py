@@ -6,9 +6,8 @@
     an image's bytes       worker.errors.*   ─▶ `from_exception` makes it one of ours
     our own bug            anything else     ─▶ `Internal`, which tells the caller nothing
 
-Both transports translate a `ServiceError` by its `entry`; `service/grpc_errors.py` writes a
-google.rpc.Status. The message of a `ServiceError` is for the caller: never put an inside of the server, a
-text or an image in it.
+Every transport translates a `ServiceError` by its `entry`. Its message is for the caller: it must never hold
+anything internal to the server, a text or an image.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ class ServiceError(Exception):
     """An expected error: safe to show, and translated by `TABLE`.
 
     violations: the fields at fault. retry_after: seconds until another try may succeed, None if none can.
-    metadata: more facts for programs, such as the host of a refused address.
+    metadata: facts for programs, such as the host of a refused address.
     """
 
     default_message = "The call failed."
@@ -105,61 +104,61 @@ class ServiceError(Exception):
 
 
 class InvalidRequest(ServiceError):
-    """A field is missing, one too many, or out of range."""
+    """A field is missing, superfluous or out of range."""
 
     default_message = "The request is not valid."
 
 
 class UndecodableImage(ServiceError):
-    """Bytes that are no picture, or a damaged one."""
+    """The bytes are no picture, or a damaged one."""
 
     default_message = "The image cannot be decoded."
 
 
 class ImageTooLarge(ServiceError):
-    """More bytes or pixels than are accepted."""
+    """The image has more bytes or pixels than are accepted."""
 
     default_message = "The image is too large."
 
 
 class UnsupportedImage(ServiceError):
-    """A known format that is not accepted."""
+    """The image has a known format that is not accepted."""
 
     default_message = "The image's format is not supported."
 
 
 class TextTooLong(ServiceError):
-    """Over the byte limit, or over the token limit where the caller refused truncation."""
+    """The text is over the byte limit, or over the token limit where the caller refused truncation."""
 
     default_message = "The text is too long."
 
 
 class UriNotAllowed(ServiceError):
-    """An address that this server does not fetch."""
+    """This server does not fetch the address."""
 
     default_message = "The server does not fetch this address."
 
 
 class UriFetchFailed(ServiceError):
-    """An address that gave no picture."""
+    """The address gave no picture."""
 
     default_message = "The address could not be fetched."
 
 
 class ModelNotFound(ServiceError):
-    """No model of that name."""
+    """There is no model of that name."""
 
     default_message = "There is no such model; ListModels tells which there are."
 
 
 class Unauthenticated(ServiceError):
-    """No key, or an unknown one."""
+    """The call has no API key, or an unknown one."""
 
     default_message = "A valid API key is needed."
 
 
 class PermissionDenied(ServiceError):
-    """A key that does not cover this."""
+    """The API key does not allow this."""
 
     default_message = "The API key does not allow this."
 
@@ -172,14 +171,14 @@ class QueueFull(ServiceError):
 
 
 class QuotaExceeded(ServiceError):
-    """The caller's own share is used up."""
+    """The quota of the API key is used up."""
 
     default_message = "The quota of this API key is used up; try again later."
     default_retry_after = 1.0
 
 
 class DeadlineTooShort(ServiceError):
-    """The time that is left does not suffice, or none is left."""
+    """The time until the deadline does not suffice, or the deadline has passed."""
 
     default_message = "The call cannot be done in the time that is left."
 
@@ -199,14 +198,14 @@ class Draining(ServiceError):
 
 
 class Internal(ServiceError):
-    """Our own fault. The caller learns nothing but the request's id; the log has the rest."""
+    """The server has a bug. The caller learns nothing but the request id; the log has the rest."""
 
     default_message = "The server failed; its log has more under this request's x-request-id."
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """How one kind of error looks outside. pushback: a stock gRPC client is told when to come again."""
+    """How callers see one kind of error. pushback: a stock gRPC client is told when to try again."""
 
     reason: str
     code: Code
@@ -241,7 +240,7 @@ IMAGE_ERRORS: Mapping[type[worker_errors.ImageError], type[ServiceError]] = {
 
 
 def from_exception(error: BaseException, path: str = "") -> ServiceError:
-    """What the caller is told. path: the field whose preparation failed; only image errors use it."""
+    """The error that the caller is told. path: the field at fault; only image errors use it."""
     if isinstance(error, ServiceError):
         return error
     if isinstance(error, worker_errors.ImageError):

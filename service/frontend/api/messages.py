@@ -1,7 +1,7 @@
 """What callers ask of the core and what it answers, in plain Python and numpy: no proto, no HTTP.
 
-Both transports translate into these and back. The enums have the numbers of the public API, so that a
-transport only has to check them (`service/validation.py`).
+Every transport translates into these and back. The enums have the numbers of the public API, so that a
+transport only has to check them (`validation.choice`).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Scores(IntEnum):
 
 
 class Variant(IntEnum):
-    """Which prompt states; the numbers are those of `WorkItem.variant`."""
+    """Which states of a prompt are wanted; the numbers are those of `WorkItem.variant`."""
 
     ALTDIFFUSION = 0
     ALTCLIP = 1
@@ -64,7 +64,7 @@ class Variant(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How embeddings are wanted. reject: refuse texts over the model's tokens in place of cutting them."""
+    """How embeddings are wanted. reject: texts of too many tokens are refused and not cut."""
 
     encoding: Encoding = Encoding.FLOAT32
     normalize: bool = True
@@ -72,7 +72,7 @@ class Options:
 
 
 class Image(NamedTuple):
-    """A picture: exactly one of the two must be given."""
+    """A picture: its file, or an address. Exactly one of the two must be given."""
 
     content: bytes | None = None
     uri: str | None = None
@@ -87,7 +87,7 @@ class Item(NamedTuple):
 
 
 class StreamItem(NamedTuple):
-    """One thing to embed, under the caller's name for it: exactly one of text and image must be given."""
+    """One item of a stream. id: the caller's name for it. Exactly one of text and image must be given."""
 
     id: str
     text: str | None = None
@@ -102,7 +102,7 @@ class Timings(NamedTuple):
     batch_size: int = 0
 
     def merge(self, other: Timings) -> Timings:
-        """Of both together."""
+        """The timings of both together."""
         return Timings(
             max(self.queue_seconds, other.queue_seconds),
             max(self.inference_seconds, other.inference_seconds),
@@ -123,7 +123,7 @@ class Embedded:
 
 
 class ScoreRow(NamedTuple):
-    """Of one query: float32 scores; with `top_k` also the candidates' indices, best first."""
+    """The scores of one query, float32 [n]; with `top_k` also the candidates' indices, best first."""
 
     scores: Matrix
     indices: npt.NDArray[np.uint32] | None
@@ -131,7 +131,7 @@ class ScoreRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """One row a query. truncated: counted through the queries first and the candidates after them."""
+    """One row for each query. truncated: indices of the texts that were cut, in queries + candidates."""
 
     model: str
     revision: str
@@ -142,7 +142,7 @@ class Scored:
 
 
 class Classification(NamedTuple):
-    """Indices of labels and their probabilities (float32), in the order of the answer."""
+    """Indices of labels and their probabilities, float32 [n], in the order of the answer."""
 
     indices: npt.NDArray[np.uint32]
     probabilities: Matrix
@@ -150,7 +150,7 @@ class Classification(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """One classification an image. truncated: the labels of which a prompt was cut."""
+    """One classification for each image. truncated: indices of the labels of which a prompt was cut."""
 
     model: str
     revision: str
@@ -173,8 +173,7 @@ class Prompts:
 
 @dataclass(slots=True)
 class StreamResults:
-    """Some results of a stream. Row i belongs to ids[i]; `errors` are pairs of an item's id and what was
-    wrong.
+    """Some results of a stream. Row i belongs to ids[i]; `errors` are pairs of an item's id and its error.
 
     rows: blocks of float32 [some, dimension], one after another. truncated: indices in `ids`.
     """
@@ -190,7 +189,7 @@ class StreamResults:
         return len(self.ids) + len(self.errors)
 
     def extend(self, other: StreamResults) -> None:
-        """Take in results that were ready at the same time."""
+        """Adds results that were ready at the same time."""
         self.truncated += [len(self.ids) + index for index in other.truncated]
         self.ids += other.ids
         self.rows += other.rows

@@ -1,4 +1,4 @@
-"""What a request may hold: every rule, with the path of the field that breaks it. Pure; imports no transport.
+"""The rules for what a request may hold. Each error names the path of the field that breaks a rule. Pure.
 
 A path is written as in the public API: "texts[3]", "images[2].content", "queries[1].vector".
 """
@@ -49,7 +49,7 @@ Chosen = TypeVar("Chosen", bound=IntEnum)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request for one model may hold; `GetModel` tells them."""
+    """The limits of a request for one model; `GetModel` tells them to callers."""
 
     max_texts: int
     max_images: int
@@ -70,20 +70,20 @@ class Limits:
 
 
 def count(path: str, number: int, most: int) -> None:
-    """A list of 1 to `most` elements."""
+    """Checks a list of 1 to `most` elements."""
     if number == 0:
         raise InvalidRequest.at(path, "must not be empty")
     at_most(path, number, most)
 
 
 def at_most(path: str, number: int, most: int) -> None:
-    """A list of up to `most` elements."""
+    """Checks a list of up to `most` elements."""
     if number > most:
         raise InvalidRequest.at(path, f"holds {number} elements; at most {most} are accepted")
 
 
 def choice(path: str, value: int, kinds: type[Chosen], default: Chosen) -> Chosen:
-    """The enum's member; 0 (unspecified) is the default, a number that the API does not name is refused."""
+    """The enum's member. 0 (unspecified) is the default; a number without a member is refused."""
     if value == 0:
         return default
     try:
@@ -93,42 +93,42 @@ def choice(path: str, value: int, kinds: type[Chosen], default: Chosen) -> Chose
 
 
 def texts(path: str, values: Sequence[str], most_bytes: int) -> None:
-    """Each text within the byte limit; "" is a text like any other. `path` without the index."""
+    """Checks that each text is within the byte limit. "" is a text, too. path: without the index."""
     for index, value in enumerate(values):
         if len(value) * 4 > most_bytes:
             text(f"{path}[{index}]", value, most_bytes)
 
 
 def text(path: str, value: str, most_bytes: int) -> None:
-    """One text within the byte limit."""
+    """Checks that a text is within the byte limit."""
     if len(value) * 4 > most_bytes and utf8_length(value) > most_bytes:
         raise too_long(path, most_bytes)
 
 
 def utf8_length(value: str) -> int:
-    """Bytes of UTF-8; no copy is made of an ASCII string."""
+    """The bytes of a text in UTF-8. No copy is made of an ASCII string."""
     return len(value) if value.isascii() else len(value.encode())
 
 
 def too_long(path: str, most_bytes: int) -> TextTooLong:
-    """The byte limit was passed."""
+    """The error of a text over the byte limit."""
     return TextTooLong.at(path, f"is longer than {most_bytes} bytes of UTF-8")
 
 
 def too_many_tokens(path: str, most_tokens: int) -> TextTooLong:
-    """The caller refused truncation."""
+    """The error of a text over the token limit, where the caller refused truncation."""
     return TextTooLong.at(path, f"is longer than {most_tokens} tokens, and truncation was refused")
 
 
 def pictures(path: str, images: Sequence[Image], limits: Limits) -> None:
-    """The number of pictures, and that each is given and not too large; `path` without the index."""
+    """Checks the number of pictures, and each of them. path: without the index."""
     count(path, len(images), limits.max_images)
     for index, image in enumerate(images):
         picture(f"{path}[{index}]", image, limits)
 
 
 def picture(path: str, image: Image, limits: Limits) -> None:
-    """A picture that is given somehow, and whose file is not too large."""
+    """Checks that a picture is given in one way, and that its file is not too large."""
     if image.content is not None:
         image_size(f"{path}.content", len(image.content), limits.max_image_bytes)
     elif image.uri is None:
@@ -136,13 +136,13 @@ def picture(path: str, image: Image, limits: Limits) -> None:
 
 
 def image_size(path: str, size: int, most: int) -> None:
-    """A file within the byte limit."""
+    """Checks that an image file is within the byte limit."""
     if size > most:
         raise ImageTooLarge.at(path, f"holds {size} bytes; at most {most} are accepted")
 
 
 def item(path: str, value: Item, limits: Limits) -> None:
-    """One side of a comparison, apart from its vector (see `vectors`)."""
+    """Checks one side of a comparison, apart from its vector (see `vectors`)."""
     if value.text is not None:
         text(f"{path}.text", value.text, limits.max_text_bytes)
     elif value.image is not None:
@@ -152,7 +152,10 @@ def item(path: str, value: Item, limits: Limits) -> None:
 
 
 def vectors(paths: Sequence[str], values: Sequence[bytes], dimension: int) -> Matrix:
-    """Little-endian float32 vectors as rows of length 1; refuses another width, NaN, infinity and zeros."""
+    """Little-endian float32 vectors as rows of length 1, float32 [n, dimension].
+
+    Raises InvalidRequest for another width, NaN, infinity, or a vector of zeros.
+    """
     for path, value in zip(paths, values, strict=True):
         if len(value) != 4 * dimension:
             raise InvalidRequest.at(
@@ -167,14 +170,14 @@ def vectors(paths: Sequence[str], values: Sequence[bytes], dimension: int) -> Ma
 
 
 def language(value: str) -> str:
-    """One of the nine, by default English."""
+    """One of the nine languages; English for ""."""
     if value and value not in ALL_LANGUAGES:
         raise InvalidRequest.at("language", f"is not one of {' '.join(ALL_LANGUAGES)}")
     return value or "en"
 
 
 def templates(values: Sequence[str], limits: Limits) -> None:
-    """The caller's own prompts: each with exactly one place for the label."""
+    """Checks the caller's own templates: each has exactly one `{}` for the label."""
     at_most("templates", len(values), limits.max_templates)
     texts("templates", values, limits.max_text_bytes)
     wrong = [
@@ -187,6 +190,6 @@ def templates(values: Sequence[str], limits: Limits) -> None:
 
 
 def stream_id(value: str) -> None:
-    """The caller's name for an item of a stream."""
+    """Checks the caller's name for an item of a stream."""
     if len(value) * 4 > MAX_ID_BYTES and utf8_length(value) > MAX_ID_BYTES:
         raise InvalidRequest.at("id", f"is longer than {MAX_ID_BYTES} bytes of UTF-8")

@@ -4,8 +4,8 @@
     logit        cosine × exp(logit scale)
     probability  softmax of the logits over all candidates of a query, before `top_k` cuts them
 
-Products are taken in float64 and rounded once: the same two vectors score the same wherever they stand in the
-lists, so that ties are ties, and they go to the lower index.
+Products are computed in float64 and rounded once, so that the same two vectors have the same score wherever
+they stand in the lists. Equal scores are ordered by the lower index.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Wide = npt.NDArray[np.float64]
 
 
 def lengths(rows: Matrix) -> Wide:
-    """The Euclidean length of each row, float64 [n]: no finite float32 row overflows or vanishes."""
+    """The Euclidean length of each row, float64 [n]. No finite float32 row overflows or becomes 0."""
     wide = rows.astype(np.float64)
     result: Wide = np.sqrt(np.einsum("ij,ij->i", wide, wide))
     return result
 
 
 def normalized(rows: Matrix, known_lengths: Wide | None = None) -> Matrix:
-    """Each row scaled to length 1; a row of zeros stays one. known_lengths: `lengths(rows)`, if at hand."""
+    """Each row scaled to length 1; a row of zeros stays zeros. known_lengths: `lengths(rows)`, if known."""
     by = lengths(rows) if known_lengths is None else known_lengths
     if not by.all():
         by = np.where(by > 0.0, by, 1.0)

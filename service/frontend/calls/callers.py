@@ -1,11 +1,11 @@
-"""Who calls, and what that caller may: known by an API key, with a quota of its own. Imports no transport.
+"""Callers: each is known by an API key, and has a quota of its own. Imports no transport.
 
     authorization ─▶ known ─▶ Key ─▶ enter ─▶ Grant, of one call until `leave`
-      no key, a stranger's: Unauthenticated     check(model): PermissionDenied
+      no valid key: Unauthenticated             check(model): PermissionDenied
       too many calls: QuotaExceeded             spend(items): QuotaExceeded
 
-Without keys everyone may do everything (`Callers()`). A quota is a frontend's own: with several frontends a
-caller that connects to each has as many of them.
+Without configured keys everyone may do everything (`Callers()`). Each frontend counts the quota by itself: a
+caller that connects to several frontends has the quota several times.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from service.frontend.api.errors import PermissionDenied, QuotaExceeded, Unauthe
 __all__ = ["OPEN", "Bucket", "Callers", "Grant"]
 
 BURST_SECONDS = 1.0
-"""A caller may be ahead of its rate by so much, and at least by one."""
+"""How many seconds of its rate a caller may use at once, and at least one call or item."""
 BUSY_RETRY_SECONDS = 0.25
-"""After which a caller with too many calls at once should come again."""
+"""Seconds after which a caller with too many calls at once should try again."""
 
 Clock = Callable[[], float]
 
 
 class Bucket:
-    """A rate with a little room for bursts.
+    """A token bucket: a rate with some room for bursts.
 
-    What is larger than the room is let in when the bucket is full, and paid for afterwards.
+    A cost larger than the room is let in when the bucket is full; the bucket then stays empty for longer.
     """
 
     def __init__(self, rate: float, now: float) -> None:
@@ -49,12 +49,12 @@ class Bucket:
         return max(0.0, (min(cost, self._room) - self._level) / self.rate)
 
     def take(self, cost: float, now: float) -> None:
-        """Takes it, whether it is there or not."""
+        """Takes `cost`, even if the bucket then holds less than nothing."""
         self._fill(now)
         self._level -= cost
 
     def change(self, rate: float, now: float) -> None:
-        """Another rate from now on; what was used stays used."""
+        """Sets another rate from now on; what was used stays used."""
         self._fill(now)
         self.rate = rate
         self._level = min(self._level, self._room)
@@ -65,7 +65,7 @@ class Bucket:
 
 
 class Share:
-    """What all calls under one name use together."""
+    """What all calls under one name of an API key use together."""
 
     def __init__(self, quota: Quota, now: float) -> None:
         self.active = 0
@@ -81,7 +81,7 @@ class Share:
 
 
 class Grant:
-    """What one call may do. `Callers.leave` ends it."""
+    """The rights of one call. `Callers.leave` ends it."""
 
     __slots__ = ("_clock", "key", "share")
 
@@ -96,12 +96,12 @@ class Grant:
         return models is None or model in models
 
     def check(self, model: str) -> None:
-        """Raises PermissionDenied."""
+        """Raises PermissionDenied unless the caller may use this model."""
         if not self.permits(model):
             raise PermissionDenied("The API key does not allow this model; ListModels tells which it allows.")
 
     def spend(self, items: int) -> None:
-        """Items of a unary call. Raises QuotaExceeded."""
+        """Takes a unary call's items from the quota. Raises QuotaExceeded."""
         bucket = self.share.items if self.share is not None else None
         if bucket is not None and items > 0:
             now = self._clock()
@@ -110,13 +110,13 @@ class Grant:
             bucket.take(items, now)
 
     async def spend_in_turn(self, items: int, hurry: asyncio.Event) -> None:
-        """Items of a stream, which waits where a unary call is refused. hurry: ends the wait."""
+        """Takes a stream's items from the quota; waits where a unary call is refused. hurry: ends that."""
         bucket = self.share.items if self.share is not None else None
         if bucket is None:
             return
         now = self._clock()
         seconds = bucket.wait(items, now)
-        bucket.take(items, now)  # before the wait, so that those who come later wait for longer
+        bucket.take(items, now)  # before the wait, so that later ones wait for longer
         if seconds > 0.0:
             try:
                 async with asyncio.timeout(seconds):
@@ -129,11 +129,11 @@ class Grant:
 
 
 OPEN = Grant(clock=time.monotonic)
-"""Of a caller who does not have to say who it is."""
+"""The rights of a caller where no API keys are configured."""
 
 
 class Callers:
-    """All callers of one frontend. keys: None asks nobody for a key."""
+    """All callers of one frontend. keys: None where no key is needed."""
 
     def __init__(self, keys: Keyring | None = None, *, clock: Clock = time.monotonic) -> None:
         self._clock = clock
@@ -143,7 +143,7 @@ class Callers:
             self.change(keys)
 
     def change(self, keys: Keyring) -> None:
-        """These keys from now on. Names that stay keep what they have used."""
+        """Accepts these keys from now on. Names that stay keep what they have used."""
         now = self._clock()
         self._keys = keys
         self._shares = {name: self._share(name, quota, now) for name, quota in keys.quotas.items()}
@@ -156,7 +156,7 @@ class Callers:
         return known
 
     def known(self, authorization: str | None) -> Key | None:
-        """The caller's key; None where none is asked for. Raises Unauthenticated."""
+        """The caller's key; None where none is needed. Raises Unauthenticated."""
         if self._keys is None:
             return None
         if authorization is None:
@@ -190,7 +190,7 @@ class Callers:
             grant.share.active -= 1
 
     def recheck(self, grant: Grant) -> None:
-        """For calls that last: raises Unauthenticated once the key was taken back."""
+        """For calls that last: raises Unauthenticated once the operator has removed the key."""
         if grant.key is not None and self._keys is not None and not self._keys.holds(grant.key):
             raise Unauthenticated("The API key is not valid any more.")
 
@@ -206,5 +206,5 @@ def _changed(bucket: Bucket | None, rate: float | None, now: float) -> Bucket | 
 
 
 def _scattered(seconds: float) -> float:
-    """A little later for each, so that not all come back at once; at least 1 ms."""
+    """The same time or a little more, so that not all callers return at once; at least 1 ms."""
     return max(0.001, seconds * random.uniform(1.0, 1.25))  # noqa: S311

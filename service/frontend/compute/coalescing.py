@@ -1,11 +1,11 @@
-"""Contents in, outcomes out: each content is computed once for all who want it meanwhile.
+"""Coalescing: equal contents that are wanted at the same time are computed once, for all calls that wait.
 
-    CallItems.find ─▶ in the cache? under way for another? ─▶ joined
-    CallItems.lead ─▶ a flight that others may join ─▶ ModelPool.start ─▶ land ─▶ the cache, and all who wait
+    CallItems asks ─▶ is it cached? is it under way for another call? ─▶ joined
+                  └─▶ a flight that others may join ─▶ ModelPool.start ─▶ land ─▶ the cache, and all who wait
 
-A flight goes on while anybody waits for it, and is taken back when the last one has gone. Interactive work
-joins no bulk work. What was wrong with the content is everyone's error; that the worker died, or that time
-ran out for whoever came first, is not: then the others compute it once more, together.
+A flight goes on while any call waits for it, and is taken back when the last one has gone. Interactive work
+does not join bulk work. An error of the content is the error of all calls that wait. If the worker died, or
+the deadline of the call that came first passed, the others compute the content once more, together.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Coalescer", "Prepared", "SharedFlight"]
 
 @dataclass(slots=True)
 class Prepared:
-    """An item of a call that is ready to be computed. index: among the call's items."""
+    """An item that is ready to be computed. index: among its call's items."""
 
     index: int
     key: ContentKey
@@ -36,7 +36,7 @@ class Prepared:
 
 
 class Waiter(Protocol):
-    """Whoever wants some contents computed: a `CallItems`."""
+    """A call that waits for contents: a `CallItems`."""
 
     @property
     def deadline(self) -> float | None:
@@ -48,7 +48,7 @@ class Waiter(Protocol):
         ...
 
     def settle(self, index: int, outcome: Outcome) -> None:
-        """The outcome of one of its items."""
+        """Sets the outcome of one of its items."""
         ...
 
     def again(self, prepared: Prepared) -> None:
@@ -57,8 +57,10 @@ class Waiter(Protocol):
 
 
 class SharedFlight(Flight):
-    """A flight for all who want this content. waiting: whose item it is, and whether its outcome is final for
-    them, whatever it is."""
+    """A flight for all calls that want this content.
+
+    waiting: for each its call, the item's index there, and whether the outcome is final whatever it is.
+    """
 
     __slots__ = ("_coalescer", "key", "truncated", "waiting")
 
@@ -83,12 +85,12 @@ class SharedFlight(Flight):
                 again.append((waiter, index))
             else:
                 waiter.settle(index, outcome)
-        # Whoever has the longest time left begins, so that the others can rely on that flight and join it.
+        # The call with the latest deadline begins, so that the others can rely on its flight and join it.
         for waiter, index in sorted(again, key=lambda one: one[0].deadline or math.inf, reverse=True):
             waiter.again(Prepared(index, self.key, self.item, self.truncated))
 
     def leave(self, waiter: Waiter) -> None:
-        """This call waits no more."""
+        """This call no longer waits."""
         if self.waiting:
             self.waiting = [one for one in self.waiting if one[0] is not waiter]
             if not self.waiting:
@@ -96,7 +98,7 @@ class SharedFlight(Flight):
 
 
 class Coalescer:
-    """All that is under way of one model in this frontend, by content; and what is kept of it."""
+    """All flights of one model in this frontend by their content, and the cache of what was computed."""
 
     def __init__(self, pool: ModelPool, cache: ContentCache, metrics: Metrics) -> None:
         self.pool = pool
@@ -108,11 +110,11 @@ class Coalescer:
         return len(self._under_way)
 
     def key(self, modality: Modality, content: bytes, variant: int = 0) -> ContentKey:
-        """content: its digest."""
+        """The key of a content of this model. content: its digest."""
         return ContentKey(self.pool.spec.name, self.pool.revision, modality, variant, content)
 
     def row(self, key: ContentKey) -> Row | None:
-        """What was computed before."""
+        """What was computed before; None where nothing is known."""
         if not self._keeps(key):
             return None
         row = self._cache.get(key)
@@ -120,29 +122,29 @@ class Coalescer:
         return row
 
     def under_way(self, key: ContentKey, priority: Priority) -> SharedFlight | None:
-        """What work of this priority may join."""
+        """The flight of this content that work of this priority may join, if there is one."""
         shared = self._under_way.get(key)
         return None if shared is None or shared.priority > priority else shared
 
     def begin(self, call: Call, prepared: Prepared) -> SharedFlight:
-        """A flight for a first call, to be started; others find it from now on."""
+        """A new flight for a call, which starts it. Others find it from now on."""
         shared = self._under_way[prepared.key] = SharedFlight(self, call, prepared)
         return shared
 
     def landed(self, shared: SharedFlight, outcome: Outcome) -> None:
-        """It is under way no more."""
+        """A flight has ended with this outcome."""
         self._forget(shared)
         if outcome.value is not None and self._keeps(shared.key):
             outcome.value.flags.writeable = False  # from now on it belongs to many
             self._cache.put(shared.key, Row(outcome.value, shared.tokens, shared.truncated))
 
     def abandon(self, shared: SharedFlight) -> None:
-        """Nobody waits for it."""
+        """Nobody waits for this flight any more."""
         self._forget(shared)
         self.pool.take_back(shared)
 
     def _keeps(self, key: ContentKey) -> bool:
-        """Not before the weights are known: a next worker might have others."""
+        """Whether results are cached: not before the weights are known, since others might follow."""
         return self._cache.most_bytes > 0 and key.revision != ""
 
     def _forget(self, shared: SharedFlight) -> None:

@@ -1,8 +1,8 @@
-"""Which contents are the same, and what was computed of them before.
+"""The cache of computed contents: what the model made of a text or an image before.
 
-A content is known by its hash: nothing of what a caller sent is kept, only what the model made of it. That
-depends on the weights as well, so they stand in the key. What is kept is the encoder's own row, before
-normalising and encoding: every answer that could be made of it is the same to the bit.
+A content is known by its hash, and nothing that a caller sent is kept. The result depends on the weights as
+well, so they stand in the key. The encoder's own row is kept, before normalising and encoding: every answer
+that is made of it is the same to the bit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worker.runtime.notices import Modality
 __all__ = ["ContentCache", "ContentKey", "Row", "digest"]
 
 _OVERHEAD = 600
-"""Bytes of Python objects around a row, about."""
+"""About how many bytes the Python objects around a row take."""
 
 
 class ContentKey(NamedTuple):
@@ -46,7 +46,7 @@ class ContentCache(Lru[ContentKey, Row]):
 
 
 def digest(content: str | bytes) -> bytes:
-    """32 bytes; two contents with the same ones cannot be made."""
-    # A text that is no valid Unicode is a text like any other: what becomes of it is the tokenizer's matter.
+    """The BLAKE2b hash of a content, 32 bytes. Nobody can make two contents with the same hash."""
+    # A text that is no valid Unicode is hashed like any other: the tokenizer decides what it means.
     raw = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
     return hashlib.blake2b(raw, digest_size=32).digest()

@@ -1,4 +1,4 @@
-"""What is asked of workers: items, on their way there and back, and what became of each. No I/O."""
+"""Items on their way to workers and back, and the outcome of each. No I/O."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class WorkItem:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one item: `value` or `error`.
+    """The outcome of one item: `value` or `error`.
 
     value: TEXT and IMAGE float32 [dimension], not normalised; PROMPT float32 [max_tokens, state_dimension].
     Times in seconds; batch_size counts all items that were computed together.
@@ -43,11 +43,11 @@ class Outcome:
 
 
 class Batch(NamedTuple):
-    """What one frontend learns of one batch that has ended.
+    """What a frontend learns about one batch that has ended.
 
-    items: its own; of: all that were in it. fill: how much of what a batch may hold its own took up. seconds:
-    how long the batch took. wait: the least that an interactive item of its own had waited, None without one.
-    bulk: how many of its own were bulk work. left: other bulk work of its own was there and had to wait.
+    items: of this frontend, `of`: all in the batch. fill: the part of a full batch that our items took up.
+    seconds: how long the batch took. wait: the shortest wait of our interactive items, None without one.
+    bulk: how many of our items were bulk work. left: more of our bulk work was there and had to wait.
     """
 
     modality: Modality
@@ -68,19 +68,19 @@ class Link(Protocol):
 
 
 class Flight:
-    """One item on its way to a worker and back. `land` says what becomes of its outcome."""
+    """One item on its way to a worker and back. `land` takes its outcome."""
 
     __slots__ = ("abandoned", "deadline", "item", "job_id", "link", "priority", "slot", "submitted")
 
     def __init__(self, item: WorkItem, priority: Priority, deadline: float | None) -> None:
-        """deadline: in time.monotonic() seconds, None for none; no worker begins it later."""
+        """deadline: in time.monotonic() seconds, None for none. No worker begins the item after it."""
         self.item = item
         self.priority = priority
         self.deadline = deadline
         self.abandoned = False
-        """Nobody waits any more: what still comes is dropped."""
+        """Nobody waits for it any more: its outcome will be dropped."""
         self.link: Link | None = None
-        """Where it was sent; job_id, slot and submitted are of that link."""
+        """The link it was sent on; job_id, slot and submitted belong to that link."""
         self.job_id = 0
         self.slot = 0
         self.submitted = 0.0

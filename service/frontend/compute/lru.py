@@ -1,4 +1,4 @@
-"""What is kept for later, bounded by bytes: the least recently used goes first. Imports nothing of ours."""
+"""A cache that is bounded by bytes: the least recently used entry goes first. Imports nothing of ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 class Lru(Generic[Key, Value]):
-    """`most_bytes` 0 keeps nothing. weight: the bytes that an entry takes, the same whenever it is asked."""
+    """most_bytes: 0 keeps nothing. weight: the bytes of an entry, the same whenever it is asked."""
 
     def __init__(self, most_bytes: int, weight: Callable[[Key, Value], int]) -> None:
         self.bytes = 0
@@ -25,14 +25,14 @@ class Lru(Generic[Key, Value]):
         return len(self._entries)
 
     def get(self, key: Key) -> Value | None:
-        """What is known under this key, which makes it recent."""
+        """The value of this key, which becomes the most recently used; None if there is none."""
         entry = self._entries.get(key)
         if entry is not None:
             self._entries.move_to_end(key)
         return entry
 
     def put(self, key: Key, value: Value) -> None:
-        """Keeps it, in place of what was known; unless it alone is too large."""
+        """Keeps a value in place of the key's older one, unless it is larger than the whole cache."""
         size = self._weight(key, value)
         if size > self.most_bytes:
             return
@@ -43,6 +43,6 @@ class Lru(Generic[Key, Value]):
             self.bytes -= self._weight(*self._entries.popitem(last=False))
 
     def drop(self, key: Key) -> None:
-        """Forgets what is known under this key, if anything is."""
+        """Forgets the value of this key, if there is one."""
         if (old := self._entries.pop(key, None)) is not None:
             self.bytes -= self._weight(key, old)

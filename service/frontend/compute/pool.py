@@ -1,4 +1,4 @@
-"""The workers of a model as the core sees them: flights start, and land with what a worker made of them.
+"""The workers of a model as the core sees them: flights start, and land with a worker's outcome.
 
     core ──▶ Pools[name] ──▶ ModelPool.start ──▶ WorkerLink (one for each ready worker) ──▶ worker
 
@@ -20,7 +20,7 @@ from worker.spec import ModelInfo, ModelSpec
 __all__ = ["ModelPool", "Pools"]
 
 _CHUNK = 32
-"""So many items of a call go to one worker before the next is chosen."""
+"""How many items of a call go to one worker before the next worker is chosen."""
 
 
 class ModelPool:
@@ -30,16 +30,16 @@ class ModelPool:
         """changed: called when `ready` may have changed."""
         self.spec = spec
         self.info: ModelInfo | None = None
-        """Of the worker that became ready last; None before the first."""
+        """What the worker said that became ready last; None before the first."""
         self.devices: tuple[str, ...] = ()
         self.weights_sha256 = ""
         self.batch_ended: Callable[[Batch], None] = lambda batch: None
-        """Called with what is learnt of each batch."""
+        """Called for each batch that has ended."""
         self._metrics = metrics
         self._changed = changed
         self._workers: dict[int, tuple[WorkerLink, str]] = {}
         self._queued_flights = 0
-        """How many wait for a slot; almost always none."""
+        """How many flights wait for a slot; almost always none."""
         self._queued: dict[tuple[Modality, Priority], OrderedDict[Flight, None]] = {
             (modality, priority): OrderedDict() for modality in Modality for priority in Priority
         }
@@ -74,17 +74,17 @@ class ModelPool:
         self._update()
 
     def remove_worker(self, worker_id: int) -> None:
-        """A worker is dead. What it had not answered fails with WorkerUnavailable."""
+        """A worker is dead. Items that it had begun fail with WorkerUnavailable."""
         link, _ = self._workers.pop(worker_id, (None, ""))
         if link is not None:
             link.close()
             self._update()
 
     def start(self, flights: Sequence[Flight]) -> None:
-        """Sends these as workers have room, first come first served, interactive before bulk.
+        """Sends these flights as workers have room: interactive before bulk work, otherwise in their order.
 
-        Each lands, at the latest when the last worker is gone, unless it is taken back. What a worker had not
-        begun when it died is given to another, as long as there is one.
+        Each lands, at the latest when the last worker is gone, unless it is taken back. Items that a worker
+        had not begun when it died go to another, as long as there is one.
         """
         for start in range(0, len(flights), _CHUNK):
             link: WorkerLink | None = None
@@ -102,7 +102,7 @@ class ModelPool:
                     self._queued_flights += 1
 
     def take_back(self, flight: Flight) -> None:
-        """Nobody waits for it any more: it does not land, and is not computed unless that has begun."""
+        """Nobody waits for this flight any more: it does not land, and is computed only if begun already."""
         flight.abandoned = True
         if flight.link is not None:
             flight.link.take_back(flight)
@@ -111,12 +111,12 @@ class ModelPool:
             self._queued_flights -= 1
 
     def _link(self, modality: Modality, priority: Priority) -> WorkerLink | None:
-        """The one of the workers with room that owes the least."""
+        """Of the workers with room, the one with the fewest unanswered items."""
         links = [link for link, _ in self._workers.values() if link.room(modality, priority)]
         return min(links, key=lambda link: link.load, default=None)
 
     def _wake(self, modality: Modality) -> None:
-        """A slot of this kind may be free: sends whoever waits for one."""
+        """A slot of this modality may be free: sends the flights that wait for one."""
         if not self._queued_flights:
             return
         for priority in Priority:
@@ -150,7 +150,7 @@ class ModelPool:
             for queue in self._queued.values():
                 queue.clear()
             for flight in stranded:
-                if not flight.abandoned:  # what lands first may have been all that kept a call alive
+                if not flight.abandoned:  # the landing of another may have ended its call
                     flight.land(Outcome(None, WorkerUnavailable()))
         self._changed()
 
@@ -161,7 +161,7 @@ class Pools:
     def __init__(
         self, specs: Sequence[ModelSpec], metrics: Metrics, changed: Callable[[], None] = lambda: None
     ) -> None:
-        """changed: called when the readiness of some model may have changed; may be replaced later."""
+        """changed: called when the readiness of some model may have changed. It may be replaced later."""
         self.changed = changed
         self._pools = {spec.name: ModelPool(spec, metrics, lambda: self.changed()) for spec in specs}
 
@@ -180,7 +180,7 @@ class Pools:
         return iter(self._pools.values())
 
     def remove_worker(self, worker_id: int) -> None:
-        """A worker of whichever model is dead."""
+        """A worker of some model is dead."""
         for pool in self._pools.values():
             pool.remove_worker(worker_id)
 

@@ -1,10 +1,11 @@
-"""Equal work that is under way is done once: who comes later waits for it too. Imports no transport.
+"""Single flight: equal work that is under way is done once, and all who want it wait for the same task.
 
     join ─▶ Seat ─ await ─▶ the result, or the exception, of the one task for this key
-              └─ leave: the last one to leave ends the task; a result is there for others until then
+              └─ leave: the last one to leave ends the task; until then others may join
 
-Interactive work does not join bulk work, which would keep it waiting: it takes its place. For what is decoded
-and what takes many items (`service/computing.py` has the same for single items, without a task for each).
+Interactive work does not join bulk work, which would keep it waiting: it begins the work anew, and others
+join that. This is for decoding and for work of many items. Single items have `coalescing.py`, without a task
+for each.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class _Shared(Generic[Result]):
 
 
 class SingleFlight(Generic[Key, Result]):
-    """Of one kind of work. Lives on one event loop."""
+    """All work of one kind that is under way. Lives on one event loop."""
 
     def __init__(self) -> None:
         self._under_way: dict[Key, _Shared[Result]] = {}
@@ -42,7 +43,7 @@ class SingleFlight(Generic[Key, Result]):
     def join(
         self, key: Key, priority: Priority, work: Callable[[], Coroutine[Any, Any, Result]]
     ) -> Seat[Result]:
-        """A place among those who wait for this key's result; `leave` must follow. work: for the first."""
+        """A seat among those who wait for this key's result; `leave` must follow. work: of the first one."""
         leads = not self.joinable(key, priority)
         if leads:
             shared = self._under_way[key] = _Shared(asyncio.create_task(work()), priority)
@@ -53,12 +54,12 @@ class SingleFlight(Generic[Key, Result]):
         return Seat(shared, leads, lambda: self._left(key, shared))
 
     def joinable(self, key: Key, priority: Priority) -> bool:
-        """Whether `join` would begin nothing."""
+        """Whether `join` would find work under way."""
         shared = self._under_way.get(key)
         return shared is not None and shared.priority <= priority
 
     def _ended(self, key: Key, shared: _Shared[Result]) -> None:
-        # Looking at its exception keeps asyncio from reporting one that everyone left before it came.
+        # The exception is retrieved, so that asyncio does not report one for which nobody waited.
         if shared.task.cancelled() or shared.task.exception() is not None:
             self._forget(key, shared)
 
@@ -74,7 +75,7 @@ class SingleFlight(Generic[Key, Result]):
 
 
 class Seat(Generic[Result]):
-    """One who waits. leads: whether the work was begun for this one."""
+    """One that waits for a result. leads: whether the work was begun for this one."""
 
     __slots__ = ("_shared", "leads", "leave")
 

@@ -1,4 +1,4 @@
-"""The frontend's end of one link to one worker: slots, notices, and who waits for which answer.
+"""The frontend's end of the link to one worker: slots, notices, and the flights that wait for answers.
 
 The notices are those of `worker/runtime/notices.py`. Lives on its frontend's event loop and is used from
 there alone.
@@ -37,12 +37,12 @@ from worker.spec import ModelSpec
 __all__ = ["WorkerLink"]
 
 _BULK_RESERVE = 4
-"""Bulk work leaves every fourth slot to interactive work."""
+"""Bulk work leaves one slot of so many to interactive work."""
 _PUBLISH_SECONDS = 0.25
 
 
 class WorkerLink:
-    """One ready worker. Dead after `gone` was called, whether by EOF on the socket or by `close`."""
+    """The link to one ready worker. It is dead once `gone` was called, after EOF on the socket or `close`."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class WorkerLink:
     ) -> None:
         """descriptor: the socket, owned by this object from now on.
 
-        freed: a slot is free again. gone: the worker is dead; told which flights its device never saw, the
-        others have landed. outstanding_since: told at intervals when the oldest unanswered item was
-        submitted, in time.monotonic() seconds, 0 for none. batch_costs: of the
-        worker's `ModelInfo`; without them batch_ended is told nothing.
+        freed: called when a slot is free again. gone: called when the worker is dead, with the flights that
+        it had not begun; the others have landed. outstanding_since: called at intervals with the time when
+        the oldest unanswered item was submitted, in time.monotonic() seconds, 0 for none. batch_costs: those
+        of the worker's `ModelInfo`; without them batch_ended is not called.
         """
         self._loop = asyncio.get_running_loop()
         self._spec = spec
@@ -77,12 +77,12 @@ class WorkerLink:
         self._notices: list[Request] = []
         self._unsent: deque[bytes] = deque()
         self._blocked = False
-        """The worker takes no more notices for now."""
+        """Whether the socket is full, so that notices wait until the worker has read some."""
         self._socket = socket.socket(fileno=descriptor)
         try:
             send_slab(self._socket, layout, memory)
         except OSError:
-            self._loop.call_soon(self.close)  # dead already; told from the loop, as for every other death
+            self._loop.call_soon(self.close)  # dead already; `gone` is called from the loop, as always
         finally:
             os.close(memory)
         self._socket.setblocking(False)
@@ -91,7 +91,7 @@ class WorkerLink:
         self._publish()
 
     def in_use(self, modality: Modality) -> int:
-        """How many slots are not free."""
+        """How many slots of this modality are not free."""
         return self._slab.layout.counts[modality] - len(self._free[modality])
 
     @property
@@ -105,7 +105,7 @@ class WorkerLink:
         return free if priority is Priority.INTERACTIVE else max(0, free - self._reserve[modality])
 
     def submit(self, flight: Flight) -> None:
-        """Sends one item; there must be `room`."""
+        """Sends one item. There must be `room`."""
         item = flight.item
         modality = item.modality
         flight.link = self
@@ -121,12 +121,12 @@ class WorkerLink:
         self._notify(Request(job_id, now, until, slot, len(payload), modality, flight.priority, item.variant))
 
     def take_back(self, flight: Flight) -> None:
-        """Tells the worker not to compute this, if it has not begun; the slot comes back."""
+        """Tells the worker not to compute this item, if it has not begun. The slot comes back either way."""
         if flight.job_id in self._waiting:
             self._notify(Request(flight.job_id, 0.0, 0.0, 0, 0, CANCEL, 0, 0))
 
     def close(self) -> None:
-        """Gives the worker up: every item that waits for it fails with WorkerUnavailable."""
+        """Gives the worker up. Items that it had begun fail with WorkerUnavailable."""
         if not self.alive:
             return
         self.alive = False
@@ -137,7 +137,7 @@ class WorkerLink:
         waiting = [flight for flight in self._waiting.values() if not flight.abandoned]
         self._waiting.clear()
         untouched = [flight for flight in waiting if not self._slab.begun[flight.item.modality][flight.slot]]
-        # Not left to those who hold this object: the frames of a call that failed live on in its error.
+        # The memory is given back here: errors of failed calls may hold this object for long.
         self._slab.release()
         self._gone(untouched)
         for flight in waiting:
@@ -150,7 +150,7 @@ class WorkerLink:
         self._notices.append(request)
 
     def _flush(self) -> None:
-        # One write for everything that one turn of the event loop has submitted.
+        # One write for all items that were submitted in one iteration of the event loop.
         notices, self._notices = self._notices, []
         if not self.alive:
             return
@@ -177,7 +177,7 @@ class WorkerLink:
 
     def _read(self) -> None:
         try:
-            # One packet: mostly there is no other, and a fast worker does not hold up the event loop.
+            # Only one packet: mostly there is no other, and a fast worker must not hold up the event loop.
             packet = receive(self._socket)
         except OSError:
             self.close()
@@ -192,7 +192,7 @@ class WorkerLink:
                 self._batch_ended(batch)
 
     def _bulk_since(self) -> float:
-        """When the oldest bulk item was submitted that the worker has not begun; infinite without one."""
+        """When the oldest bulk item was submitted that the worker has not begun; infinity without one."""
         waiting = (
             flight.submitted
             for flight in self._waiting.values()  # oldest first
@@ -235,9 +235,9 @@ class WorkerLink:
 def batches(
     ended: Iterable[tuple[Flight, Result]], costs: Sequence[int], bulk_since: float = math.inf
 ) -> Iterator[Batch]:
-    """What these answers, which came one after another, tell of the batches that they were in.
+    """What these answers, in the order in which they came, tell about the batches that they were in.
 
-    bulk_since: when the oldest bulk item was submitted that is in none so far.
+    bulk_since: when the oldest bulk item was submitted that is in no batch so far.
     """
 
     def batch(pair: tuple[Flight, Result]) -> tuple[Modality, int, float]:

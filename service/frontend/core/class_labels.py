@@ -1,10 +1,10 @@
 """The vectors of class labels: known, under way for another call, or computed now. Imports no transport.
 
-    look_up ─▶ all known ─────────────────────────────────────▶ vectors
+    look_up ─▶ all cached ────────────────────────────────────▶ vectors
            └─▶ the same labels under way? ─ joined ─▶ ▲
-                                        └─ led: prompts in parts ─ embed, average ─▶ cache, all who joined
+                                        └─ led: prompts in parts ─ embed, average ─▶ cache, all that joined
 
-Equal label sets are the rule: one evaluation, or one service behind us, asks for the same ones in every call.
+Equal label sets are the rule: an evaluation, or a service that calls us, sends the same ones in every call.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from worker.runtime.metrics import Metrics
 __all__ = ["PROMPTS_AT_ONCE", "Labelled", "Labels", "check_labels"]
 
 PROMPTS_AT_ONCE = 1024
-"""A thousand labels in a hundred templates are a hundred thousand texts: they are embedded in parts."""
+"""Prompts that are embedded at a time: a thousand labels in a hundred templates are 100,000 texts."""
 
 
 class Labelled(NamedTuple):
@@ -41,7 +41,7 @@ class Labelled(NamedTuple):
 
 
 class Labels:
-    """Of all models of a frontend."""
+    """The class labels of all models of a frontend."""
 
     def __init__(self, most_bytes: int, metrics: Metrics) -> None:
         """most_bytes: of the cache; 0 keeps nothing."""
@@ -50,7 +50,7 @@ class Labels:
         self._metrics = metrics
 
     def look_up(self, model: Model, call: Call, labels: Sequence[str], templates: tuple[str, ...]) -> LookUp:
-        """What is known of a call's labels; the rest is computed in a `with` block around what this gives."""
+        """Looks a call's labels up in the cache. The others are computed in a `with` block of the result."""
         revision = model.pool.revision
         keys = [LabelKey(model.name, revision, templates, label) for label in dict.fromkeys(labels)]
         found = {key: entry for key in keys if (entry := self.cache.get(key)) is not None}
@@ -60,7 +60,7 @@ class Labels:
 
 
 class LookUp:
-    """The labels of one call. cost: how many prompts its queue sees at a time on its behalf."""
+    """The labels of one call. cost: how many prompts the call has in the queue at a time."""
 
     def __init__(
         self,
@@ -92,7 +92,10 @@ class LookUp:
             self._seat.leave()
 
     async def vectors(self) -> Labelled:
-        """Of all labels. What befell the call that came first befalls no other: that computes them itself."""
+        """The vectors of all labels.
+
+        If the call that leads runs out of time, or its worker dies, this call computes them itself.
+        """
         retried = False
         while self._seat is not None:
             try:
@@ -111,7 +114,7 @@ class LookUp:
 
 
 def check_labels(labels: Sequence[str], templates: Sequence[str], most_bytes: int) -> None:
-    """Each label fits the byte limit in each template."""
+    """Checks that each label fits the byte limit in each template."""
     room = most_bytes - max(validation.utf8_length(template) - 2 for template in templates)
     for index, label in enumerate(labels):
         if validation.utf8_length(label) > room:
@@ -119,7 +122,7 @@ def check_labels(labels: Sequence[str], templates: Sequence[str], most_bytes: in
 
 
 async def embed(model: Model, call: Call, keys: Sequence[LabelKey], cache: LabelCache) -> Labelled:
-    """The vectors of these labels, all of the same templates: from the cache, or computed and kept there."""
+    """The vectors of these labels, all of the same templates: from the cache, or computed and cached."""
     vectors: dict[str, LabelVector] = {}
     missing: list[LabelKey] = []
     for key in keys:

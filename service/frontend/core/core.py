@@ -1,11 +1,11 @@
 """What the service does, in plain Python: the one core under every transport. Imports no proto.
 
-    transport ─ Call + lists ─▶ Core ─ admit, validate ─▶ known? under way? ─▶ preprocessing ─▶ the worker
+    transport ─ Call + lists ─▶ Core ─ admit, validate ─▶ cached? under way? ─▶ preprocessing ─▶ the worker
                                                                │                                    │
-    transport ◀─ Embedded, Scored, Classified, Prompts ◀─ encodings, similarity ◀───────────────────┘
+    transport ◀─ Embedded, Scored, Classified, Prompts ◀─ rows, vectors ◀───────────────────────────┘
 
 Unary calls are all or nothing: the first bad element (by its index) is the error of the call. One model is in
-`service/model.py`, zero-shot classification in `service/zeroshot.py`, the stream in `service/stream.py`.
+`model.py`, zero-shot classification in `zero_shot.py`, the stream in `stream.py`.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ if TYPE_CHECKING:
 __all__ = ["Core"]
 
 HEAVY_SCORES = 1 << 20
-"""Products of components above which scoring goes to a thread, so that the event loop stays free."""
+"""Scoring that takes more multiplications runs in a thread, so that the event loop stays free."""
 
 
 class Core:
-    """All models of a frontend. Made on its event loop; reads the tokenizers, so it takes a moment."""
+    """All models of a frontend. Made on its event loop; reads the tokenizers, which takes a moment."""
 
     def __init__(self, settings: Settings, pools: Pools, metrics: Metrics, gate: Gate) -> None:
         """gate: the one of all transports; its last call ends the streams."""
@@ -89,17 +89,20 @@ class Core:
         return self._models[self.pools.get(name).spec.name]
 
     def model_for(self, call: Call, name: str) -> Model:
-        """The same for this caller. Raises PermissionDenied, even where there is no such model."""
+        """The model of that name, if the caller may use it. Raises ModelNotFound.
+
+        Raises PermissionDenied for any other name, also where there is no such model.
+        """
         call.grant.check(name or next(iter(self._models)))
         return self.model(name)
 
     def workers_changed(self) -> None:
-        """A worker came or went: lets those look again who wait for one."""
+        """A worker came or went: wakes the calls that wait for one."""
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def ready(self, model: Model, patience: float) -> bool:
-        """Waits up to `patience` seconds until the model has a worker; whether it has."""
+        """Waits up to `patience` seconds until the model has a worker. Returns whether it has one."""
         until = time.monotonic() + patience
         while not model.pool.ready and (left := until - time.monotonic()) > 0:
             try:
@@ -110,14 +113,14 @@ class Core:
         return model.pool.ready
 
     async def close(self) -> None:
-        """Ends the threads and decoders, and the connections to where images come from."""
+        """Ends the threads, the decoder processes and the connections to image hosts."""
         self._threads.close()
         self.decoders.close()
         if self._fetcher is not None:
             await self._fetcher.close()
 
     async def embed_text(self, call: Call, name: str, texts: Sequence[str], options: Options) -> Embedded:
-        """Row i belongs to texts[i]."""
+        """The embeddings of texts; row i belongs to texts[i]."""
         model = self.model_for(call, name)
         validation.count("texts", len(texts), model.limits.max_texts)
         with model.admitted(call, Cost(texts=len(texts), size=sum(map(len, texts)))):
@@ -135,7 +138,7 @@ class Core:
         )
 
     async def embed_image(self, call: Call, name: str, images: Sequence[Image], options: Options) -> Embedded:
-        """Row i belongs to images[i]."""
+        """The embeddings of images; row i belongs to images[i]."""
         model = self.model_for(call, name)
         validation.count("images", len(images), model.limits.max_images)
         with model.admitted(call, Cost.of_images(images)):
@@ -159,7 +162,7 @@ class Core:
         score: Scores,
         top_k: int,
     ) -> Scored:
-        """Every query against every candidate."""
+        """The scores of every query against every candidate."""
         model = self.model_for(call, name)
         validation.count("queries", len(queries), model.limits.max_items)
         validation.count("candidates", len(candidates), model.limits.max_items)
@@ -211,7 +214,7 @@ class Core:
     async def _rows(
         self, model: Model, call: Call, paths: Sequence[str], items: Sequence[Item]
     ) -> tuple[Matrix, Timings, Sequence[int]]:
-        """All items as rows of length 1, whatever they are; how long it took; which texts were cut."""
+        """All items as rows of length 1, float32 [n, dimension]; the timings; the indices of cut texts."""
         text_at = [index for index, item in enumerate(items) if item.text is not None]
         vector_at = [index for index, item in enumerate(items) if item.vector is not None]
         image_at = [index for index, item in enumerate(items) if item.image is not None]

@@ -1,4 +1,4 @@
-"""Vectors of class labels that were computed before.
+"""The cache of class labels' vectors.
 
 A label's vector depends on the weights and on the prompts, so both stand in its key.
 """
@@ -13,7 +13,7 @@ from service.frontend.compute.lru import Lru
 __all__ = ["LabelCache", "LabelKey", "LabelVector"]
 
 _OVERHEAD = 512
-"""Bytes of Python objects around an entry, about."""
+"""About how many bytes the Python objects around an entry take."""
 
 
 class LabelKey(NamedTuple):
@@ -33,7 +33,7 @@ class LabelVector(NamedTuple):
 
 
 class LabelCache(Lru[LabelKey, LabelVector]):
-    """Of all models of a frontend."""
+    """The cache of all models of a frontend."""
 
     def __init__(self, most_bytes: int) -> None:
         super().__init__(most_bytes, weight)
@@ -44,5 +44,5 @@ class LabelCache(Lru[LabelKey, LabelVector]):
 
 
 def weight(key: LabelKey, entry: LabelVector) -> int:
-    """Bytes an entry takes. Its templates are charged whole: another call's equal ones are other objects."""
+    """The bytes of an entry, with all its templates: equal templates of another call are other objects."""
     return entry.vector.nbytes + 4 * len(key.label) + 4 * sum(map(len, key.templates)) + _OVERHEAD

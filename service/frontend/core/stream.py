@@ -4,10 +4,10 @@
               ▲                                                                │
               └──────────────── room: at most `window` items between ──────────┘
 
-Only the writer makes room, so a client that takes no answers is read from no further, and nobody else is
-touched. A bad item is an error of that item. Items whose worker died are computed once more as soon as
-another is there: who streams millions should not have to care. Bulk work waits for admission where a unary
-call would be refused.
+Only the writer makes room. From a client that takes no answers nothing more is read, and other calls do not
+notice it. A bad item is an error of that item alone. Items whose worker died are computed once more as soon
+as there is another worker, so that a client that streams millions of items need not care. A stream waits for
+admission where a unary call would be refused.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Read = Callable[[], Awaitable[Sequence[StreamItem] | None]]
 Write = Callable[[StreamResults], Awaitable[None]]
 
 CHUNK = {Modality.TEXT: 64, Modality.IMAGE: 16}
-"""Items that are prepared and computed together: enough to spread the cost, few enough to be ready soon."""
+"""Items that are prepared and computed together: enough to share overhead, few enough to be ready soon."""
 WEIGHT = {Modality.TEXT: 1, Modality.IMAGE: 4}
-"""What an item counts in the window: a picture's pixels are larger than a text's tokens."""
+"""How much an item counts in the window: a picture's pixels are larger than a text's tokens."""
 MESSAGE_BYTES = 1 << 20
-"""Embeddings in one answer, about: stock clients take no message over 4 MiB."""
+"""About how many bytes of embeddings one answer holds: stock clients accept no message over 4 MiB."""
 PATIENCE = 30.0
-"""Seconds that a stream waits for its first worker, and items whose worker died for another."""
+"""Seconds that a stream waits for a first worker, and that items whose worker died wait for another."""
 
 _log = logs.get("stream")
 
@@ -49,7 +49,7 @@ class Session:
     def __init__(
         self, core: Core, call: Call, name: str, options: Options, *, patience: float = PATIENCE
     ) -> None:
-        """Raises ModelNotFound, PermissionDenied, …; patience: seconds to wait for a worker."""
+        """patience: seconds to wait for a worker. Raises ModelNotFound, PermissionDenied."""
         self.model: Model = core.model_for(call, name)
         self._core = core
         self._patience = patience
@@ -68,11 +68,10 @@ class Session:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, read: Read, write: Write) -> None:
-        """Returns when the client has ended its side and taken all answers.
+        """Returns when the client has ended its side and has taken all answers.
 
-        Raises Draining when the server cannot wait for the client any longer because it shuts down: then
-        every message that was read has its answers, and no other was read. Raises WorkerUnavailable when no
-        worker was there from the start, patience or not.
+        Raises Draining when the server shuts down and cannot wait for the client any longer: every message
+        that was read has its answers then. Raises WorkerUnavailable when no first worker comes in time.
         """
         if not await self._core.ready(self.model, self._patience):
             raise WorkerUnavailable
@@ -115,7 +114,7 @@ class Session:
                 task = asyncio.create_task(self._work(kind, chunk))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
-            # Not read on before there is room for at least one more item.
+            # The next message is read only when there is room for at least one more item.
             while self._pending >= self._window:
                 self._room.clear()
                 await self._room.wait()
@@ -148,7 +147,7 @@ class Session:
             self._room.set()
 
     async def _work(self, kind: Modality, items: Sequence[StreamItem]) -> None:
-        """Answers all these items, come what may."""
+        """Answers all these items, with a row or an error each."""
         try:
             await self._call.grant.spend_in_turn(len(items), self._core.gate.last_call)
             async with self.model.admitted_in_turn(self._call, Cost.of(items)):
@@ -156,17 +155,19 @@ class Session:
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # the stream is over; a cancelled future from inside is an error like any other
+                raise  # the stream is over; any other CancelledError is a bug, and an error of the items
             known = from_exception(error)
             if isinstance(known, Internal):
-                _log.error("stream_items_failed", "items of a stream failed", error=error)
+                _log.error(
+                    "stream_items_failed", "the server failed to compute items of a stream", error=error
+                )
             results = StreamResults(errors=[(item.id, known) for item in items])
         self._done.append((WEIGHT[kind] * len(items), results))
         self._something_done.set()
 
 
 async def stopped(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancels what still runs and waits for its end; failures were reported, or do not matter any more."""
+    """Cancels tasks that still run, and waits for their end. Their failures no longer matter."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

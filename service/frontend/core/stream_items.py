@@ -1,4 +1,4 @@
-"""A few items of one kind, from a stream: each becomes a row or an error of its own. Imports no transport."""
+"""Some items of a stream, all of one kind: each becomes a row or an error. Imports no transport."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Chunks"]
 
 
 class Chunks:
-    """What all chunks of one stream share. patience: seconds to wait for another worker if one dies."""
+    """Computes the chunks of one stream. patience: seconds to wait for another worker if one dies."""
 
     def __init__(self, core: Core, model: Model, call: Call, options: Options, patience: float) -> None:
         self._core = core
@@ -32,7 +32,7 @@ class Chunks:
         self._patience = patience
 
     async def embed(self, kind: Modality, items: Sequence[StreamItem]) -> StreamResults:
-        """The results of all these items, which are of one kind."""
+        """The results of these items, which are all of one kind."""
         results = StreamResults(revision=self._model.pool.revision)
         given: list[StreamItem] = []
         with self._model.items(self._call, strict=False) as computed:
@@ -63,7 +63,7 @@ class Chunks:
         rows = values(good)
         size = lengths(rows)
         finite = np.isfinite(size)
-        if not finite.all():  # a fault of the model with these items alone
+        if not finite.all():  # the model fails on these items alone
             keep = np.flatnonzero(finite).tolist()
             results.errors += [(results.ids[index], Internal()) for index in np.flatnonzero(~finite)]
             results.truncated = [new for new, old in enumerate(keep) if old in results.truncated]
@@ -80,7 +80,7 @@ class Chunks:
             await computed.add_images(["image"] * len(images), images)
 
     async def _outcomes(self, computed: CallItems) -> Sequence[Outcome]:
-        """What a dying worker took with it is tried once more on another."""
+        """The outcomes of all items. Those whose worker died are computed once more by another."""
         outcomes = await computed.outcomes()
         lost = [index for index, each in enumerate(outcomes) if isinstance(each.error, WorkerUnavailable)]
         if not lost or not await self._core.ready(self._model, self._patience):
@@ -104,7 +104,7 @@ class Chunks:
 
 
 def cut_id(value: str) -> str:
-    """An id that is echoed in an error, cut to the length that ids may have."""
+    """An id for an error's answer, cut to the length that ids may have."""
     if len(value) * 4 <= validation.MAX_ID_BYTES:
         return value
     return value.encode()[: validation.MAX_ID_BYTES].decode(errors="ignore")

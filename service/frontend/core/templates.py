@@ -1,8 +1,8 @@
 """The prompts of zero-shot classification: eight a language, `{}` stands for the label. Imports nothing.
 
-Written for this project. Each set speaks of photos, drawings and icons alike, since models differ in what
-they saw, and has one template that is the bare label. A label is put in as it was sent: no language's
-template needs the label to be inflected (after a colon or in quotation marks it stands in its basic form).
+The templates were written for this project. Each set names photos, drawings and icons, because models differ
+in their training images, and has one template that is the bare label. A label is inserted as it was sent. No
+template needs an inflected label: after a colon or in quotation marks a word stands in its basic form.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Zero-shot classification: an ensemble of prompts for each label, and pictures scored against them.
+"""Zero-shot classification: pictures are scored against an ensemble of prompts for each label.
 
     label ─ templates ─▶ prompts ─ embed, normalise ─▶ average ─ normalise ─▶ the label's vector ─▶ cache
     image ─ embed, normalise ─▶ · every label's vector × logit scale ─▶ softmax ─▶ top_k
 
-As BAAI's evaluation toolkit does it: each prompt's embedding has length 1 before the average, the average
-after.
+BAAI's evaluation toolkit does the same: each prompt's embedding is scaled to length 1 before the average, and
+the average is scaled to length 1 after.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ async def classify(
     templates: Sequence[str] = (),
     top_k: int = 0,
 ) -> Classified:
-    """The labels of each picture by probability. templates: in place of the language's own."""
+    """The labels of each picture by probability. templates: used in place of the language's own."""
     model = core.model_for(call, name)
     validation.count("images", len(images), model.limits.max_images)
     validation.count("labels", len(labels), model.limits.max_labels)

@@ -1,4 +1,4 @@
-"""EmbeddingService over gRPC: each RPC as a call of the core. `service/grpc_messages.py` translates."""
+"""EmbeddingService over gRPC: each RPC as a call of the core. `grpc/messages.py` translates."""
 
 from __future__ import annotations
 

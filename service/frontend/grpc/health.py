@@ -1,9 +1,9 @@
-"""grpc.health.v1 as it is: SERVING while the models have workers, NOT_SERVING before, between and at the end.
+"""The standard grpc.health.v1: SERVING while the models have workers, otherwise NOT_SERVING, as in a drain.
 
     ""  altclip.v1.EmbeddingService  altclip.v1.ModelService     SERVING when every model is ready
     altclip.v1.EmbeddingService/MODEL                            the state of one model
 
-Watchers end when the server drains: none of them may hold up its exit.
+Watchers end when the server drains, so that none of them delays its exit.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Health(health_pb2_grpc.HealthServicer):
         self._changed = asyncio.Event()
 
     def drain(self) -> None:
-        """NOT_SERVING from now on; watchers are told so, and end."""
+        """Says NOT_SERVING from now on. Watchers are told so, and end."""
         self._draining = True
         self.update()
 
     def statuses(self) -> dict[str, int]:
-        """The state of every service that there is."""
+        """The state of every service, by its name."""
         ready = dict.fromkeys(("", *SERVICES), self._pools.ready)
         ready.update({f"{EMBEDDING}/{pool.spec.name}": pool.ready for pool in self._pools})
         return {

@@ -1,4 +1,4 @@
-"""Proto to core and back: the messages of EmbeddingService as `service/messages.py` has them."""
+"""Translates the messages of EmbeddingService to those of `api/messages.py`, and back."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ TRUNCATIONS = {pb.TRUNCATION_UNSPECIFIED: False, pb.TRUNCATION_TRUNCATE: False, 
 
 
 def priority(value: int, default: Priority, path: str = "priority") -> Priority:
-    """Who goes first."""
+    """The priority of a call."""
     return one_of(path, value, {pb.PRIORITY_UNSPECIFIED: default, **PRIORITIES})
 
 

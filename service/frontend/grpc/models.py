@@ -1,4 +1,4 @@
-"""ModelService over gRPC: which models there are, and what they are."""
+"""ModelService over gRPC: the models that are served, and their properties."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ModelServicer:
 
 
 def describe(model: Model) -> pb.Model:
-    """What is known now: device and logit scale once a worker was ready, the checksum a little later."""
+    """The model as far as it is known: device and logit scale once a worker was ready, the checksum later."""
     pool = model.pool
     spec = pool.spec
     info = pool.info
@@ -63,7 +63,7 @@ def describe(model: Model) -> pb.Model:
 
 
 def source(spec: ModelSpec) -> str:
-    """Where the model came from; of a directory only its name: the server's paths are its own business."""
+    """Where the model came from. Of a directory only the name: callers do not learn the server's paths."""
     if not spec.directory or spec.source == BUNDLED:
         return spec.source
     if spec.directory == str(Path(spec.source).expanduser().resolve()):

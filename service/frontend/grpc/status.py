@@ -1,10 +1,10 @@
-"""A `ServiceError` as gRPC shows it: a google.rpc.Status in the trailers, with exactly one ErrorInfo.
+"""A `ServiceError` over gRPC: a google.rpc.Status in the trailers, with exactly one ErrorInfo.
 
     ErrorInfo    always: reason, domain "altclip", metadata
     BadRequest   where fields are at fault
     RetryInfo    where another try may succeed; for overload also the trailer that stock clients obey
 
-Trailers over 8 KB (they travel in base64) are refused by proxies and by grpc itself: all is cut to size.
+Proxies, and grpc itself, refuse trailers over 8 KB (they travel in base64), so everything is cut to size.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ def status(error: ServiceError) -> status_pb2.Status:
 
 
 def retry_trailers(error: ServiceError) -> tuple[tuple[str, str], ...]:
-    """What makes a stock gRPC client with a retry policy come again when it should, and not before."""
+    """The trailers that tell a stock gRPC client with a retry policy when to try again."""
     if not error.entry.pushback or error.retry_after is None:
         return ()
     return ((PUSHBACK, str(max(1, round(error.retry_after * 1000)))),)
 
 
 def duration(into: Duration, seconds: float) -> None:
-    """Seconds ≥ 0, to the nanosecond. Also where they are 0 the field is there."""
+    """Sets a duration to seconds ≥ 0, to the nanosecond. The field is set even where they are 0."""
     into.seconds = whole = int(seconds)
     into.nanos = int((seconds - whole) * 1e9)
 
 
 def short(text: str) -> str:
-    """At most 256 bytes of UTF-8."""
+    """The text, cut to at most 256 bytes of UTF-8."""
     raw = text.encode("utf-8", "replace")
     if len(raw) <= _MOST_BYTES:
         return text

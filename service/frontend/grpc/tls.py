@@ -1,4 +1,4 @@
-"""TLS for gRPC: each new connection gets the certificate of the moment; those that are open keep theirs."""
+"""TLS for gRPC: each new connection gets the current certificate; open connections keep theirs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Credentials"]
 
 
 class Credentials:
-    """`server` is what a secure port takes. gRPC asks before every handshake, in a thread of its own."""
+    """`server` is for a secure port. gRPC asks for the certificate before each handshake, in a thread."""
 
     def __init__(self, certificate: Certificate) -> None:
         self._newest = self._given = _configuration(certificate)
@@ -23,11 +23,11 @@ class Credentials:
         )
 
     def change(self, certificate: Certificate) -> None:
-        """For all connections from now on. Whether clients must have one stays as it was."""
+        """Takes this certificate for new connections. Whether clients need one stays as it was."""
         self._newest = _configuration(certificate)
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """gRPC's hook: the newest, or None for no change."""
+        """gRPC's hook: the newest certificate, or None for no change."""
         newest = self._newest
         if newest is self._given:
             return None

@@ -1,9 +1,9 @@
-"""Which addresses of pictures may be fetched at all. Pure: text and numbers, no look-up, no connection.
+"""Which addresses of pictures may be fetched. Pure: no look-up, no connection.
 
-    uri ─ one strict reading ─▶ Target ─▶ Rules: scheme and port, host      is_public: in or outside?
+    uri ─ one strict parser ─▶ Target ─▶ Rules: scheme and port, host      is_public: an internet address?
 
-A URI is taken apart here once, and what is dialled is built from these parts: two parsers that read a URI
-differently are how such checks are got round.
+A URI is parsed here once, and the connection is made from these parts. If two parsers read a URI differently,
+an attacker can get round such checks.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _URI = re.compile(r"(https?)://([^/?#\\@\s]*)([/?][^#]*)?(?:#.*)?", re.IGNORECAS
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"({_LABEL}(?:\.{_LABEL})+)\.?")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
-# What a path may hold as it is; the rest (other scripts, quotes) is percent-encoded.
+# Characters that a path may hold. All others (other scripts, quotes) are percent-encoded.
 _PATH_CHARACTERS = "%/:=&?~+!$,;'@()*[]"
 
-# Beside what the standard library calls private. Each is reached through something that is inside, or answers
-# there only.
+# Networks that are not public, beside those that the standard library calls private: each leads to an inner
+# network, or answers only there.
 _INSIDE_4 = (
     IPv4Network("192.0.0.0/24"),  # protocol assignments; a cloud's metadata service answers there
     IPv4Network("192.88.99.0/24"),  # 6to4 relays
@@ -47,18 +47,18 @@ _INSIDE_6 = (
 
 
 class NotAllowed(Exception):
-    """Expected: the text is for the caller."""
+    """An address that is not fetched. The text is for the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the operator allows. origins: scheme and port. hosts: names, or *.name; none means any."""
+    """What the operator allows. origins: schemes with ports. hosts: names, or *.name; none means any."""
 
     origins: frozenset[tuple[str, int]]
     hosts: tuple[str, ...] = ()
 
     def check(self, target: Target) -> None:
-        """Raises NotAllowed."""
+        """Raises NotAllowed unless the target may be fetched."""
         if (target.scheme, target.port) not in self.origins:
             raise NotAllowed("the server does not fetch from this scheme and port")
         if self.hosts and not any(matches(target.host, pattern) for pattern in self.hosts):
@@ -68,7 +68,7 @@ class Rules:
 
 
 class Target(NamedTuple):
-    """A URI, taken apart. host: as it is dialled; address: the same where it is written in numbers."""
+    """The parts of a URI. host: as it is connected to. address: the host, where it is an IP address."""
 
     scheme: str
     host: str
@@ -78,7 +78,7 @@ class Target(NamedTuple):
 
     @classmethod
     def read(cls, uri: str) -> Target:
-        """Raises NotAllowed for anything that is not plain."""
+        """Parses a URI. Raises NotAllowed for anything unusual."""
         found = _URI.fullmatch(uri) if len(uri) <= LONGEST_URI and uri.isprintable() else None
         if found is None:
             raise NotAllowed("is not a plain http or https address")
@@ -89,7 +89,7 @@ class Target(NamedTuple):
         return cls(scheme, name, _port(port, scheme), path if path[0] == "/" else f"/{path}", address)
 
     def redirected(self, location: str) -> Target:
-        """Where a redirect leads, which may be relative. Raises NotAllowed."""
+        """The target of a redirect, which may be relative. Raises NotAllowed."""
         try:
             return Target.read(urljoin(self.uri, location))
         except ValueError:
@@ -97,23 +97,23 @@ class Target(NamedTuple):
 
     @property
     def uri(self) -> str:
-        """Written anew from the parts."""
+        """The URI, written anew from its parts."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.path}"
 
     @property
     def public_name(self) -> str:
-        """The host for errors and logs; "" for one in numbers."""
+        """The host for errors and logs; "" for an IP address."""
         return self.host if self.address is None else ""
 
 
 def is_web(uri: str) -> bool:
-    """Whether it has a scheme that could be fetched."""
+    """Whether the scheme is http or https."""
     return uri[:8].lower().startswith(("http://", "https://"))
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is out on the internet, whatever it is wrapped in."""
+    """Whether an address is on the public internet. An IPv4 address within an IPv6 address is checked."""
     if isinstance(address, IPv4Address):
         inside = not address.is_global or address.is_multicast or address.is_reserved
         return not inside and not any(address in network for network in _INSIDE_4)
@@ -129,7 +129,7 @@ def is_public(address: Address) -> bool:
 
 
 def matches(host: str, pattern: str) -> bool:
-    """`*.name` is everything below name, and not name itself."""
+    """Whether a host matches a pattern. `*.name` is everything below name, and not name itself."""
     if pattern.startswith("*."):
         return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
     return host == pattern
@@ -153,7 +153,7 @@ def _port(text: str, scheme: str) -> int:
 
 
 def _host(text: str) -> tuple[str, Address | None]:
-    """A name, or an address in the one usual spelling: not octal, decimal, hexadecimal or shortened."""
+    """A domain name, or an IP address in its usual form: not octal, decimal, hexadecimal or shortened."""
     address: Address
     if text.startswith("[") and text.endswith("]"):
         try:

@@ -21,7 +21,7 @@ def read_data_uri(path: str, uri: str, most_bytes: int) -> bytes:
     if not comma:
         raise InvalidRequest.at(path, "a data: URI has a comma before its content: data:image/png;base64,…")
     if not head.lower().endswith(";base64"):
-        # Percent-encoded, it is at most three times as long as what it holds.
+        # Percent-encoding makes the content at most three times as long.
         validation.image_size(path, len(data) // 3, most_bytes)
         content = unquote_to_bytes(data)
         validation.image_size(path, len(content), most_bytes)

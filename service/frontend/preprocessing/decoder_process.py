@@ -1,10 +1,10 @@
-"""One decoder process as its frontend keeps it: started, given one picture at a time, ended.
+"""One decoder process, from the frontend's side: it is started, gets one picture at a time, and is ended.
 
     starting ─ ready ─▶ idle ◀─ pixels, refused ─┐
-                         └────── decode ──▶ busy ┘        dead, overdue or talking nonsense ─▶ gone
+                         └────── decode ──▶ busy ┘        dead, overdue, or an invalid message ─▶ gone
 
-The picture goes over in shared memory, and its pixels come back there; over the socket go a few words. What
-the process says is believed no further than it must be: it ran what a stranger sent.
+Shared memory carries the picture there and the pixels back; the socket carries short messages. The process
+has handled untrusted input, so its messages are not trusted either: they are checked and cut.
 """
 
 from __future__ import annotations
@@ -32,21 +32,24 @@ _events = logs.get("decoders")
 
 START_SECONDS = 30.0
 KEPT_BYTES = 4 << 20
-"""Of the memory for files: what a larger one took is given back at once."""
+"""A file larger than this gives its memory back as soon as it is decoded."""
 LONGEST_REASON = 200
 LONGEST_TRACEBACK = 1 << 16
 
-# The refusals that it may answer with.
+# The errors that the process may answer with.
 _REFUSALS: dict[str, type[ImageError]] = {
     kind.__name__: kind for kind in (UndecodableImage, UnsupportedImage, ImageTooLarge)
 }
-# It needs nothing of what the environment may hold, such as keys.
+# The process gets only these variables: the environment may hold secrets, and it needs none.
 _ENVIRONMENT = ("PATH", "LANG", "LC_", "LD_", "PYTHON")
 
 
 class Picture:
-    """A picture to decode. preparer: which of those in the processes' configuration. size: S. begun: when a
-    process took it, on the event loop's clock."""
+    """A picture to decode, uint8 [size, size, 3] afterwards.
+
+    preparer: its index in the processes' configuration. begun: when a process took it, on the event loop's
+    clock.
+    """
 
     __slots__ = ("begun", "bulk", "content", "preparer", "result", "size")
 
@@ -59,13 +62,13 @@ class Picture:
         self.result: asyncio.Future[Pixels] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
-        """Ends it, if somebody still waits."""
+        """Ends it with an error, if its caller still waits."""
         if not self.result.done():
             self.result.set_exception(error)
 
 
 class DecoderProcess:
-    """`changed` is called with it when it became idle or is gone."""
+    """A decoder process. `changed` is called with it when it became ready or idle, or is gone."""
 
     def __init__(
         self,
@@ -99,7 +102,7 @@ class DecoderProcess:
             except OSError:
                 self._channel.close()
                 raise
-            with contextlib.suppress(OSError):  # dead already: `_readable` hears of it
+            with contextlib.suppress(OSError):  # dead already: `_readable` will notice
                 self._channel.send("config", {"title": f"altclip-decoder {number}", **config}, [descriptor])
         finally:
             os.close(descriptor)
@@ -117,18 +120,18 @@ class DecoderProcess:
         return self.ready and not self.gone and self.picture is None
 
     def take(self, picture: Picture) -> bool:
-        """Begins the picture; False if the process died before."""
+        """Begins a picture. Returns False if the process is dead."""
         self._slab[: len(picture.content)] = picture.content
         try:
             self._channel.send("decode", {"preparer": picture.preparer, "size": len(picture.content)})
         except OSError:
-            return False  # `_readable` is about to hear of it
+            return False  # `_readable` will notice it
         self.picture = picture
         self._timer = self._loop.call_later(self._seconds, self._overdue)
         return True
 
     def close(self) -> None:
-        """Ends it; nobody is told."""
+        """Ends the process without calling `changed`."""
         self._closed = True
         self._end("")
 
@@ -141,13 +144,13 @@ class DecoderProcess:
                 self._heard(message.type, message.body)
         except BlockingIOError:
             return
-        except Exception:  # no message of ours: it is not itself any more
-            self._end("spoke out of turn")
+        except Exception:  # an invalid message: the process may be under foreign control
+            self._end("sent an invalid message")
 
     def _heard(self, kind: str, body: dict[str, Any]) -> None:
         if kind == "crash":
             self._crash += body["text"]
-            if len(self._crash) > LONGEST_TRACEBACK:  # it does not crash, it talks
+            if len(self._crash) > LONGEST_TRACEBACK:  # longer than any real traceback
                 raise ValueError(kind)
             return
         if kind == "ready" and not self.ready:
@@ -174,7 +177,7 @@ class DecoderProcess:
         return RuntimeError(f"a decoder failed: {reason}")
 
     def _settle(self, answer: Pixels | Exception) -> None:
-        """Ends the picture, if there is one and somebody still waits for it."""
+        """Answers the picture under way, if there is one and its caller still waits."""
         picture, self.picture = self.picture, None
         if picture is None:
             return
@@ -188,14 +191,14 @@ class DecoderProcess:
         self._end(f"needed more than {self._seconds:g} s")
 
     def _end(self, reason: str) -> None:
-        """It is gone for its frontend from now on, and reaped as soon as the kernel has ended it."""
+        """The process is gone for its frontend. It is killed, and reaped as soon as it has ended."""
         if self.gone:
             return
         self.gone = True
         self._timer.cancel()
         self._loop.remove_reader(self._channel.fileno())
         self._channel.close()
-        self._process.kill()  # no harm where it is dead: it keeps the status that it died with
+        self._process.kill()  # a process that is dead keeps the status that it died with
         self._settle(UndecodableImage("the image could not be decoded"))
         reaped = self._loop.run_in_executor(None, self._process.wait)
         if not self._closed:
@@ -208,7 +211,7 @@ class DecoderProcess:
 
 
 def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
-    """A fresh interpreter with that descriptor and nothing else of ours: its libraries write to nobody."""
+    """Starts an interpreter with only that descriptor. What its libraries print goes nowhere."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "worker.decoder", str(descriptor)],
@@ -222,7 +225,9 @@ def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
 
 @functools.cache
 def _unfiltered(reason: str) -> None:
-    """Once in a frontend."""
+    """Warns once in a frontend."""
     _events.warning(
-        "decoders_unfiltered", "this kernel does not filter what decoders ask of it", reason=reason
+        "decoders_unfiltered",
+        "this kernel offers no system call filter for the decoder processes",
+        reason=reason,
     )

@@ -1,15 +1,15 @@
-"""Pictures of strangers become pixels in processes that may die: who decodes what, and when.
+"""Decodes untrusted images in sandboxed child processes, and replaces a process that died or took too long.
 
-    decode(content) ─▶ two lines: interactive, bulk ─▶ an idle decoder process ─▶ pixels, or the item's error
-                                 ▲                          │
-                                 └── all others go on ◀── it died, or took too long: replaced, that item fails
+    decode(picture) ─▶ two queues: interactive, bulk ─▶ an idle decoder process ─▶ pixels, or the item's error
+                                  ▲                            │
+                                  └── the others go on ◀── died, or took too long: replaced, its item fails
 
-There are `count` processes, and one more that bulk work never takes: an interactive picture waits for no
-other stream's. They are started when there is work for them, the first when the frontend listens. A picture
-waits with its small encoded bytes, not with its pixels, and is not begun once its caller has gone.
+There are `count` processes, and one more that bulk work never uses, so that an interactive picture does not
+wait for those of a stream. Processes start when there is work for them, the first when the frontend listens.
+A picture waits in its encoded form, which is small, and is not begun once its caller has gone.
 
-Measured on two cores beside threads of the frontend, which these replaced: JPEGs of 0.07, 0.3 and 12
-megapixels came out 1.05, 0.96 and 1.02 times as fast, and one alone took as long (1.7, 5.0 and 150 ms).
+Measured on two cores against threads of the frontend: JPEGs of 0.07, 0.3 and 12 megapixels are decoded 1.05,
+0.96 and 1.02 times as fast, and one alone takes as long (1.7, 5.0 and 150 ms).
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ __all__ = ["Decoders", "Decoding", "memory_bytes"]
 _events = logs.get("decoders")
 
 BYTES_PER_PIXEL = 20
-"""What decoding takes at most. Measured with every format: 4 to 12, but for lossless WebP with alpha: 19."""
+"""Memory that decoding takes at most. Measured: 4 to 12, but for lossless WebP with alpha 19."""
 SPARE_BYTES = 160 << 20
-"""Besides: the file itself, and a picture of extreme shape while it is resized (134 MB)."""
+"""Memory for the rest: a picture of extreme shape takes 134 MB while it is resized."""
 
 LEARNING = 0.1
-"""How much a picture changes of how long the next one is expected to take."""
+"""The weight of a new picture in the average time."""
 START_FAILURES = 3
 START_AGAIN_SECONDS = 1.0
 
 
 def memory_bytes(max_pixels: int, max_file_bytes: int) -> int:
-    """What a decoder process may take beyond what it has when it starts."""
+    """The memory that a decoder process may use beyond what it has when it starts."""
     return BYTES_PER_PIXEL * max_pixels + 2 * max_file_bytes + SPARE_BYTES
 
 
 class Decoders:
-    """Of one frontend, for all its models; made on its event loop. `close` ends them."""
+    """The decoder processes of one frontend. Made on its event loop; `close` ends them."""
 
     def __init__(self, count: int, most_bytes: int, seconds: float, fast: bool = False) -> None:
-        """most_bytes: of a file. seconds: for one picture. fast: see `ImagePreparer`."""
+        """most_bytes: of an image file. seconds: for one picture. fast: see `ImagePreparer`."""
         self.count = count
         self.died: Callable[[], None] = lambda: None
-        """Called for each process that ended by itself."""
+        """Called for each process that ended without being told to."""
         self._fast = fast
         self._most_bytes = most_bytes
         self._seconds = seconds
@@ -73,11 +73,11 @@ class Decoders:
         self._resting = False
         self._closed = False
         self._each = 0.0
-        """Seconds that a picture takes, on average of the last ones."""
+        """Seconds that a picture takes, as a moving average."""
 
     @classmethod
     def of(cls, settings: Settings, metrics: Metrics) -> Decoders:
-        """As the settings say; with 0 the frontends share the CPUs."""
+        """As many as the settings say; with 0 the frontends share the cores."""
         count = settings.decoders or max(1, -(-usable_cores() // settings.frontends))
         fast = settings.jpeg_scaling == "fast"
         made = cls(count, settings.max_image_bytes, settings.decode_timeout, fast)
@@ -85,7 +85,7 @@ class Decoders:
         return made
 
     def prepared_as(self, images: ImageProcessor) -> Decoding:
-        """Decodes as this would. Before the first process was started."""
+        """Decodes as this image processor would. Call it before the first process is started."""
         size = images.preprocessing.size
         preparer = {**images.to_dict(), "fast": self._fast}
         self._preparers.append(preparer)
@@ -94,11 +94,11 @@ class Decoders:
         return Decoding(self, len(self._preparers) - 1, size)
 
     def start(self) -> None:
-        """The first process, so that the first picture does not wait for it."""
+        """Starts a first process, so that the first picture does not wait for it."""
         self._start(least=1)
 
     async def decode(self, picture: Picture) -> Pixels:
-        """Raises an ImageError; RuntimeError where it is our fault."""
+        """The pixels of a picture, uint8 [S, S, 3]. Raises an ImageError; RuntimeError for our own fault."""
         if len(picture.content) > self._most_bytes:
             raise ImageTooLarge(
                 f"holds {len(picture.content)} bytes; at most {self._most_bytes} are accepted"
@@ -112,19 +112,19 @@ class Decoders:
             self._each = blend(self._each, asyncio.get_running_loop().time() - picture.begun, LEARNING)
             return pixels
         finally:
-            # A deque of thousands is searched only where the caller has gone.
+            # The queue may hold thousands: it is searched only if the caller has gone.
             if picture.result.cancelled() and picture in self._waiting[picture.bulk]:
                 self._waiting[picture.bulk].remove(picture)
 
     def expected_wait(self, priority: Priority) -> float:
-        """Seconds until a picture that comes now would be begun, about; 0.0 before the first."""
+        """About how many seconds a picture that comes now would wait; 0.0 before the first."""
         ahead = len(self._waiting[False])
         if priority is Priority.BULK:
             ahead += len(self._waiting[True])
         return ahead * self._each / self.count
 
     def close(self) -> None:
-        """Ends all processes; what waits is cancelled."""
+        """Ends all processes, and cancels what waits."""
         self._closed = True
         for process in self._processes:
             process.close()
@@ -134,17 +134,17 @@ class Decoders:
                 line.popleft().result.cancel()
 
     def _pump(self) -> None:
-        """Gives idle processes work, and starts others where work is left."""
+        """Gives work to idle processes, and starts more where work is left."""
         for process in self._processes:
             while process.idle and (picture := self._next()) is not None:
                 picture.begun = asyncio.get_running_loop().time()
                 if not process.take(picture):
-                    self._waiting[picture.bulk].appendleft(picture)  # it had not been begun
+                    self._waiting[picture.bulk].appendleft(picture)  # it was not begun
                     break
         self._start()
 
     def _next(self) -> Picture | None:
-        """Interactive before bulk, which leaves one process free."""
+        """The next picture: interactive before bulk work, which leaves one process free."""
         bulk = sum(process.picture is not None and process.picture.bulk for process in self._processes)
         for line in (self._waiting[False], self._waiting[True] if bulk < self.count else deque[Picture]()):
             while line:
@@ -154,10 +154,10 @@ class Decoders:
         return None
 
     def _changed(self, process: DecoderProcess) -> None:
-        """It became ready or idle, or is gone."""
+        """A process became ready or idle, or is gone."""
         least = 0
         if process.gone:
-            least = len(self._processes)  # replaced at once, also if nobody waits
+            least = len(self._processes)  # it is replaced at once, even if no picture waits
             self._processes.remove(process)
             self.died()
             if not process.ready:
@@ -168,7 +168,7 @@ class Decoders:
         self._start(least)
 
     def _start(self, least: int = 0) -> None:
-        """As many as there is work for, or `least`."""
+        """Starts processes, until there are as many as there is work for, or `least`."""
         busy = sum(process.picture is not None for process in self._processes)
         interactive, bulk = len(self._waiting[False]), len(self._waiting[True])
         wanted = max(least, min(busy + interactive + bulk, self.count + (interactive > 0)))
@@ -191,7 +191,7 @@ class Decoders:
             self._processes.append(process)
 
     def _did_not_start(self, reason: str) -> None:
-        """Tries again, but not at once; after a few times those who wait are told."""
+        """Tries again after a pause. After some failures the pictures that wait fail."""
         self._failures += 1
         _events.error("decoder_not_started", reason=reason, failures=self._failures)
         if self._failures % START_FAILURES == 0:
@@ -208,7 +208,7 @@ class Decoders:
 
 
 class Decoding:
-    """The decoders as one model uses them."""
+    """The decoders with the image processor of one model."""
 
     def __init__(self, decoders: Decoders, preparer: int, size: int) -> None:
         self._decoders = decoders

@@ -1,7 +1,7 @@
-"""The last check before a connection leaves: only permitted addresses are dialled.
+"""The last check before a connection is made: only permitted addresses are connected to.
 
-It stands in both places where aiohttp gets to know an address: where a name is resolved, and where a socket
-is made for one address. After it there is no other look-up: what is dialled is what was checked.
+aiohttp learns of addresses in two places: where a name is resolved, and where a socket is made for one.
+Both are checked here. No look-up follows, so the connection goes to the address that was checked.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from service.frontend.preprocessing.addresses import Address, NotAllowed, Target
 __all__ = ["Guard", "Permits", "Resolve", "SystemNames"]
 
 LOOKUPS = 32
-"""Names that are looked up at a time."""
+"""How many names are looked up at a time."""
 
 Resolve = Callable[[str, int], Awaitable[Sequence[Address]]]
 Permits = Callable[[Address], bool]
 
 
 class Guard(AbstractResolver):
-    """Lets only permitted addresses through: those a name resolves to, and each that a socket is made for."""
+    """Lets only permitted addresses through: those that a name resolves to, and that of each socket."""
 
     def __init__(self, resolve: Resolve, permits: Permits) -> None:
         self._resolve = resolve
         self._permits = permits
 
     def check_literal(self, target: Target) -> None:
-        """aiohttp asks no resolver for an address in numbers."""
+        """Checks an IP address in a URI, for which aiohttp asks no resolver. Raises NotAllowed."""
         if target.address is not None and not self._permits(target.address):
             raise NotAllowed("its host is not a public address")
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """aiohttp's hook. One address that is not permitted refuses them all."""
+        """aiohttp's hook: the addresses of a name. If one is not permitted, all are refused."""
         addresses = await self._resolve(host, port)
-        # The same words for a name that does not exist: names that exist inside only are not to be found out.
+        # A name that does not exist gets the same message, so that callers cannot find inner names.
         if not addresses or not all(map(self._permits, addresses)):
             raise NotAllowed("its host has no public address")
         return [
@@ -59,7 +59,7 @@ class Guard(AbstractResolver):
         ]
 
     def socket(self, info: tuple[Any, ...]) -> socket.socket:
-        """aiohttp's hook: the socket that will dial this address, and no other."""
+        """aiohttp's hook: a socket for a connection to this address."""
         family, kind, protocol, _, target = info
         if not self._permits(ip_address(target[0])):
             raise NotAllowed("its host has no public address")
@@ -72,17 +72,17 @@ class Guard(AbstractResolver):
 
 
 class SystemNames:
-    """The machine's own resolver, in threads of its own: a name that nobody answers holds one for a while."""
+    """The machine's resolver, in threads of its own: a name without an answer holds a thread for a while."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup")
 
     async def __call__(self, host: str, port: int) -> Sequence[Address]:
-        """All addresses of a full domain name; no search list of the machine is applied."""
+        """All addresses of a full domain name. The machine's search list is not applied."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, _look_up, host, port)
 
     def close(self) -> None:
-        """What waits is dropped."""
+        """Drops the look-ups that wait."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 

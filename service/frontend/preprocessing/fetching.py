@@ -1,11 +1,11 @@
-"""Pictures behind http(s) addresses, where the operator allows it. The only part that dials out.
+"""Fetches pictures behind http(s) addresses, where the operator allows it. The only part that connects out.
 
     Target ─ rules ─▶ resolve ─ all addresses public? ─▶ dial one of these, no other ─▶ status, redirect, body
        ▲                                                                                        │
        └────────────────── read and checked anew, a few times at most ──────────────────────────┘
 
-Bounded: time, bytes, redirects, fetches at a time. What came back is believed only once it was decoded.
-Proxies of the environment are not used, cookies are not kept.
+Time, bytes, redirects and the number of fetches at a time are bounded. Whether the bytes are a picture only
+decoding tells. The environment's proxies are not used, and cookies are not kept.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ _log = logs.get("fetching")
 
 
 class Failed(Exception):
-    """Expected: no picture came. The text is for the caller."""
+    """An expected failure: no picture came. The text is for the caller."""
 
 
 class Fetcher:
-    """Of one frontend; made on its event loop. `close` ends it."""
+    """All fetches of one frontend. Made on its event loop; `close` ends them."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Fetcher:
         resolve: Resolve | None = None,
         permits: Permits = is_public,
     ) -> None:
-        """resolve, permits: in place of the system's and of `is_public`, for tests without internet."""
+        """resolve, permits: replace the system's resolver and `is_public` in tests without internet."""
         self._rules = rules
         self._metrics = metrics
         self._most_bytes = most_bytes
@@ -88,15 +88,15 @@ class Fetcher:
     async def content(
         self, path: str, uri: str, priority: Priority = Priority.INTERACTIVE
     ) -> AsyncIterator[bytes]:
-        """The bytes behind this address; raises UriNotAllowed or UriFetchFailed of the field `path`.
+        """The bytes behind this address. Raises UriNotAllowed or UriFetchFailed of the field `path`.
 
-        The block keeps its place among those who fetch, so that only so many contents are in memory. Bulk
-        work leaves some places free.
+        The block holds its slot among the fetches, so that only so many contents are in memory. Bulk work
+        leaves some slots free.
         """
-        async with AsyncExitStack() as places:
+        async with AsyncExitStack() as slots:
             if priority is Priority.BULK:
-                await places.enter_async_context(self._bulk)
-            await places.enter_async_context(self._slots)
+                await slots.enter_async_context(self._bulk)
+            await slots.enter_async_context(self._slots)
             yield await self._content(path, uri)
 
     async def close(self) -> None:
@@ -173,9 +173,9 @@ class Fetcher:
                 resolver=self._guard,
                 socket_factory=self._guard.socket,
                 use_dns_cache=False,
-                happy_eyeballs_delay=None,  # addresses one after another: a race would swallow our refusal
+                happy_eyeballs_delay=None,  # one address after another: a race would hide our refusal
                 limit=0,  # `_slots` bounds them
-                # No connection is kept for later: callers choose the hosts, and could have us hold thousands.
+                # No connection is kept open: callers choose the hosts, and could make us hold thousands.
                 force_close=True,
             )
             self._session = aiohttp.ClientSession(
@@ -216,7 +216,7 @@ def _directives(response: aiohttp.ClientResponse) -> set[str]:
 
 
 def _reason(error: Exception) -> str:
-    """Nothing of the network's inside: no address, no file, no library's words."""
+    """The reason for the caller. It tells nothing of the inner network: no address, no library's message."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
         return "its host's certificate is not valid"
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):

@@ -1,12 +1,10 @@
 """From a caller's texts and pictures to what an encoder takes: token ids and pixels. Imports no transport.
 
     texts   ─ a few short ones on the event loop, others in a thread ─▶ Tokens
-    images  ─ address → bytes, if allowed ─▶ data: URI → bytes, in a thread ─▶ known by its hash?
-            ─▶ known signature? ─▶ decode, resize, crop: in a process of its own (`service/decoding.py`)
-            ─▶ uint8 [S, S, 3]
+    images  ─ address → bytes, if allowed ─▶ data: URI → bytes, in a thread ─▶ cached, by its hash?
+            ─▶ known signature? ─▶ decode, resize, crop: in another process (`decoders.py`) ─▶ uint8 [S, S, 3]
 
-The threads are few (`Settings.preprocess_threads`), and bulk work never takes the
-last of them.
+The threads are few (`Settings.preprocess_threads`), and bulk work never takes the last of them.
 """
 
 from __future__ import annotations
@@ -36,28 +34,28 @@ if TYPE_CHECKING:
 __all__ = ["INLINE_CHARACTERS", "Decodes", "Preprocessor", "Threads", "in_order"]
 
 INLINE_CHARACTERS = 512
-"""Texts of so many characters together are tokenised at once: measured, a thread's round trip costs more."""
+"""Texts of so many characters together are tokenised on the event loop: a thread would take longer."""
 
 INLINE_BYTES = 1 << 18
-"""A file of so many bytes is hashed at once: in a quarter of a millisecond."""
+"""A file of so many bytes is hashed on the event loop, in a quarter of a millisecond."""
 
 PART_CHARACTERS = 1 << 18
-"""Characters that a thread tokenises at a time, or one text: a tenth of a second."""
+"""Characters that a thread tokenises at a time (or one text), in a tenth of a second."""
 
 Result = TypeVar("Result")
 
 
 class Threads:
-    """The threads of one frontend that prepare input, and one more that bulk work never takes."""
+    """The threads of one frontend that prepare input, and one more that bulk work never uses."""
 
     def __init__(self, count: int = 0) -> None:
-        """count: 0 means as many as CPUs may be used."""
+        """count: 0 means one for each core that the process may use."""
         self.count = count or usable_cores()
         self._executor = ThreadPoolExecutor(self.count + 1, thread_name_prefix="prepare")
         self._bulk = asyncio.Semaphore(self.count)
 
     async def run(self, function: Callable[[], Result], priority: Priority = Priority.INTERACTIVE) -> Result:
-        """The function's result; not started if the caller is cancelled before its turn."""
+        """The function's result. It does not start if the caller is cancelled before its turn."""
         loop = asyncio.get_running_loop()
         if priority is Priority.INTERACTIVE:
             return await loop.run_in_executor(self._executor, function)
@@ -65,12 +63,12 @@ class Threads:
             return await loop.run_in_executor(self._executor, function)
 
     def close(self) -> None:
-        """What is waiting is dropped; what runs ends by itself."""
+        """Drops what waits. What runs ends by itself."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 class Decodes(Protocol):
-    """Makes pixels of files, off the event loop."""
+    """Decodes image files, off the event loop."""
 
     async def prepare(self, content: bytes, priority: Priority) -> Pixels:
         """The file's first frame as uint8 [S, S, 3]; raises an `ImageError`."""
@@ -88,7 +86,7 @@ class Preprocessor:
         limits: Limits,
         fetcher: Fetcher | None = None,
     ) -> None:
-        """fetcher: of pictures behind http(s) addresses; None refuses them."""
+        """fetcher: fetches pictures behind http(s) addresses; None refuses them."""
         self.fetcher = fetcher
         self._tokenizer = tokenizer
         self._images = images
@@ -103,7 +101,7 @@ class Preprocessor:
         if sum(map(len, texts)) <= INLINE_CHARACTERS:
             return self._tokenizer.encode(texts)
         tokens: list[Tokens] = []
-        for part in parts(texts, PART_CHARACTERS):  # between which a caller that has gone is noticed
+        for part in parts(texts, PART_CHARACTERS):  # between two parts the call can be cancelled
             tokens += await self._threads.run(partial(self._tokenizer.encode, part), priority)
         return tokens
 
@@ -111,9 +109,9 @@ class Preprocessor:
     async def content(
         self, path: str, image: Image, priority: Priority = Priority.INTERACTIVE
     ) -> AsyncIterator[tuple[str, bytes]]:
-        """The file of a picture, and the path of the field below `path` that it came in, which errors name.
+        """The path of the field that holds a picture, for errors, and the picture's file.
 
-        In the block a fetched picture keeps its place among those who fetch.
+        path: of the image. In the block a fetched picture holds its slot among the fetches.
         """
         if image.uri is None:
             yield f"{path}.content", image.content or b""
@@ -127,7 +125,7 @@ class Preprocessor:
             yield path, await self._threads.run(read, priority)
 
     async def digest(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> bytes:
-        """By which a file is known."""
+        """The hash of a file (see `content_cache`)."""
         if len(content) <= INLINE_BYTES:
             return digest(content)
         return await self._threads.run(partial(digest, content), priority)
@@ -137,13 +135,13 @@ class Preprocessor:
         return self._decoding.join(digest, priority, partial(self.pixels, content, priority))
 
     async def pixels(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> Pixels:
-        """What a file shows; raises an `ImageError`."""
-        sniff(content)  # what is no picture at all takes no decoder's time
+        """The pixels of a file, uint8 [S, S, 3]. Raises an `ImageError`."""
+        sniff(content)  # a file that is no image at all takes no decoder's time
         return await self._images.prepare(content, priority)
 
 
 def parts(texts: Sequence[str], characters: int) -> Iterator[Sequence[str]]:
-    """The texts in their order, in lists of about so many characters."""
+    """The texts in their order, in lists of about so many characters each."""
     start, size = 0, 0
     for index, text in enumerate(texts):
         if size + len(text) > characters and index > start:
@@ -154,11 +152,11 @@ def parts(texts: Sequence[str], characters: int) -> Iterator[Sequence[str]]:
 
 
 async def in_order(pending: Sequence[asyncio.Future[Result]]) -> Sequence[Result]:
-    """The results, or the exception of the lowest index; nothing is left running."""
+    """The results, or the exception of the lowest index. Nothing is left running."""
     try:
         return [await future for future in pending]
     finally:
         for future in pending:
             future.cancel()
-            # Retrieved, so that asyncio does not report an exception that nobody looked at.
+            # The exception is retrieved, so that asyncio does not report it.
             future.add_done_callback(lambda done: done.cancelled() or done.exception())
