@@ -44,7 +44,12 @@ class Certificate:
 
     def check(self) -> None:
         """Raises ValueError where the parts are damaged or do not belong together."""
+        self.server_context()
+
+    def server_context(self) -> ssl.SSLContext:
+        """TLS 1.2 and 1.3 with this certificate. Raises ValueError as `check` does."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         with ExitStack() as stack:
             chain, key = (stack.enter_context(_Named(text)) for text in (self.chain, self.key))
             try:
@@ -58,6 +63,8 @@ class Certificate:
                 context.load_verify_locations(cadata=self.clients)
             except ssl.SSLError:
                 raise ValueError("the clients' authorities are not PEM certificates") from None
+            context.verify_mode = ssl.CERT_REQUIRED
+        return context
 
     def expires(self) -> float:
         """Unix time after which clients refuse it; 0.0 where it cannot be told.

@@ -67,7 +67,12 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
     control = _Control(channel, pools, drain, files)
     asyncio.get_running_loop().add_reader(channel.fileno(), control.readable)
     _beat(metrics)
-    running = await server.start(settings, pools, metrics, files, [grpc_transport.listen])
+    transports: list[server.Listen] = [grpc_transport.listen]
+    if settings.http_address:
+        from service.frontend.http import server as http_transport  # loaded only where it is used
+
+        transports.append(http_transport.listen)
+    running = await server.start(settings, pools, metrics, files, transports)
     control.changed = running.file_changed
     for name in files:  # one may have come while the transports began to listen
         running.file_changed(name)

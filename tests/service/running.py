@@ -130,6 +130,11 @@ class Running:
         return self.server.addresses["grpc"]
 
     @property
+    def http(self) -> str:
+        """Where HTTP listens."""
+        return self.server.addresses["http"]
+
+    @property
     def pool(self) -> FakePool:
         """That of the default model."""
         return self.pools.get("")
@@ -175,9 +180,13 @@ async def running(
     callers: Sequence[str] = (),
     **settings: Any,
 ) -> AsyncIterator[Running]:
-    """A server with these models (default: one, "m"), ready at once. options: of the stub. files, callers: as
-    the supervisor gives them."""
-    chosen = dataclasses.replace(Settings(grpc_address="127.0.0.1:0", preprocess_threads=2), **settings)
+    """A server with these models (default: one, "m"), ready at once; HTTP listens where `http_address` says.
+
+    options: of the stub. files, callers: as the supervisor gives them.
+    """
+    chosen = dataclasses.replace(
+        Settings(grpc_address="127.0.0.1:0", http_address="", preprocess_threads=2), **settings
+    )
     pools = FakePools([stub_spec(name, options) for name in names or ("m",)])
     layout = Layout(
         models=tuple(pools.pools),
@@ -188,7 +197,12 @@ async def running(
     )
     metrics = Metrics.local(layout)
     given = {} if files is None else files  # the same mapping: tests change it
-    made = await server.start(chosen, cast(Pools, pools), metrics, given, [grpc_transport.listen])
+    transports: list[server.Listen] = [grpc_transport.listen]
+    if chosen.http_address:
+        from service.frontend.http import server as http_transport
+
+        transports.append(http_transport.listen)
+    made = await server.start(chosen, cast(Pools, pools), metrics, given, transports)
     try:
         async with grpc.aio.insecure_channel(made.addresses["grpc"], options=channel_options) as channel:
             yield Running(made, pools, metrics, channel, chosen)

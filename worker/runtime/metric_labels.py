@@ -5,8 +5,50 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-__all__ = ["ANONYMOUS", "FILES", "MODALITIES", "OTHER", "OUTCOMES", "Layout"]
+__all__ = ["ANONYMOUS", "FILES", "HTTP_CODES", "HTTP_ROUTES", "MODALITIES", "OTHER", "OUTCOMES", "Layout"]
 
+HTTP_ROUTES: Final = (
+    # OpenAI's and our own
+    "/v1/embeddings",
+    "/embeddings",
+    "/v1/models",
+    "/v1/models/{id}",
+    "/v1/similarity",
+    "/v1/classify",
+    "/v1/embeddings/upload",
+    "/openapi.json",
+    "/docs",
+    "/playground/status",
+    # whether it is alive, and ready
+    "/healthz",
+    "/readyz",
+    "/health",
+    "/ping",
+    # Cohere's, Voyage's
+    "/v2/embed",
+    "/v1/multimodalembeddings",
+    # Text Embeddings Inference's; GET / is the playground
+    "/",
+    "/embed",
+    "/embed_sparse",
+    "/rerank",
+    "/similarity",
+    "/info",
+    # Weaviate's
+    "/vectorize",
+    "/meta",
+    "/.well-known/ready",
+    "/.well-known/live",
+    # immich's
+    "/predict",
+)
+"""Of `service/frontend/http/apis`; what is none of these is `other`."""
+HTTP_CODES: Final = tuple(
+    map(
+        str,
+        (200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 421, 422, 424, 429, 431, 499, 500, 502, 503, 504),
+    )
+)
 MODALITIES: Final = ("text", "image", "prompt")
 OUTCOMES: Final = ("ok", "failed", "cancelled")
 FILES: Final = ("api_keys", "tls")
@@ -47,6 +89,8 @@ class Layout:
         return {
             "method": self.methods,
             "code": self.codes,
+            "route": (*HTTP_ROUTES, OTHER),
+            "http_code": (*HTTP_CODES, OTHER),
             "modality": MODALITIES,
             "outcome": OUTCOMES,
             "priority": ("interactive", "bulk"),

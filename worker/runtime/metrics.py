@@ -60,6 +60,7 @@ Merge = Literal["sum", "max", "age"]
 class Series:
     """One metric's declaration.
 
+    labels: their names. kinds: of each label, whose values of the layout it takes.
     merge (gauges): how pages add up. `sum`, and a dead process's share vanishes; `max`, which outlives its
     process; `age`: a cell holds the monotonic second since when (0: not at all), shown as the seconds gone by
     since the earliest, so that it grows although its writer hangs. hidden: for the supervisor only.
@@ -69,6 +70,7 @@ class Series:
     kind: Kind
     help: str
     labels: tuple[str, ...]
+    kinds: tuple[str, ...]
     buckets: tuple[float, ...] = ()
     merge: Merge = "sum"
     hidden: bool = False
@@ -87,7 +89,7 @@ class _Cells:
     def __init__(self, series: Series, layout: Layout, cells: memoryview[float], start: int) -> None:
         self.series = series
         self.cells = cells
-        tuples = itertools.product(*(layout.values(label) for label in series.labels))
+        tuples = itertools.product(*map(layout.values, series.kinds))
         self.first = {labels: start + n * series.width for n, labels in enumerate(tuples)}
 
     def value(self, *labels: str) -> float:
@@ -133,19 +135,26 @@ class Histogram(_Cells):
         return float(sum(self.cells[first : first + len(self.series.buckets) + 1]))
 
 
-# Each returns its declaration as `Any`: `Metrics.__init__` puts the cells under the same name.
+# Each returns its declaration as `Any`: `Metrics.__init__` puts the cells under the same name. A label may be
+# given as "name:kind"; without a kind it has the values of that name.
 
 
 def _counter(name: str, *labels: str, text: str) -> Any:
-    return Series(f"altclip_{name}_total", "counter", text, labels)
+    return Series(f"altclip_{name}_total", "counter", text, *_labels(labels))
 
 
 def _gauge(name: str, *labels: str, text: str, merge: Merge = "sum", hidden: bool = False) -> Any:
-    return Series(f"altclip_{name}", "gauge", text, labels, merge=merge, hidden=hidden)
+    return Series(f"altclip_{name}", "gauge", text, *_labels(labels), merge=merge, hidden=hidden)
 
 
 def _histogram(name: str, *labels: str, buckets: tuple[float, ...], text: str) -> Any:
-    return Series(f"altclip_{name}", "histogram", text, labels, buckets)
+    return Series(f"altclip_{name}", "histogram", text, *_labels(labels), buckets)
+
+
+def _labels(given: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and kinds."""
+    pairs = [label.partition(":")[::2] for label in given]
+    return tuple(name for name, _ in pairs), tuple(kind or name for name, kind in pairs)
 
 
 class Metrics:
@@ -160,6 +169,18 @@ class Metrics:
         "method",
         buckets=_SECONDS,
         text="Time from a call's arrival to its end, by RPC.",
+    )
+    http_requests: Counter = _counter(
+        "http_requests",
+        "route",
+        "code:http_code",
+        text="HTTP requests that ended, by route (other: an unknown one) and status (499: the client went).",
+    )
+    http_request_duration: Histogram = _histogram(
+        "http_request_duration_seconds",
+        "route",
+        buckets=_SECONDS,
+        text="Time from an HTTP request's arrival, its body read, to its end, by route.",
     )
     caller_requests: Counter = _counter(
         "caller_requests",
@@ -283,7 +304,7 @@ class Metrics:
         cells = 0
         for _, series in cls.table():
             tuples = 1
-            for label in series.labels:
+            for label in series.kinds:
                 tuples *= len(layout.values(label))
             cells += tuples * series.width
         return 8 * cells

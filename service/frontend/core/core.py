@@ -65,7 +65,8 @@ class Core:
         self.pools = pools
         self.labels = Labels(settings.label_cache_bytes, metrics)
         self.decoders = Decoders.of(settings, metrics)
-        self._threads = Threads(settings.preprocess_threads)
+        self.threads = Threads(settings.preprocess_threads)
+        self.aliases = settings.aliases()
         self._fetcher: Fetcher | None = None
         if settings.image_urls:
             from service.frontend.preprocessing.fetching import (
@@ -75,7 +76,7 @@ class Core:
             self._fetcher = Fetcher.of(settings, metrics)
         cache = ContentCache(settings.cache_bytes)
         self._models = {
-            pool.spec.name: Model(pool, settings, self._threads, self.decoders, cache, metrics, self._fetcher)
+            pool.spec.name: Model(pool, settings, self.threads, self.decoders, cache, metrics, self._fetcher)
             for pool in pools
         }
         self._changed = asyncio.Event()
@@ -93,6 +94,7 @@ class Core:
 
         Raises PermissionDenied for any other name, also where there is no such model.
         """
+        name = self.aliases.get(name, name)
         call.grant.check(name or next(iter(self._models)))
         return self.model(name)
 
@@ -114,7 +116,7 @@ class Core:
 
     async def close(self) -> None:
         """Ends the threads, the decoder processes and the connections to image hosts."""
-        self._threads.close()
+        self.threads.close()
         self.decoders.close()
         if self._fetcher is not None:
             await self._fetcher.close()

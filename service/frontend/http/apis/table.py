@@ -1,0 +1,22 @@
+"""All APIs in the order in which they are asked for a route. A new one gets its line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from service.frontend.http.apis import health, openai
+from service.frontend.http.routes import Api
+from service.frontend.http.service import Service
+
+__all__ = ["chosen"]
+
+APIS: Sequence[Callable[[Service], Api]] = (
+    health.api,
+    openai.api,
+)
+
+
+def chosen(service: Service) -> Sequence[Api]:
+    """Those without a name, and those of --http-apis."""
+    made = [api(service) for api in APIS]
+    return [api for api in made if not api.name or api.name in service.settings.http_apis]

@@ -1,0 +1,295 @@
+"""Every HTTP request from its headers to its answer: an ASGI application under uvicorn's protocol.
+
+    host ─▶ route ─▶ key ─▶ body ─▶ admitted: parse, deadline, the API's handler ─▶ answer
+      └───────── whatever is raised ─▶ the API's error shape ─────────────────────────┘
+
+A stranger's body is not read, whatever the route. The lifecycle is the one that gRPC's calls have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from service.frontend.api.errors import InvalidRequest, ServiceError, Unauthenticated
+from service.frontend.calls.call import Call
+from service.frontend.calls.callers import Callers
+from service.frontend.calls.lifecycle import Ended, Lifecycle, within_deadline
+from service.frontend.http.body import Bodies, check_type, content_length, discard
+from service.frontend.http.browsers import cors_headers, host_name, is_address, names_host
+from service.frontend.http.connections import Connection
+from service.frontend.http.errors import (
+    BadHttp,
+    MethodNotAllowed,
+    Misdirected,
+    Shape,
+    openai_error,
+    retry_headers,
+)
+from service.frontend.http.fields import number, set_deadline
+from service.frontend.http.json_body import read_object
+from service.frontend.http.multipart import read_form
+from service.frontend.http.request import Request
+from service.frontend.http.routes import Api, Found, Response, Routes
+from service.frontend.http.service import Service
+from worker.runtime import logs
+from worker.runtime.metric_labels import HTTP_CODES, OTHER
+
+__all__ = ["Gateway"]
+
+INLINE_BYTES = 1 << 18
+"""A body of so many bytes is parsed at once: in less than a millisecond."""
+SHORT_BODY = 64 << 10
+"""What an early answer leaves unread of it is thrown away, and the connection used further."""
+CLIENT_WENT = 499
+
+Headers = Mapping[str, Sequence[str]]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+_log = logs.get("http")
+
+
+class Gateway:
+    """All routes of a frontend."""
+
+    def __init__(self, service: Service, callers: Callers, apis: Sequence[Api], *, reachable: bool) -> None:
+        """reachable: from other machines."""
+        core = service.core
+        settings = service.settings
+        self._service = service
+        self._routes = Routes(apis)
+        self._metrics = core.metrics
+        self._lifecycle = Lifecycle(core.gate, callers, core.metrics, self._count_nothing)
+        self._bodies = Bodies(settings.http_max_body_bytes, settings.max_queue_bytes)
+        self._warn_of_host = reachable and not (settings.api_keys or settings.api_key_lines)
+        self.active: set[asyncio.Task[Any]] = set()
+        """Tasks that answer a request."""
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        connection: Connection = scope["extensions"]["altclip.connection"]["connection"]
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - narrows the type
+        connection.task = task
+        self.active.add(task)
+        try:
+            await _Exchange(self, scope, receive, send, connection).run()
+        finally:
+            self.active.discard(task)
+            connection.finished()
+
+    def _count_nothing(self, ended: Ended) -> None:
+        """The lifecycle does not know the status that an API gives an error: `count` is told it."""
+
+    def count(self, route: str, status: int, seconds: float) -> None:
+        """In this transport's own metrics."""
+        code = str(status)
+        self._metrics.http_requests.inc(route, code if code in HTTP_CODES else OTHER)
+        self._metrics.http_request_duration.observe(seconds, route)
+
+    def local_path(self, path: str) -> str:
+        """Without the operator's prefix, where the proxy has not taken it away."""
+        prefix = self._service.settings.http_prefix
+        if prefix and path.startswith(f"{prefix}/"):
+            return path[len(prefix) :]
+        return path
+
+    def check_host(self, headers: Headers) -> None:
+        """Raises Misdirected or BadHttp."""
+        given = headers.get("host", ())
+        if len(given) != 1:
+            raise BadHttp("A request has exactly one Host header.")
+        name = host_name(given[0])
+        allowed = self._service.settings.http_hosts
+        if is_address(name) or names_host(name, allowed):
+            return
+        if allowed:
+            raise Misdirected
+        if self._warn_of_host:
+            self._warn_of_host = False
+            _log.warning(
+                "unknown_host",
+                "a request came for a host name; without keys and without --http-hosts a web page that a "
+                "browser in this network shows could call this server under its own name",
+            )
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    def __init__(
+        self, gateway: Gateway, scope: Any, receive: Receive, send: Send, connection: Connection
+    ) -> None:
+        self._gateway = gateway
+        self._lifecycle = gateway._lifecycle
+        self._service = gateway._service
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._connection = connection
+        self._method: str = scope["method"]
+        self._path = gateway.local_path(scope["path"])
+        self._headers = grouped(scope["headers"])
+        self._origin = self._headers.get("origin", [""])[-1]
+        self._unread = (content_length(self._headers) != 0) if self._has_body else False
+        self._held = 0
+        self._shape: Shape = openai_error
+        self._route = OTHER
+
+    @property
+    def _has_body(self) -> bool:
+        return "content-length" in self._headers or "transfer-encoding" in self._headers
+
+    async def run(self) -> None:
+        """Answers, whatever happens."""
+        methods, _ = self._gateway._routes.methods(self._path)
+        if methods:
+            first = next(iter(methods.values()))
+            self._route, self._shape = first.route.path, first.api.shape
+        call = self._begin()
+        try:
+            response = await self._response(call)
+        except BaseException as error:
+            known = self._lifecycle.failed(call, error)
+            if known is None:
+                self._count(CLIENT_WENT, call)
+                raise
+            response = self._failure(known)
+        finally:
+            self._gateway._bodies.release(self._held)
+        self._count(response.status, call)
+        await self._answer(call, response)
+
+    def _begin(self) -> Call:
+        client = self._scope["client"]
+        return self._lifecycle.begin(
+            self._route,
+            request_id=self._headers.get("x-request-id", [""])[-1],
+            peer=client[0] if client else "",
+        )
+
+    async def _response(self, call: Call) -> Response:
+        self._gateway.check_host(self._headers)
+        if self._is_preflight:
+            return Response(status=204, content_type="")
+        found = self._gateway._routes.find(self._method, self._path)
+        self._shape = found.api.shape
+        request = Request(
+            call,
+            self._method,
+            self._path,
+            self._headers,
+            found.rest,
+            self._scope["query_string"].decode("latin-1"),
+        )
+        self._set_deadline(request)
+        if found.route.keyless:
+            return await found.route.handler(request)
+        given = authorization(self._headers)
+        self._lifecycle.known(given)
+        raw = await self._body(found)
+        with self._lifecycle.admitted(call, given):
+            await self._parse(found, request, raw)
+            del raw
+            async with within_deadline(call):
+                response = await found.route.handler(request)
+        self._lifecycle.answered(call)
+        return response
+
+    @property
+    def _is_preflight(self) -> bool:
+        asks = self._method == "OPTIONS" and "access-control-request-method" in self._headers
+        return asks and bool(cors_headers(self._origin, self._service.settings.http_cors_origins))
+
+    def _set_deadline(self, request: Request) -> None:
+        given = request.header("x-request-timeout-ms")
+        if given:
+            if not given.isascii() or not given.isdigit() or len(given) > 12:
+                raise InvalidRequest.at("x-request-timeout-ms", "must be a whole number of milliseconds")
+            set_deadline(request.call, int(given) / 1000, "x-request-timeout-ms", time.monotonic())
+
+    async def _body(self, found: Found) -> bytes:
+        if not found.route.body:
+            return b""
+        check_type(self._headers, found.route.body)
+        raw = await self._gateway._bodies.read(self._headers, self._receive, lambda: self._connection.broken)
+        self._held, self._unread = len(raw), False
+        return raw
+
+    async def _parse(self, found: Found, request: Request, raw: bytes) -> None:
+        arrived = time.monotonic()
+
+        def read() -> None:
+            if found.route.body == "json":
+                request.body = read_object(raw)
+            elif found.route.body == "multipart":
+                request.form = read_form(raw, request.header("content-type"))
+
+        if len(raw) <= INLINE_BYTES:
+            read()
+        else:
+            await self._service.core.threads.run(read)
+        timeout = request.body.get("timeout")
+        if timeout is not None:
+            set_deadline(request.call, number(timeout, "timeout"), "timeout", arrived)
+
+    def _failure(self, error: ServiceError) -> Response:
+        status, body = self._shape(error)
+        headers = [*retry_headers(status, error)]
+        if isinstance(error, Unauthenticated):
+            headers.append(("www-authenticate", "Bearer"))
+        if isinstance(error, MethodNotAllowed):
+            methods, _ = self._gateway._routes.methods(self._path)
+            headers.append(("allow", ", ".join([*methods, *(["HEAD"] if "GET" in methods else [])])))
+        answer = Response.of(body, status)
+        return Response(answer.body, status, answer.content_type, headers)
+
+    def _count(self, status: int, call: Call) -> None:
+        self._gateway.count(self._route, status, time.perf_counter() - call.started)
+
+    async def _answer(self, call: Call, response: Response) -> None:
+        length = content_length(self._headers)
+        long = self._unread and (length is None or length > SHORT_BODY or "expect" in self._headers)
+        headers = [("x-request-id", call.request_id), *response.headers]
+        if response.content_type:
+            headers.append(("content-type", response.content_type))
+        if response.status != 204:
+            headers.append(("content-length", str(len(response.body))))
+        headers += cors_headers(
+            self._origin,
+            self._service.settings.http_cors_origins,
+            wanted_headers=self._headers.get("access-control-request-headers", [""])[-1]
+            if self._method == "OPTIONS"
+            else None,
+        )
+        if long or self._service.draining or self._connection.broken:
+            headers.append(("connection", "close"))
+        raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+        await self._send({"type": "http.response.start", "status": response.status, "headers": raw})
+        # The end is told apart: uvicorn waits before it until the client has taken most of the body.
+        await self._send({"type": "http.response.body", "body": response.body, "more_body": True})
+        if long:
+            await discard(self._receive, waiting="expect" in self._headers)
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def grouped(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, list[str]]:
+    """All values of each name. Names are in lower case already."""
+    found: dict[str, list[str]] = {}
+    for name, value in headers:
+        found.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return found
+
+
+def authorization(headers: Headers) -> str | None:
+    """The caller's key as `Bearer KEY`; None without any, "" where several differ."""
+    given = {value.strip() for value in headers.get("authorization", ())}
+    for name in ("x-api-key", "api-key"):
+        given |= {f"Bearer {value.strip()}" for value in headers.get(name, ())}
+    if not given:
+        return None
+    kinds = {(scheme.lower(), key.strip()) for scheme, _, key in (value.partition(" ") for value in given)}
+    return f"Bearer {kinds.pop()[1]}" if len(kinds) == 1 and next(iter(kinds))[0] == "bearer" else ""

@@ -1,0 +1,169 @@
+"""From JSON to what the core embeds: texts and pictures, each with the path of the field it came in. Pure.
+
+    "a cat"                                        a text, or a picture where it is a data: URI of one
+    {"text": …}  {"image": …}  {"image_url": …}    one part; both text and image: two parts
+    {"type": "image_url", "image_url": {"url": …}}
+    {"content": [parts]}                           several parts: one vector
+
+A picture's value is a data: URI, base64, or an address, which the core refuses unless the operator allows
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from service.frontend.api.errors import InvalidRequest
+from service.frontend.api.messages import Image
+from service.frontend.core.embed_items import Part, WholeItem
+from service.frontend.http.fields import number, wrong
+
+__all__ = ["Modality", "conversations", "item", "items", "picture", "refuse_tokens"]
+
+Modality = Literal["", "text", "image"]
+"""What a bare string is; "" looks at the string."""
+
+_IMAGE_FIELDS = ("image", "url", "bytes", "image_url", "image_base64", "image_bytes")
+_TYPES: Mapping[str, Sequence[str]] = {
+    "text": ("text",),
+    "input_text": ("text",),
+    "image_url": ("image_url", "url", "image"),
+    "image_base64": ("image_base64", "image", "bytes", "url"),
+    "input_image": ("image_url", "image", "url"),
+    "image": ("image", "image_url", "url", "bytes"),
+}
+"""Of each `type`: the fields that may hold its value."""
+
+Object = Mapping[str, Any]
+
+
+def items(value: Any, path: str, modality: Modality = "", *, most: int) -> Sequence[WholeItem]:
+    """`input`: a string, a list of strings or items, or one item. most: items, as a first bound."""
+    if not isinstance(value, list):
+        return [item(value, path, modality)]
+    if len(value) > most:
+        raise InvalidRequest.at(path, f"holds {len(value)} elements; at most {most} are accepted")
+    if value and all(type(each) is int for each in value):
+        refuse_tokens(path)
+    return [item(each, f"{path}[{index}]", modality) for index, each in enumerate(value)]
+
+
+def refuse_tokens(path: str) -> None:
+    """Raises the error of token ids in place of texts."""
+    raise InvalidRequest.at(
+        path,
+        "holds token ids, which are those of another model's tokenizer; send the text itself "
+        "(LangChain's OpenAIEmbeddings: check_embedding_ctx_length=False)",
+    )
+
+
+def item(value: Any, path: str, modality: Modality = "") -> WholeItem:
+    """One item, of one part or several."""
+    if isinstance(value, str):
+        return WholeItem(path, [_bare(value, path, modality)])
+    if isinstance(value, dict):
+        if value.get("content") is not None:
+            return WholeItem(path, _content(value["content"], f"{path}.content"))
+        return WholeItem(path, _parts(value, path))
+    if isinstance(value, list) and value and all(type(each) is int for each in value):
+        refuse_tokens(path)
+    raise wrong(path, value, "a string or an object")
+
+
+def conversations(value: Any, path: str, *, most: int) -> Sequence[WholeItem]:
+    """`messages`: a conversation, or a list of them. Of each, what users say are the parts of one item."""
+    if not isinstance(value, list):
+        raise wrong(path, value, "a list")
+    if not value or isinstance(value[0], dict):
+        return [_conversation(value, path)]
+    if len(value) > most:
+        raise InvalidRequest.at(path, f"holds {len(value)} elements; at most {most} are accepted")
+    return [_conversation(each, f"{path}[{index}]") for index, each in enumerate(value)]
+
+
+def _conversation(value: Any, path: str) -> WholeItem:
+    if not isinstance(value, list):
+        raise wrong(path, value, "a list")
+    parts: list[Part] = []
+    for index, message in enumerate(value):
+        where = f"{path}[{index}]"
+        if not isinstance(message, dict):
+            raise wrong(where, message, "an object")
+        role = message.get("role")
+        if not isinstance(role, str):
+            raise wrong(f"{where}.role", role, "a string")
+        if role == "user":
+            parts += _content(message.get("content"), f"{where}.content")
+    if not parts:
+        raise InvalidRequest.at(path, "has no message of a user")
+    return WholeItem(path, parts)
+
+
+def _content(value: Any, path: str) -> Sequence[Part]:
+    if isinstance(value, str):
+        return [Part(path, text=value)]
+    if not isinstance(value, list):
+        raise wrong(path, value, "a string or a list of parts")
+    if not value:
+        raise InvalidRequest.at(path, "must not be empty")
+    parts: list[Part] = []
+    for index, each in enumerate(value):
+        where = f"{path}[{index}]"
+        if isinstance(each, str):
+            parts.append(_bare(each, where, ""))
+        elif isinstance(each, dict):
+            parts += _parts(each, where)
+        else:
+            raise wrong(where, each, "a string or an object")
+    return parts
+
+
+def _parts(value: Object, path: str) -> Sequence[Part]:
+    """Of an object: one, or a text and a picture."""
+    weight = value.get("weight")
+    factor = 1.0 if weight is None else number(weight, f"{path}.weight")
+    kind = value.get("type")
+    if kind is not None:
+        if not isinstance(kind, str):
+            raise wrong(f"{path}.type", kind, "a string")
+        if kind not in _TYPES:
+            raise InvalidRequest.at(f"{path}.type", f"must be one of {', '.join(_TYPES)}")
+        name = next((name for name in _TYPES[kind] if value.get(name) is not None), _TYPES[kind][0])
+        return [_part(value, name, path, factor)]
+    text = ["text"] if value.get("text") is not None else []
+    images = [name for name in _IMAGE_FIELDS if value.get(name) is not None]
+    if len(images) > 1:
+        raise InvalidRequest.at(f"{path}.{images[1]}", f"there is {images[0]} already; send several parts")
+    if not text and not images:
+        raise InvalidRequest.at(path, "set text, image or content")
+    return [_part(value, name, path, factor) for name in [*text, *images]]
+
+
+def _part(value: Object, name: str, path: str, weight: float) -> Part:
+    where, content = f"{path}.{name}", value.get(name)
+    if name == "text":
+        if not isinstance(content, str):
+            raise wrong(where, content, "a string")
+        return Part(where, text=content, weight=weight)
+    if name == "image_url" and isinstance(content, dict):
+        where, content = f"{where}.url", content.get("url")
+    return Part(where, image=picture(content, where), weight=weight)
+
+
+def _bare(value: str, path: str, modality: Modality) -> Part:
+    is_image = modality == "image" or (not modality and value[:11].lower() == "data:image/")
+    if is_image:
+        return Part(path, image=picture(value, path))
+    return Part(path, text=value)
+
+
+def picture(value: Any, path: str) -> Image:
+    """A picture's value. It is decoded by the core, within its limits and not on the event loop."""
+    if not isinstance(value, str):
+        raise wrong(path, value, "a string")
+    if not value:
+        raise InvalidRequest.at(path, "must not be empty")
+    if value[:5].lower() == "data:" or "://" in value[:64]:
+        return Image(uri=value)
+    return Image(uri=f"data:;base64,{value}")

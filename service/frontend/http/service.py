@@ -1,0 +1,83 @@
+"""What the handlers of every API share: the core, the settings, and embedding a list of items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from service.config.settings import Settings
+from service.frontend.api.errors import ServiceError
+from service.frontend.api.messages import Options
+from service.frontend.core.core import Core
+from service.frontend.core.embed_items import EmbeddedItems, WholeItem, embed_items
+from service.frontend.core.model import Model
+from service.frontend.http.errors import renamed
+from service.frontend.http.request import Request
+
+__all__ = ["Service"]
+
+
+@dataclass(slots=True)
+class Service:
+    """started: Unix time. draining: no new call is let in any more."""
+
+    core: Core
+    started: float
+    draining: bool = False
+
+    @property
+    def settings(self) -> Settings:
+        return self.core.settings
+
+    @property
+    def most_items(self) -> int:
+        """Texts in a request, on every route."""
+        return self.settings.http_max_items
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model answers."""
+        return self.core.pools.ready and not self.draining
+
+    def model(self, request: Request, name: str) -> Model:
+        """The model of that name or alias for this caller. Raises ModelNotFound or PermissionDenied."""
+        return self.core.model_for(request.call, name)
+
+    async def embed(
+        self,
+        request: Request,
+        model: str,
+        items: Sequence[WholeItem],
+        options: Options,
+        *,
+        path: str,
+        strict: bool = True,
+    ) -> EmbeddedItems:
+        """Row i belongs to items[i]; errors name the fields of the request. path: of the list of items."""
+        try:
+            done = await embed_items(
+                self.core,
+                request.call,
+                model,
+                items,
+                options,
+                path=path,
+                most_texts=self.most_items,
+                strict=strict,
+            )
+        except ServiceError as error:
+            raise renamed(error, _field_paths(items)) from None
+        if done.errors:
+            name = _field_paths(items)
+            done.errors = {index: renamed(error, name) for index, error in done.errors.items()}
+        return done
+
+
+def _field_paths(items: Sequence[WholeItem]) -> Callable[[str], str]:
+    """The core adds to a picture's path which of its two sources it has; in JSON that is the field itself."""
+    known = {part.path for item in items for part in item.parts}
+
+    def name(path: str) -> str:
+        return path if path in known else path.removesuffix(".content").removesuffix(".uri")
+
+    return name
