@@ -71,6 +71,7 @@ FOLDERS: dict[str, frozenset[str]] = {
         {F + "api", F + "calls", F + "core", F + "compute.pool", "service.config", "service.listening"}
     )
     | _of("worker", "runtime", "spec", "models"),
+    F + "http.apis": frozenset({F + "api", F + "core", F + "http"}) | _of("worker", "runtime", "spec"),
     "service.frontend": frozenset({"service.config", "service.listening", "worker"}),
     "service": frozenset({"service.config", "service.supervisor"})
     | _of("worker", "runtime", "errors", "models"),
@@ -95,6 +96,7 @@ LIBRARIES = {
     "PIL": {"worker.inputs", "worker.decoder"},
     "torch": {"worker.families", "worker.models", "worker.checkpoint"},
     "transformers": {"worker.families"},
+    "uvicorn": {F + "http"},
 }
 # What is still to be split or moved; nothing is added here.
 NOT_YET = {

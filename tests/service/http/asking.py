@@ -10,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 
+from service.config.keys import line_of
+from service.config.operator_files import API_KEYS
 from tests.service.running import Running, pictures, running
 
-__all__ = ["PICTURE", "Answer", "Asking", "asking", "data_uri"]
+__all__ = ["KEY", "PICTURE", "SECRET", "Answer", "Asking", "asking", "data_uri", "keyed", "post_request"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,10 @@ class Asking:
         assert answer.status == 400, answer.body[:500]
         return answer.error
 
+    def caller_calls(self, caller: str, code: str) -> float:
+        """How many calls of this caller the metrics have counted."""
+        return self.service.metrics.caller_requests.value(caller, code)
+
     def counted(self, route: str, status: int) -> float:
         """How many requests the metrics have counted."""
         return self.service.metrics.http_requests.value(route, str(status))
@@ -96,6 +102,24 @@ async def asking(*names: str, **settings: Any) -> AsyncIterator[Asking]:
         secure = "https" if service.settings.tls_certificate else "http"
         async with aiohttp.ClientSession(f"{secure}://{service.http}") as session:
             yield Asking(service, session)
+
+
+SECRET = "the-secret-of-search"
+KEY = {"authorization": f"Bearer {SECRET}"}
+
+
+@asynccontextmanager
+async def keyed(*limits: str, models: Iterable[str] = ("m",), **settings: Any) -> AsyncIterator[Asking]:
+    """A server with one caller, `search`, who sends `KEY`."""
+    files = {API_KEYS: line_of("search", SECRET, limits).encode()}
+    async with asking(*models, api_keys="/keys", files=files, callers=["search"], **settings) as http:
+        yield http
+
+
+def post_request(body: bytes, *headers: str, path: str = "/v1/embeddings") -> bytes:
+    """As it goes over the wire."""
+    lines = [f"POST {path} HTTP/1.1", "host: localhost", "content-type: application/json", *headers]
+    return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
 
 
 def data_uri(content: bytes) -> str:

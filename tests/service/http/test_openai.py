@@ -10,8 +10,9 @@ import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.api.errors import Internal, WorkerUnavailable
+from tests.service.fake_pools import DIMENSION, SHA256
 from tests.service.http.asking import PICTURE, Answer, Asking, asking, data_uri
-from tests.service.running import DIMENSION, SHA256, pictures
+from tests.service.running import pictures
 from worker.runtime.notices import Priority
 
 LONG = "word " * 30

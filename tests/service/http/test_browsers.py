@@ -1,0 +1,71 @@
+"""Host names, origins of web pages, and the prefix of a proxy."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.service.http.asking import KEY, Asking, asking, keyed
+
+
+@pytest.mark.parametrize(
+    ("host", "hosts", "status"),
+    [
+        ("altclip.example.com", (), 200),
+        ("altclip.example.com", ("altclip.example.com",), 200),
+        ("ALTCLIP.example.com:8080", ("altclip.example.com",), 200),
+        ("a.b.example.com", ("*.example.com",), 200),
+        ("example.com", ("*.example.com",), 421),
+        ("evilexample.com", ("*.example.com",), 421),
+        ("other.example.com", ("altclip.example.com",), 421),
+        ("127.0.0.1:8080", ("altclip",), 200),
+        ("[::1]:8080", ("altclip",), 200),
+        ("localhost", ("altclip",), 200),
+        ("1.example.com", ("altclip",), 421),
+        ("", ("altclip",), 421),
+    ],
+)
+async def test_only_named_hosts_are_answered(host: str, hosts: tuple[str, ...], status: int) -> None:
+    async with asking(http_hosts=hosts) as http:
+        answer = await http.get("/healthz", headers={"host": host})
+        assert answer.status == status
+
+
+async def test_a_request_has_exactly_one_host(http: Asking) -> None:
+    for lines in (b"", b"host: a\r\nhost: b\r\n"):
+        got = await http.raw(b"GET /healthz HTTP/1.1\r\n" + lines + b"connection: close\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_pages_of_other_origins_may_read_nothing_by_default(http: Asking) -> None:
+    asks = {"origin": "https://app.example.com", "access-control-request-method": "POST"}
+    preflight = await http.ask("OPTIONS", "/v1/embeddings", headers=asks)
+    assert preflight.status == 405
+    answer = await http.post("/v1/embeddings", {"input": "a"}, headers={"origin": "https://app.example.com"})
+    assert not [name for each in (preflight, answer) for name in each.headers if "access-control" in name]
+
+
+@pytest.mark.parametrize("origins", [("https://app.example.com",), ("*",)])
+async def test_pages_of_named_origins_may(origins: tuple[str, ...]) -> None:
+    async with keyed(http_cors_origins=origins) as http:
+        origin = {"origin": "https://app.example.com"}
+        asks = {"access-control-request-method": "POST", "access-control-request-headers": "x-stainless-os"}
+        preflight = await http.ask("OPTIONS", "/v1/embeddings", headers=origin | asks)
+        assert preflight.status == 204
+        assert preflight.headers["access-control-allow-headers"] == "x-stainless-os"
+        assert "POST" in preflight.headers["access-control-allow-methods"]
+        for headers, status in ((origin | KEY, 200), (origin, 401)):
+            answer = await http.post("/v1/embeddings", {"input": "a"}, headers=headers)
+            assert answer.status == status
+            assert answer.headers["access-control-allow-origin"] == "https://app.example.com"
+            assert answer.headers["vary"] == "origin"
+    async with asking(http_cors_origins=("https://other.example.com",)) as http:
+        answer = await http.get("/healthz", headers=origin)
+        assert "access-control-allow-origin" not in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/altclip/v1/models"])
+async def test_a_prefix_may_be_there_or_taken_away_by_the_proxy(path: str) -> None:
+    async with asking(http_prefix="/altclip") as http:
+        assert (await http.get(path)).status == 200
+        assert http.counted("/v1/models", 200) == 1
+        assert (await http.get("/altclipper/v1/models")).status == 404
