@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import grpc
 import pytest
 from PIL import Image
 
+from altclip.cli import parser as client_options
 from service.config.command_line import markdown_table
+from service.config.command_line import parser as server_options
+from service.frontend.api.errors import TABLE
 from tests.server import RunningServer
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+
+
+def flags(parser: argparse.ArgumentParser) -> set[str]:
+    """All options of a command and of those below it."""
+    found = set()
+    for action in parser._actions:
+        found |= {*action.option_strings}
+        if isinstance(action, argparse._SubParsersAction):
+            found |= {flag for each in action.choices.values() for flag in flags(each)}
+    return found
+
+
+OPTIONS = flags(server_options()) | flags(client_options())
+OF_OTHER_PROGRAMS = {"--gpus", "--only"}  # docker, make bench
+REASONS = {entry.reason for entry in TABLE.values()}
 
 
 def test_the_front_page_is_short() -> None:
@@ -72,3 +92,15 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     named = {target for part in code for target in re.findall(r"^make ([a-z-]+)", part, re.MULTILINE)}
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_option_that_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"`(--[a-z][a-z-]+)", page.read_text()))
+    assert named <= OPTIONS | OF_OTHER_PROGRAMS
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_reason_that_a_page_names_exists(page: Path) -> None:
+    named = set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+):", page.read_text()))
+    assert named <= REASONS | {code.name for code in grpc.StatusCode}
