@@ -19,7 +19,6 @@ from service.frontend.calls.callers import Callers
 from service.frontend.calls.lifecycle import Ended, Lifecycle, within_deadline
 from service.frontend.http.body import Bodies, check_type, content_length, discard
 from service.frontend.http.browsers import cors_headers, host_name, is_address, names_host
-from service.frontend.http.connections import Connection
 from service.frontend.http.errors import (
     BadHttp,
     MethodNotAllowed,
@@ -31,6 +30,7 @@ from service.frontend.http.errors import (
 from service.frontend.http.fields import number, set_deadline
 from service.frontend.http.json_body import read_object
 from service.frontend.http.multipart import read_form
+from service.frontend.http.protocol import HttpProtocol
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Found, Response, Routes
 from service.frontend.http.service import Service
@@ -70,16 +70,16 @@ class Gateway:
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
         """ASGI."""
-        connection: Connection = scope["extensions"]["altclip.connection"]["connection"]
+        protocol: HttpProtocol = scope["extensions"]["altclip.protocol"]["protocol"]
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - narrows the type
-        connection.task = task
+        protocol.task = task
         self.active.add(task)
         try:
-            await _Exchange(self, scope, receive, send, connection).run()
+            await _Exchange(self, scope, receive, send, protocol).run()
         finally:
             self.active.discard(task)
-            connection.finished()
+            protocol.finished()
 
     def _count_nothing(self, ended: Ended) -> None:
         """The lifecycle does not know the status that an API gives an error: `count` is told it."""
@@ -121,7 +121,7 @@ class _Exchange:
     """One request and its answer."""
 
     def __init__(
-        self, gateway: Gateway, scope: Any, receive: Receive, send: Send, connection: Connection
+        self, gateway: Gateway, scope: Any, receive: Receive, send: Send, protocol: HttpProtocol
     ) -> None:
         self._gateway = gateway
         self._lifecycle = gateway._lifecycle
@@ -129,7 +129,7 @@ class _Exchange:
         self._scope = scope
         self._receive = receive
         self._send = send
-        self._connection = connection
+        self._protocol = protocol
         self._method: str = scope["method"]
         self._path = gateway.local_path(scope["path"])
         self._headers = grouped(scope["headers"])
@@ -215,7 +215,7 @@ class _Exchange:
         if not found.route.body:
             return b""
         check_type(self._headers, found.route.body)
-        raw = await self._gateway._bodies.read(self._headers, self._receive, lambda: self._connection.broken)
+        raw = await self._gateway._bodies.read(self._headers, self._receive, lambda: self._protocol.broken)
         self._held, self._unread = len(raw), False
         return raw
 
@@ -265,7 +265,7 @@ class _Exchange:
             if self._method == "OPTIONS"
             else None,
         )
-        if long or self._service.draining or self._connection.broken:
+        if long or self._service.draining or self._protocol.broken:
             headers.append(("connection", "close"))
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
         await self._send({"type": "http.response.start", "status": response.status, "headers": raw})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import ssl
 import time
 from collections.abc import Mapping
 
@@ -15,17 +16,15 @@ from service.config.readers import split_address
 from service.frontend.calls.callers import Callers
 from service.frontend.core.core import Core
 from service.frontend.http.apis import table
-from service.frontend.http.connections import Connections
 from service.frontend.http.errors import BadHttp, openai_error
 from service.frontend.http.gateway import Gateway
+from service.frontend.http.protocol import BOUNDS, Protocols
 from service.frontend.http.service import Service
 from service.listening import sockets
+from service.listening.connections import Listener
 from worker.runtime.metric_labels import OTHER
 
 __all__ = ["HttpTransport", "listen"]
-
-BACKLOG = 512
-CHECK_SECONDS = 1.0
 
 
 class HttpTransport:
@@ -33,90 +32,62 @@ class HttpTransport:
 
     name = "http"
 
-    def __init__(
-        self,
-        address: str,
-        service: Service,
-        gateway: Gateway,
-        connections: Connections,
-        server: asyncio.Server,
-        files: Mapping[str, bytes],
-    ) -> None:
-        self.address = address
-        self._service = service
-        self._gateway = gateway
-        self._connections = connections
-        self._server = server
+    def __init__(self, core: Core, callers: Callers, files: Mapping[str, bytes]) -> None:
+        """Listens on `http_address` of the settings. Raises OSError when the address cannot be had."""
+        self._service = Service(core, time.time())
         self._files = files
-        self._checking = asyncio.create_task(self._check())
+        self._tls: ssl.SSLContext | None = None
+        self.file_changed(operator_files.TLS)
+        bound, self.address = sockets.bind(core.settings.http_address, shared=True)
+        apis = table.chosen(self._service)
+        reachable = not is_loopback(split_address(self.address)[0])
+        self._gateway = Gateway(self._service, callers, apis, reachable=reachable)
+        self._protocols = Protocols(self._gateway, self._refused)
+        self._listener = Listener(bound, self._protocols, BOUNDS, port="http", tls=lambda: self._tls)
+        self._listener.start()
 
     def workers_changed(self) -> None:
         """Nobody watches: /readyz looks when it is asked."""
 
     def file_changed(self, name: str) -> None:
         """New connections get the new certificate."""
-        if name == operator_files.TLS:
-            encrypt(self._connections, self._service, self._files)
+        if name != operator_files.TLS:
+            return
+        if (found := operator_files.certificate(self._service.settings, self._files)) is not None:
+            self._tls = found.server_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
 
     def drain(self) -> None:
         """/readyz says no from now on, and every answer closes its connection."""
         self._service.draining = True
 
     async def stop(self, grace: float) -> None:
-        """Takes no more connections and closes those that are idle. Returns when the last request has its
+        """Takes no more connections and closes those that are idle. Returns when the last client has its
         answer."""
-        self._server.close()
-        self._connections.close_idle()
+        self._listener.stop()
+        self._protocols.close_idle()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
-                while self._gateway.active:
-                    await asyncio.wait({*self._gateway.active})
-                await self._connections.closed()
+                await self._protocols.closed()
 
     async def close(self) -> None:
         """Cuts off what is left."""
-        self._server.close()
-        self._checking.cancel()
-        for task in [*self._gateway.active]:
+        tasks = [*self._gateway.active]
+        for task in tasks:
             task.cancel()
-        self._connections.abort()
-        await asyncio.gather(self._checking, *self._gateway.active, return_exceptions=True)
+        self._listener.close()
+        self._protocols.stop()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._protocols.closed()
 
-    async def _check(self) -> None:
-        while True:
-            self._connections.check(time.monotonic())
-            await asyncio.sleep(CHECK_SECONDS)
+    def _refused(self, status: int, message: str) -> bytes:
+        self._gateway.count(OTHER, status, 0.0)
+        return not_http(status, message)
 
 
 async def listen(core: Core, callers: Callers, files: Mapping[str, bytes]) -> HttpTransport:
-    """Listens on `http_address` of the settings. Raises OSError when the address cannot be had."""
-    service = Service(core, time.time())
-    host, _ = split_address(core.settings.http_address)
-    gateway = Gateway(service, callers, table.chosen(service), reachable=not is_loopback(host))
-
-    def refused(status: int, message: str) -> bytes:
-        gateway.count(OTHER, status, 0.0)
-        return not_http(status, message)
-
-    connections = Connections(gateway, refused)
-    encrypt(connections, service, files)
-    port, address = sockets.bind(core.settings.http_address, shared=True)
-    try:
-        server = await asyncio.get_running_loop().create_server(
-            connections.accept, sock=port, backlog=BACKLOG
-        )
-    except OSError:
-        port.close()
-        raise
-    return HttpTransport(address, service, gateway, connections, server, files)
-
-
-def encrypt(connections: Connections, service: Service, files: Mapping[str, bytes]) -> None:
-    """Connections from now on use the certificate that there is."""
-    if (certificate := operator_files.certificate(service.settings, files)) is not None:
-        context = certificate.server_context()
-        context.set_alpn_protocols(["http/1.1"])
-        connections.context = context
+    """As `Listen` of `frontend/server.py` says. Raises OSError when the address cannot be had."""
+    return HttpTransport(core, callers, files)
 
 
 def not_http(status: int, message: str) -> bytes:

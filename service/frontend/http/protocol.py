@@ -1,0 +1,166 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol, and what it does not do by itself.
+
+    bytes ─▶ head: too large, or no HTTP? answered here ─▶ the gateway, in a task ─▶ answer
+
+A client that goes away cancels the task that works for it. `service/listening` bounds the connections: their
+number, how long a head may take, how long a client may leave an answer unread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from email.utils import formatdate
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.listening.connections import Bounds, Connection
+
+__all__ = ["BOUNDS", "HttpProtocol", "Protocols"]
+
+HEAD_BYTES = 64 << 10
+"""Of the request line and headers together."""
+BOUNDS = Bounds(connections=2048, stalled=60.0)
+"""Of each frontend."""
+DATE_SECONDS = 1.0
+
+# What it has to say concerns single requests, and may quote what a stranger sent.
+logging.getLogger("uvicorn.error").disabled = True
+
+
+class Protocols:
+    """Makes the protocol of each connection, and knows all that are connected."""
+
+    def __init__(self, app: Any, refused: Callable[[int, str], bytes]) -> None:
+        """app: the gateway. refused: counts a request that is no HTTP, and gives the answer's bytes."""
+        self.refused = refused
+        self.state = ServerState()
+        self.config = Config(
+            app,
+            http=HttpProtocol,
+            loop="none",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=int(BOUNDS.idle),
+        )
+        self.config.load()
+        self._none_left = asyncio.Event()
+        self._dating = asyncio.create_task(self._date())
+
+    def __call__(self) -> HttpProtocol:
+        """For a new connection."""
+        return HttpProtocol(self)
+
+    def close_idle(self) -> None:
+        """Closes the connections that wait for a request, and the others once they have their answer."""
+        for each in [*self.state.connections]:
+            each.shutdown()
+
+    async def closed(self) -> None:
+        """Returns once no connection is left."""
+        while self.state.connections:
+            self._none_left.clear()
+            await self._none_left.wait()
+
+    def lost(self) -> None:
+        """A connection has ended."""
+        self._none_left.set()
+
+    def stop(self) -> None:
+        """At the very end."""
+        self._dating.cancel()
+
+    async def _date(self) -> None:
+        """Keeps the Date header, which all answers share."""
+        while True:
+            self.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+            await asyncio.sleep(DATE_SECONDS)
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, protocols: Protocols) -> None:
+        super().__init__(protocols.config, protocols.state, {}, asyncio.get_running_loop())
+        self.task: asyncio.Task[Any] | None = None
+        """What works for the client at the moment."""
+        self.broken = False
+        """What came last is no HTTP; nothing more is read."""
+        self._protocols = protocols
+        self._bounded: Connection | None = None
+        self._head = 0
+        self._in_head = True
+        self._owed = 0
+        """Requests whose headers came and whose answer has not been handed over."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """asyncio's hook; with TLS after the handshake."""
+        super().connection_made(transport)
+        found = transport.get_protocol()
+        self._bounded = found if isinstance(found, Connection) else None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio's hook."""
+        if self.task is not None:
+            self.task.cancel()
+        super().connection_lost(exc)
+        self._protocols.lost()
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio's hook."""
+        if self.broken or self.transport.is_closing():
+            return
+        if self._in_head:
+            self._head += len(data)
+        super().data_received(data)
+        if self._in_head and self._head > HEAD_BYTES:
+            self._refuse(431, "The request's headers are too large.")
+
+    def on_message_begin(self) -> None:
+        """The parser's hook."""
+        super().on_message_begin()
+        self.scope["extensions"] = {"altclip.protocol": {"protocol": self}}
+
+    def on_headers_complete(self) -> None:
+        """The parser's hook."""
+        self._in_head = False
+        self._owed += 1
+        if self._bounded is not None:
+            self._bounded.begin()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The parser's hook."""
+        self._in_head, self._head = True, 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's hook, for what is no HTTP."""
+        self._refuse(400, "This is not a valid HTTP request.")
+
+    def finished(self) -> None:
+        """The gateway has answered a request."""
+        self.task = None
+        self._owed -= 1
+        if self._bounded is not None:
+            self._bounded.end()
+
+    def _refuse(self, status: int, message: str) -> None:
+        self.broken = True
+        self.flow.pause_reading()
+        if self._owed:
+            # The request before it is answered; one whose body is broken is told so by the gateway.
+            self.cycle.keep_alive = False
+            self.cycle.message_event.set()
+        elif not self.transport.is_closing():
+            self.transport.write(self._protocols.refused(status, message))
+            self.transport.close()
