@@ -82,7 +82,7 @@ async def test_a_bug_is_internal_and_only_the_log_knows_more(
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     logged = line(record)
     assert logged["exception"] == "builtins.ZeroDivisionError"
-    assert "running.py" in logged["traceback"]
+    assert "fake_pools.py" in logged["traceback"]
     assert "secret" not in str(logged)
     assert service.requests("EmbedText", "INTERNAL") == 1
 
