@@ -18,7 +18,7 @@ import grpc
 from altclip import inputs
 from altclip.calls import methods
 from altclip.calls.aio_connection import AioConnection
-from altclip.channel import DEFAULT_TIMEOUT, ChannelOption, Endpoint, channel_credentials, new_request_id
+from altclip.channel import DEFAULT_TIMEOUT, ChannelOption, endpoint, request_id_of
 from altclip.results import (
     Classifications,
     ImageEmbeddings,
@@ -51,13 +51,7 @@ class AsyncClient:
         options: Iterable[ChannelOption] = (),
     ) -> None:
         self._connection = AioConnection(
-            Endpoint(
-                address=address,
-                api_key=api_key,
-                credentials=credentials or channel_credentials(tls, root_certificates),
-                timeout=timeout,
-                options=tuple(options),
-            )
+            endpoint(address, api_key, tls, root_certificates, credentials, timeout, options)
         )
 
     async def __aenter__(self) -> Self:
@@ -230,12 +224,12 @@ class AsyncClient:
         """
         ledger = Ledger(window)
         config = config_message(
-            model,
+            inputs.text_of(model, "model"),
             inputs.embedding_options(encoding, normalize, truncation),
-            inputs.choose(inputs.PRIORITIES, priority),
+            inputs.choose(inputs.PRIORITIES, priority, "priority"),
         )
         return StreamTasks(
-            ledger, config, items, self._connection, timeout, request_id or new_request_id()
+            ledger, config, items, self._connection, timeout, request_id_of(request_id)
         ).results()
 
     async def list_models(self, *, timeout: float | None = None) -> list[Model]:
@@ -255,7 +249,7 @@ class AsyncClient:
         asks for all models together."""
         return await self._connection.health(model, timeout)
 
-    async def wait_until_ready(self, model: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:
+    async def wait_until_ready(self, model: str = "", *, timeout: float | None = DEFAULT_TIMEOUT) -> None:
         """Waits until the server can answer for this model; an empty name means all models. The server need
         not be running yet.
 

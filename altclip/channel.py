@@ -1,4 +1,4 @@
-"""How a client talks to the service: the documented channel configuration, credentials, metadata of a call.
+"""How a client reaches the service: the documented channel configuration, credentials, metadata of a call.
 
 `service_config()` and `CHANNEL_OPTIONS` are plain gRPC, the same in every language: copy them into other
 clients.
@@ -16,19 +16,22 @@ clients.
   wait for a server that is still loading, call `wait_until_ready` first.
 - Keepalive. A connection with calls in flight is pinged once a minute, so that a dead peer is noticed; an
   idle one is not.
-
-Imports nothing of this package.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
+
+from altclip.errors import InvalidArgument
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a call may take unless told otherwise, retries and parts included. A stream has no limit."""
@@ -38,6 +41,16 @@ SERVER_MESSAGE_BYTES = 36 << 20
 
 MAX_ANSWER_BYTES = 64 << 20
 """The largest message that this client takes."""
+
+NO_LIMIT_SECONDS = 1e9
+"""A longer timeout means no limit: 31 years. gRPC takes much longer ones for times in the past."""
+
+LONGEST_KEY = 8000
+"""Characters of an API key. A gRPC server refuses calls with more than 8 KiB of metadata now and then, and
+with more than 16 KiB always."""
+
+LONGEST_REQUEST_ID = 128
+"""Characters of a request id; the server puts an id of its own in place of a longer one."""
 
 SERVICES = ("altclip.v1.EmbeddingService", "altclip.v1.ModelService")
 
@@ -111,20 +124,102 @@ class Endpoint:
         return (("x-request-id", request_id), *key)
 
     def seconds(self, timeout: float | None) -> float:
-        """What a call may take, where `timeout` is the caller's word or None; infinite for no limit."""
-        return self.timeout if timeout is None else timeout
+        """Seconds that a call may take: `timeout`, or the client's own for None. Infinite means no limit.
+
+        Raises InvalidArgument.
+        """
+        return self.timeout if timeout is None else seconds_of(timeout)
+
+
+def endpoint(
+    address: str,
+    api_key: str | None,
+    tls: bool,
+    root_certificates: bytes | Path | None,
+    credentials: grpc.ChannelCredentials | None,
+    timeout: float,
+    options: Iterable[ChannelOption],
+) -> Endpoint:
+    """The arguments of a client, checked. Raises InvalidArgument, and OSError for a file of certificates."""
+    return Endpoint(
+        address=address_of(address),
+        api_key=key_of(api_key),
+        credentials=credentials or channel_credentials(tls, root_certificates),
+        timeout=seconds_of(timeout),
+        options=tuple(options),
+    )
+
+
+def address_of(given: object) -> str:
+    """A target of gRPC, without the white space around it. Raises InvalidArgument."""
+    if not isinstance(given, str) or not given.strip():
+        raise InvalidArgument.at("address", "give host:port, such as localhost:50051")
+    if re.match(r"\s*(https?|grpcs?)://", given, re.IGNORECASE):
+        raise InvalidArgument.at(
+            "address", "give host:port without a scheme such as http://; TLS is `tls=True`"
+        )
+    return given.strip()
+
+
+def key_of(given: object) -> str | None:
+    """An API key without the white space around it; None for an empty one. Raises InvalidArgument, whose
+    message never has the key in it."""
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise InvalidArgument.at("api_key", f"a key is a str, not {type(given).__name__}")
+    key = given.strip()
+    if len(key) > LONGEST_KEY:
+        raise InvalidArgument.at("api_key", f"the key has {len(key):,} characters, more than {LONGEST_KEY:,}")
+    for place, character in enumerate(key):
+        if not " " <= character <= "~":
+            kind = "a line break" if character in "\r\n" else "a character that is not printable ASCII"
+            raise InvalidArgument.at("api_key", f"the key has {kind} at position {place}; is it one key?")
+    return key or None
+
+
+def request_id_of(given: object) -> str:
+    """A call's id: the caller's, or a new one. Raises InvalidArgument."""
+    if given is None or given == "":
+        return new_request_id()
+    if not isinstance(given, str):
+        raise InvalidArgument.at("request_id", f"an id is a str, not {type(given).__name__}")
+    if len(given) > LONGEST_REQUEST_ID or not all(" " < character <= "~" for character in given):
+        raise InvalidArgument.at(
+            "request_id",
+            f"an id has at most {LONGEST_REQUEST_ID} characters of printable ASCII, and no spaces",
+        )
+    return given
+
+
+def seconds_of(given: Any) -> float:
+    """A timeout in seconds; infinite where it is as good as none. Raises InvalidArgument for no time."""
+    try:
+        seconds = math.nan if isinstance(given, str | bytes) else float(given)
+    except OverflowError:
+        seconds = math.inf
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise InvalidArgument.at("timeout", f"give seconds as a number, not {given!r:.60}")
+    return math.inf if seconds >= NO_LIMIT_SECONDS else seconds
 
 
 def channel_credentials(
     tls: bool,
-    root_certificates: bytes | Path | None,
+    root_certificates: object,
     own_certificate: tuple[bytes, bytes] | None = None,
 ) -> grpc.ChannelCredentials | None:
     """Credentials for TLS, or None for a plain connection. All is PEM.
 
     `root_certificates` replace the system's; `own_certificate` and its key are shown to a server that asks.
     """
+    if not isinstance(root_certificates, bytes | Path | None):
+        kind = type(root_certificates).__name__
+        raise InvalidArgument.at("root_certificates", f"give bytes of PEM or a pathlib.Path, not {kind}")
     pem = root_certificates.read_bytes() if isinstance(root_certificates, Path) else root_certificates
+    if pem is not None and b"-----BEGIN" not in pem:
+        raise InvalidArgument.at("root_certificates", "there is no PEM certificate in it")
     if pem is None and own_certificate is None:
         return grpc.ssl_channel_credentials() if tls else None
     certificate, key = own_certificate or (None, None)
@@ -143,4 +238,4 @@ def health_service(model: str) -> str:
 
 def grpc_timeout(seconds: float) -> float | None:
     """Seconds as gRPC takes them: None for no limit, and never a negative time."""
-    return None if seconds == math.inf else max(0.0, seconds)
+    return None if seconds >= NO_LIMIT_SECONDS else max(0.0, seconds)

@@ -17,7 +17,7 @@ import grpc
 from altclip import inputs
 from altclip.calls import methods
 from altclip.calls.connection import Connection
-from altclip.channel import DEFAULT_TIMEOUT, ChannelOption, Endpoint, channel_credentials, new_request_id
+from altclip.channel import DEFAULT_TIMEOUT, ChannelOption, endpoint, request_id_of
 from altclip.results import (
     Classifications,
     ImageEmbeddings,
@@ -60,13 +60,7 @@ class Client:
         options: Iterable[ChannelOption] = (),
     ) -> None:
         self._connection = Connection(
-            Endpoint(
-                address=address,
-                api_key=api_key,
-                credentials=credentials or channel_credentials(tls, root_certificates),
-                timeout=timeout,
-                options=tuple(options),
-            )
+            endpoint(address, api_key, tls, root_certificates, credentials, timeout, options)
         )
 
     def __enter__(self) -> Self:
@@ -237,12 +231,12 @@ class Client:
         """
         ledger = Ledger(window)
         config = config_message(
-            model,
+            inputs.text_of(model, "model"),
             inputs.embedding_options(encoding, normalize, truncation),
-            inputs.choose(inputs.PRIORITIES, priority),
+            inputs.choose(inputs.PRIORITIES, priority, "priority"),
         )
         return StreamThreads(
-            ledger, config, items, self._connection, timeout, request_id or new_request_id()
+            ledger, config, items, self._connection, timeout, request_id_of(request_id)
         ).results()
 
     def list_models(self, *, timeout: float | None = None) -> list[Model]:
@@ -262,7 +256,7 @@ class Client:
         asks for all models together."""
         return self._connection.health(model, timeout)
 
-    def wait_until_ready(self, model: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def wait_until_ready(self, model: str = "", *, timeout: float | None = DEFAULT_TIMEOUT) -> None:
         """Waits until the server can answer for this model; an empty name means all models. The server need
         not be running yet.
 

@@ -30,7 +30,10 @@ class FieldViolation:
 
 
 class AltClipError(Exception):
-    """A call that failed; every error of this package is one.
+    """What every failure of a client is.
+
+    Only these are Python's own: TypeError for an argument of a wrong type, OSError for a file that cannot be
+    read, and what the caller's own iterator raises.
 
     Attributes:
         reason: The server's reason, such as `QUEUE_FULL`; empty where gRPC itself or a proxy refused the
@@ -95,6 +98,14 @@ class InvalidRequest(AltClipError):
     """The request cannot be answered as it is; `fields` names what to change."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
+    reason_here = "INVALID_REQUEST"
+    """The reason where this package finds the fault itself, before anything is sent."""
+
+    @classmethod
+    def at(cls, field: str, description: str) -> Self:
+        """The error of one argument, or of one element of it such as `texts[3]`."""
+        violation = FieldViolation(field, description)
+        return cls(f"{field}: {description}", reason=cls.reason_here, fields=[violation])
 
 
 class InvalidImage(InvalidRequest):
@@ -109,14 +120,21 @@ class UriRejected(InvalidRequest):
     """The server does not fetch this address, or could not."""
 
 
+class InvalidArgument(InvalidRequest, ValueError):
+    """An argument cannot be sent as it is, such as a text that is not Unicode; nothing was sent."""
+
+
 class UnreadableInput(InvalidRequest):
-    """An item of a stream could not be read here, such as a missing file; the server never saw it."""
+    """A picture, or an item of a stream, could not be read on this side; the server never saw it."""
+
+    reason_here = "UNREADABLE_INPUT"
 
 
 class MessageTooLarge(InvalidRequest):
     """The request or the answer is over the size limit of a message: send less at once. Never retried."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason_here = "MESSAGE_TOO_LARGE"
 
 
 class ModelNotFound(AltClipError):
@@ -176,6 +194,13 @@ class Unimplemented(AltClipError):
     """The server has no such call: it is older, or no AltCLIP service."""
 
     code = grpc.StatusCode.UNIMPLEMENTED
+
+
+class ClientUnusable(AltClipError):
+    """This client or stream cannot be used here: it was closed, or it belongs to another process or event
+    loop. The message says which."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class RevisionChanged(AltClipError):

@@ -1,22 +1,23 @@
 """What a caller hands in, as messages: texts, pictures, items of a comparison, and the words for enum values.
 
 Nothing is guessed. A `str` is always a text, never the name of a file; a file is a `pathlib.Path`, its
-content is `bytes`, an address is a `Uri`. Imports only the stubs.
+content is `bytes`, an address is a `Uri`.
 """
 
 from __future__ import annotations
 
-import io
+import operator
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from altclip.errors import InvalidArgument, UnreadableInput
+from altclip.pictures import is_pillow, png_of
 from altclip.v1 import embedding_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -71,85 +72,108 @@ Word = TypeVar("Word", bound=str)
 Value = TypeVar("Value")
 
 
-def choose(table: Mapping[Word, Value], word: Word) -> Value:
-    """The enum value that a word stands for. Raises ValueError that lists the words."""
+def choose(table: Mapping[Word, Value], word: Word, field: str) -> Value:
+    """The enum value that a word stands for. Raises InvalidArgument that lists the words."""
+    if word not in table:
+        raise InvalidArgument.at(field, f"{word!r:.60} is none of {', '.join(table)}")
+    return table[word]
+
+
+def text_of(text: Any, field: str) -> str:
+    """A text that can be sent. Raises TypeError for what is no `str`, InvalidArgument for lone surrogates."""
+    if not isinstance(text, str):
+        raise TypeError(f"{field}: a text is a str, not {type(text).__name__}")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            code = ord(text[error.start])
+            hint = ", as from bytes that are not UTF-8" if 0xDC80 <= code <= 0xDCFF else ""
+            raise InvalidArgument.at(
+                field, f"not valid Unicode: a lone surrogate U+{code:04X} at character {error.start}{hint}"
+            ) from None
+    return text
+
+
+def texts_of(texts: str | Iterable[Any], field: str) -> list[str]:
+    """One text or several, as a list. Raises as `text_of` does, with the index of the text."""
+    return [text_of(text, f"{field}[{index}]") for index, text in enumerate(_several(texts, field))]
+
+
+def count_of(number: int, field: str) -> int:
+    """A number of things. Raises InvalidArgument where it is none."""
     try:
-        return table[word]
-    except KeyError:
-        raise ValueError(f"{word!r} is none of {', '.join(table)}") from None
+        count = operator.index(number)
+    except TypeError:
+        raise InvalidArgument.at(field, f"give a whole number, not {number!r:.60}") from None
+    if not 0 <= count < 1 << 31:
+        raise InvalidArgument.at(field, f"give a number from 0 on, not {count}")
+    return count
 
 
-def texts_of(texts: str | Iterable[Any]) -> list[str]:
-    """One text or several, as a list. Raises TypeError for what is no text."""
-    found = [texts] if isinstance(texts, str) else list(texts)
-    for text in found:
-        if not isinstance(text, str):
-            raise TypeError(f"a text is a str, not {type(text).__name__}")
-    return found
+def images_of(images: ImageSource | Iterable[ImageSource], field: str) -> list[pb.Image]:
+    """One picture or several as messages; files are read. Raises as `image_of` does, with the index."""
+    return [image_of(image, f"{field}[{index}]") for index, image in enumerate(_several(images, field))]
 
 
-def images_of(images: ImageSource | Iterable[ImageSource]) -> list[pb.Image]:
-    """One picture or several as messages; files are read. Raises as `image_of` does."""
-    return [image_of(image) for image in _several(images)]
+def image_of(source: Any, field: str) -> pb.Image:
+    """A picture as a message; a file is read.
 
-
-def image_of(source: Any) -> pb.Image:
-    """A picture as a message; a file is read. Raises OSError, and TypeError for what is no picture."""
+    Raises OSError for a file that cannot be read, UnreadableInput for a Pillow image without readable pixels,
+    TypeError for what is no picture.
+    """
     if isinstance(source, bytes):
         return pb.Image(content=source)
     if isinstance(source, bytearray | memoryview):
         return pb.Image(content=bytes(source))
     if isinstance(source, Uri):
-        return pb.Image(uri=source.address)
+        return pb.Image(uri=text_of(source.address, field))
     if isinstance(source, os.PathLike):
         return pb.Image(content=Path(source).read_bytes())
-    if _is_pillow(source):
-        return pb.Image(content=_png(source))
+    if is_pillow(source):
+        try:
+            return pb.Image(content=png_of(source))
+        except Exception as error:  # Pillow raises many kinds for images that are damaged or closed
+            raise UnreadableInput.at(field, f"Pillow cannot read the image: {error}") from error
     hint = "; a file name is a pathlib.Path, an address a Uri" if isinstance(source, str) else ""
-    raise TypeError(
-        f"a picture is bytes, a pathlib.Path, a Uri or a Pillow image, not {type(source).__name__}{hint}"
-    )
+    kind = type(source).__name__
+    raise TypeError(f"{field}: a picture is bytes, a pathlib.Path, a Uri or a Pillow image, not {kind}{hint}")
 
 
-def item_of(source: Any) -> pb.Item:
-    """One side of a comparison as a message. Raises OSError, and TypeError or ValueError for what is none."""
+def item_of(source: Any, field: str) -> pb.Item:
+    """One side of a comparison as a message. Raises as `image_of` does, and InvalidArgument for an array that
+    is no embedding."""
     if isinstance(source, str):
-        return pb.Item(text=source)
+        return pb.Item(text=text_of(source, field))
     if isinstance(source, np.ndarray):
         if source.ndim != 1:
-            raise ValueError(
-                f"an embedding has one dimension, not {source.ndim}; give the rows of a matrix one by one"
-            )
+            what = f"an embedding has one dimension, not {source.ndim}; give the rows of a matrix one by one"
+            raise InvalidArgument.at(field, what)
+        if source.dtype.kind not in "fiu":
+            raise InvalidArgument.at(field, f"an embedding holds numbers, not {source.dtype}")
         return pb.Item(vector=source.astype("<f4").tobytes())
-    return pb.Item(image=image_of(source))
+    return pb.Item(image=image_of(source, field))
 
 
-def items_of(sources: ItemSource | Iterable[ItemSource]) -> list[pb.Item]:
+def items_of(sources: ItemSource | Iterable[ItemSource], field: str) -> list[pb.Item]:
     """One item or several as messages; the rows of a matrix are items. Raises as `item_of` does."""
-    return [item_of(source) for source in _several(sources)]
+    return [item_of(source, f"{field}[{index}]") for index, source in enumerate(_several(sources, field))]
 
 
 def embedding_options(encoding: Encoding, normalize: bool, truncation: Truncation) -> pb.EmbeddingOptions:
-    """How embeddings are wanted. Raises ValueError for an unknown word."""
+    """How embeddings are wanted. Raises InvalidArgument for an unknown word."""
     return pb.EmbeddingOptions(
-        encoding=choose(ENCODINGS, encoding), normalize=normalize, truncation=choose(TRUNCATIONS, truncation)
+        encoding=choose(ENCODINGS, encoding, "encoding"),
+        normalize=normalize,
+        truncation=choose(TRUNCATIONS, truncation, "truncation"),
     )
 
 
-def _several(given: Any) -> Iterable[Any]:
-    """What was given, in a list where it is one thing."""
-    single = isinstance(given, str | bytes | bytearray | memoryview | os.PathLike | Uri) or _is_pillow(given)
-    return [given] if single or (isinstance(given, np.ndarray) and given.ndim == 1) else given
-
-
-def _is_pillow(source: object) -> TypeGuard[PilImage]:
-    # Whoever hands in a Pillow image has imported Pillow; this package does without.
-    module = sys.modules.get("PIL.Image")
-    return module is not None and isinstance(source, module.Image)
-
-
-def _png(image: PilImage) -> bytes:
-    written = io.BytesIO()
-    lossless = image if image.mode in {"1", "L", "LA", "P", "RGB", "RGBA"} else image.convert("RGB")
-    lossless.save(written, "PNG", compress_level=1)
-    return written.getvalue()
+def _several(given: Any, field: str) -> Iterable[Any]:
+    """What was given; in a list where it is one thing. Raises TypeError."""
+    single = isinstance(given, str | bytes | bytearray | memoryview | os.PathLike | Uri) or is_pillow(given)
+    if single or (isinstance(given, np.ndarray) and given.ndim == 1):
+        return [given]
+    if not isinstance(given, Iterable):
+        raise TypeError(f"{field}: give one or several, not {type(given).__name__}")
+    return given

@@ -45,9 +45,11 @@ def embed_text(
             truncated=tuple(_counted_through(responses, [len(answer.token_counts) for answer in responses])),
         )
 
-    elements = inputs.texts_of(texts)
+    elements = inputs.texts_of(texts, "texts")
     options = inputs.embedding_options(encoding, normalize, truncation)
-    template = pb.EmbedTextRequest(model=model, options=options, priority=_priority(priority))
+    template = pb.EmbedTextRequest(
+        model=inputs.text_of(model, "model"), options=options, priority=_priority(priority)
+    )
     return Plan("EmbedText", template, "texts", elements, "max_texts", decode)
 
 
@@ -63,9 +65,11 @@ def embed_image(
     def decode(responses: Sequence[pb.EmbedImageResponse], request_id: str) -> ImageEmbeddings:
         return ImageEmbeddings(**_common(responses, request_id), embeddings=_matrix(responses, len(elements)))
 
-    elements = inputs.images_of(images)
+    elements = inputs.images_of(images, "images")
     options = inputs.embedding_options(encoding, normalize, "truncate")
-    template = pb.EmbedImageRequest(model=model, options=options, priority=_priority(priority))
+    template = pb.EmbedImageRequest(
+        model=inputs.text_of(model, "model"), options=options, priority=_priority(priority)
+    )
     return Plan("EmbedImage", template, "images", elements, "max_images", decode)
 
 
@@ -93,12 +97,12 @@ def similarity(
             truncated=tuple(answer.truncated),
         )
 
-    elements = inputs.items_of(queries)
+    elements = inputs.items_of(queries, "queries")
     template = pb.SimilarityRequest(
-        model=model,
-        candidates=inputs.items_of(candidates),
-        score=inputs.choose(inputs.SCORES, score),
-        top_k=top_k,
+        model=inputs.text_of(model, "model"),
+        candidates=inputs.items_of(candidates, "candidates"),
+        score=inputs.choose(inputs.SCORES, score, "score"),
+        top_k=inputs.count_of(top_k, "top_k"),
         priority=_priority(priority),
     )
     return Plan("Similarity", template, "queries", elements, "", decode)
@@ -129,13 +133,13 @@ def classify(
             truncated=tuple(responses[0].truncated),
         )
 
-    elements = inputs.images_of(images)
+    elements = inputs.images_of(images, "images")
     template = pb.ClassifyImageRequest(
-        model=model,
-        labels=inputs.texts_of(labels),
-        language=language,
-        templates=inputs.texts_of(templates),
-        top_k=top_k,
+        model=inputs.text_of(model, "model"),
+        labels=inputs.texts_of(labels, "labels"),
+        language=inputs.text_of(language, "language"),
+        templates=inputs.texts_of(templates, "templates"),
+        top_k=inputs.count_of(top_k, "top_k"),
         priority=_priority(priority),
     )
     return Plan("ClassifyImage", template, "images", elements, "max_images", decode)
@@ -162,12 +166,12 @@ def encode_prompt(
             truncated=tuple(_counted_through(responses, [answer.count for answer in responses])),
         )
 
-    elements = inputs.texts_of(texts)
+    elements = inputs.texts_of(texts, "texts")
     template = pb.EncodePromptRequest(
-        model=model,
-        states=inputs.choose(inputs.STATES, states),
-        encoding=inputs.choose(inputs.ENCODINGS, encoding),
-        truncation=inputs.choose(inputs.TRUNCATIONS, truncation),
+        model=inputs.text_of(model, "model"),
+        states=inputs.choose(inputs.STATES, states, "states"),
+        encoding=inputs.choose(inputs.ENCODINGS, encoding, "encoding"),
+        truncation=inputs.choose(inputs.TRUNCATIONS, truncation, "truncation"),
         priority=_priority(priority),
     )
     return Plan("EncodePrompt", template, "texts", elements, "max_prompts", decode)
@@ -201,4 +205,4 @@ def _counted_through(responses: Sequence[Any], lengths: Sequence[int]) -> Iterat
 
 
 def _priority(word: inputs.Priority) -> pb.Priority.ValueType:
-    return inputs.choose(inputs.PRIORITIES, word)
+    return inputs.choose(inputs.PRIORITIES, word, "priority")

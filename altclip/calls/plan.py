@@ -6,10 +6,12 @@ than a request may hold becomes several requests, and the caller sees one call. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from altclip.errors import AltClipError, MessageTooLarge
 from altclip.results import Limits
 
 Result = TypeVar("Result")
@@ -62,13 +64,33 @@ class Plan(Generic[Result]):
         return bool(self.limit) and (len(self.elements) > SMALL_COUNT or sum(self._sizes()) > SMALL_BYTES)
 
     def parts(self, limits: Limits | None) -> list[Part]:
-        """The requests to send, in order; always at least one, so that the server judges an empty call."""
+        """The requests to send, in order; always at least one, so that the server judges an empty call.
+
+        Raises MessageTooLarge for an element that no message has room for.
+        """
         if limits is None:
             return [Part(0, self._request(self.elements))]
-        most = getattr(limits, self.limit) or SMALL_COUNT
-        room = (limits.max_message_bytes or DEFAULT_MESSAGE_BYTES) - SPARE_BYTES
-        cuts = split(self._sizes(), most, max(room, 1))
+        most, sizes = getattr(limits, self.limit) or SMALL_COUNT, self._sizes()
+        room = max(message_bytes(limits) - SPARE_BYTES, 1)
+        for index, size in enumerate(sizes):
+            if size > room:
+                request = self._request([self.elements[index]])
+                check_size(f"{self.field}[{index}]", request.ByteSize(), limits)
+        cuts = split(sizes, most, room)
         return [Part(start, self._request(self.elements[start:stop])) for start, stop in cuts]
+
+    @contextlib.contextmanager
+    def naming(self, part: Part) -> Iterator[None]:
+        """Makes an error of this part name the elements as the whole call counts them."""
+        try:
+            yield
+        except MessageTooLarge as error:
+            if self.limit and len(getattr(part.request, self.field)) == 1:
+                raise MessageTooLarge.at(f"{self.field}[{part.start}]", error.message) from error
+            raise
+        except AltClipError as error:
+            error.shifted(self.field, part.start)
+            raise
 
     def _sizes(self) -> list[int]:
         return [_size(element) for element in self.elements]
@@ -78,6 +100,18 @@ class Plan(Generic[Result]):
         request.CopyFrom(self.template)
         getattr(request, self.field).extend(elements)
         return request
+
+
+def message_bytes(limits: Limits) -> int:
+    """The largest message that the server takes."""
+    return limits.max_message_bytes or DEFAULT_MESSAGE_BYTES
+
+
+def check_size(field: str, size: int, limits: Limits) -> None:
+    """Raises MessageTooLarge for an element that makes a message of so many bytes, where that is too much."""
+    most = message_bytes(limits)
+    if size > most:
+        raise MessageTooLarge.at(field, f"a message of {size:,} bytes, and the server takes {most:,}")
 
 
 def split(sizes: Sequence[int], most: int, room: int) -> list[tuple[int, int]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol, cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -14,7 +14,10 @@ from altclip.errors import (
     BY_CODE,
     BY_REASON,
     AltClipError,
+    Cancelled,
     FieldViolation,
+    Internal,
+    InvalidRequest,
     MessageTooLarge,
     Unavailable,
 )
@@ -31,6 +34,24 @@ class FailedCall(Protocol):
     def code(self) -> grpc.StatusCode: ...
     def details(self) -> str | None: ...
     def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None: ...
+
+
+@contextlib.contextmanager
+def typed_errors(address: str, request_id: str, is_closed: Callable[[], bool]) -> Iterator[None]:
+    """Whatever gRPC raises in the block becomes an `AltClipError`; for both clients, nothing but gRPC's own
+    work belongs into the block."""
+    try:
+        yield
+    except AltClipError:
+        raise
+    except grpc.RpcError as error:
+        raise from_call(cast(FailedCall, error), address=address, request_id=request_id) from error
+    except Exception as error:
+        # gRPC has many kinds for its own use: ValueError, UsageError, InvalidStateError, ExecuteBatchError.
+        if is_closed():
+            raise Cancelled("the client was closed", request_id=request_id) from error
+        # Its words may quote the call's metadata, and with it the API key: they stay in the cause.
+        raise Internal(f"gRPC failed: {type(error).__name__}", request_id=request_id) from error
 
 
 def from_call(call: FailedCall, *, address: str = "", request_id: str = "") -> AltClipError:
@@ -84,6 +105,9 @@ def _class_for(
         return BY_REASON[reason]
     # gRPC refuses by size with this text and nothing else; a proxy's rate limit has the same code and other
     # words.
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after is None and "larger than max" in message:
-        return MessageTooLarge
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and retry_after is None:
+        if "larger than max" in message:
+            return MessageTooLarge
+        if "metadata size exceeds" in message:  # the API key is the only large part of it
+            return InvalidRequest
     return BY_CODE.get(code, AltClipError)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from altclip import inputs
 from altclip.calls import answers, status
+from altclip.calls.plan import check_size
 from altclip.errors import AltClipError, Internal, UnreadableInput
-from altclip.results import StreamResult
+from altclip.results import Limits, StreamResult
 from altclip.v1 import embedding_service_pb2 as pb
 
 Content: TypeAlias = "str | inputs.ImageSource | AltClipError"
@@ -32,8 +33,8 @@ WINDOW = 512
 WINDOW_BYTES = 64 << 20
 """How many bytes of items may be on their way; the item that crosses this line is the last."""
 
-# A message waits for nothing: it takes the items that are at hand, up to these. The first is far below
-# what a server takes by default.
+# A message waits for nothing: it takes the items that are at hand, up to these. Both are far below what a
+# server takes by default; a larger item has a message of its own.
 MESSAGE_ITEMS = 64
 MESSAGE_BYTES = 1 << 20
 
@@ -67,11 +68,15 @@ class Ledger:
         """How many items the server has not answered."""
         return len(self._unanswered)
 
-    def admit(self, given: StreamInput) -> tuple[object, Content, int]:
+    def admit(self, given: Any) -> tuple[object, Content, int]:
         """Gives an item its position; returns its id, its content and the position."""
         index, self._next = self._next, self._next + 1
-        identity, content = given if isinstance(given, tuple) else (index, given)
-        return identity, content, index
+        if not isinstance(given, tuple):
+            return index, given, index
+        if len(given) != 2:
+            what = f"an item is a content or (id, content), not a tuple of {len(given)}"
+            return index, UnreadableInput.at(f"items[{index}]", what), index
+        return given[0], given[1], index
 
     def sent(self, identity: object, message: pb.StreamItem) -> None:
         """Counts an item that goes to the server."""
@@ -134,12 +139,27 @@ def item_message(index: int, content: Content) -> pb.StreamItem:
     """An item as a message; a file is read. Raises AltClipError for what cannot be sent."""
     if isinstance(content, AltClipError):
         raise content
+    field = f"items[{index}]"
     try:
         if isinstance(content, str):
-            return pb.StreamItem(id=str(index), text=content)
-        return pb.StreamItem(id=str(index), image=inputs.image_of(content))
-    except (OSError, TypeError, ValueError) as error:
-        raise UnreadableInput(str(error), reason="UNREADABLE_INPUT") from error
+            return pb.StreamItem(id=str(index), text=inputs.text_of(content, field))
+        return pb.StreamItem(id=str(index), image=inputs.image_of(content, field))
+    except (OSError, TypeError) as error:
+        raise UnreadableInput(str(error), reason=UnreadableInput.reason_here) from error
+
+
+def is_large(item: pb.StreamItem) -> bool:
+    """Whether the server's limits must be known before this item is sent."""
+    return item.ByteSize() > MESSAGE_BYTES
+
+
+def check_item(item: pb.StreamItem, limits: Limits | None) -> None:
+    """Raises MessageTooLarge for an item that no message has room for; sent, it would end the stream. Nothing
+    is known to be too large where the limits are not known."""
+    if limits is None:
+        return
+    request = pb.EmbedStreamRequest(batch=pb.StreamBatch(items=[item]))
+    check_size(f"items[{item.id}]", request.ByteSize(), limits)
 
 
 def config_message(
@@ -149,11 +169,18 @@ def config_message(
     return pb.EmbedStreamRequest(config=pb.StreamConfig(model=model, options=options, priority=priority))
 
 
-def batch_message(first: pb.StreamItem, another: Callable[[], pb.StreamItem | None]) -> pb.EmbedStreamRequest:
-    """A message of `first` and what `another` has at hand, until it gives None or the message is large."""
+def batch_message(
+    first: pb.StreamItem, another: Callable[[], pb.StreamItem | None]
+) -> tuple[pb.EmbedStreamRequest, pb.StreamItem | None]:
+    """A message of `first` and what `another` has at hand, until it gives None or the message is full.
+
+    Returns also the item that was taken but has no room: it begins the next message.
+    """
     request = pb.EmbedStreamRequest(batch=pb.StreamBatch(items=[first]))
     items, size = request.batch.items, first.ByteSize()
-    while len(items) < MESSAGE_ITEMS and size < MESSAGE_BYTES and (item := another()) is not None:
-        items.append(item)
+    while len(items) < MESSAGE_ITEMS and (item := another()) is not None:
         size += item.ByteSize()
-    return request
+        if size > MESSAGE_BYTES:
+            return request, item
+        items.append(item)
+    return request, None

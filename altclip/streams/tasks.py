@@ -14,10 +14,19 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterab
 
 import grpc
 
+from altclip.calls import forking
 from altclip.calls.aio_connection import AioConnection
 from altclip.errors import AltClipError, Cancelled
-from altclip.results import StreamResult
-from altclip.streams.ledger import MESSAGE_ITEMS, Ledger, StreamInput, batch_message, item_message
+from altclip.results import Limits, StreamResult
+from altclip.streams.ledger import (
+    MESSAGE_ITEMS,
+    Ledger,
+    StreamInput,
+    batch_message,
+    check_item,
+    is_large,
+    item_message,
+)
 from altclip.v1 import embedding_service_pb2 as pb
 
 Items = AsyncIterable[StreamInput] | Iterable[StreamInput]
@@ -82,7 +91,9 @@ class StreamTasks:
 
     async def results(self) -> AsyncGenerator[StreamResult, None]:
         """Opens the stream and yields its results. Raises AltClipError, and what the caller's items raise."""
+        self._connection.check_loop()
         call = self._connection.open_stream(self._timeout, self._request_id)
+        working = forking.begin()
         tasks = [asyncio.create_task(work) for work in (self._feed(), self._send(call), self._read(call))]
         try:
             while (event := await self._events.get()) is not None:
@@ -90,14 +101,17 @@ class StreamTasks:
                     raise event
                 for result in event:
                     yield result
+                    self._connection.check_loop()
                     self._ledger.taken(result)
                     self._room.set()
             self._ledger.ended(self._request_id)
         finally:
-            call.cancel()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if self._connection.on_its_loop:  # on another loop neither the call nor the tasks can be touched
+                call.cancel()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            forking.end(working)
 
     async def _feed(self) -> None:
         try:
@@ -122,11 +136,19 @@ class StreamTasks:
                 message = await asyncio.to_thread(item_message, index, content)
             else:
                 message = item_message(index, content)
+            if is_large(message):
+                check_item(message, await self._limits())
         except AltClipError as error:
             self._events.put_nowait([self._ledger.failed_here(identity, index, error)])
             return
         self._ledger.sent(identity, message)
         self._outgoing.put_nowait(message)
+
+    async def _limits(self) -> Limits | None:
+        try:
+            return await self._connection.limits_of(self._config.config.model, None)
+        except AltClipError:
+            return None  # what is wrong ends the stream itself
 
     async def _send(self, call: Call) -> None:
         ended = False
@@ -143,7 +165,10 @@ class StreamTasks:
         try:
             await call.write(self._config)
             while not ended and (first := await self._outgoing.get()) is not None:
-                await call.write(batch_message(first, another))
+                rest: pb.StreamItem | None = first
+                while rest is not None:
+                    request, rest = batch_message(rest, another)
+                    await call.write(request)
             await call.done_writing()
         except (grpc.RpcError, asyncio.InvalidStateError):
             pass  # the call has ended; `_read` knows the status and tells it
@@ -153,12 +178,17 @@ class StreamTasks:
     async def _read(self, call: Call) -> None:
         status = SentStatus(call)
         try:
-            async for response in call:
+            responses = aiter(call)
+            while True:
+                with self._connection.typed_errors(self._request_id):
+                    try:
+                        response = await anext(responses, None)
+                    except grpc.RpcError as error:
+                        raise await status.instead_of(error) from error
+                if response is None:
+                    break
                 self._events.put_nowait(self._ledger.answered(response, self._request_id))
             self._events.put_nowait(None)
-        except grpc.RpcError as error:
-            sent = await status.instead_of(error)
-            self._events.put_nowait(self._connection.error(sent, self._request_id))
         except asyncio.CancelledError:  # the stream is left, or the client was closed under it
             self._events.put_nowait(Cancelled("the client was closed", request_id=self._request_id))
             raise

@@ -6,22 +6,34 @@
 The feeding thread exists because a message must not wait for an item that the caller has not made yet. Both
 queues are bounded by the ledger's window. The threads are daemons and end with the stream, at the latest when
 the caller's iterator gives its next item.
+
+When the interpreter exits, streams that are still open are ended first: a daemon thread may be stopped while
+it holds a lock, and whatever finalises the stream afterwards would wait for that lock for ever.
 """
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 import threading
+import time
+import weakref
 from collections.abc import Generator, Iterable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any
 
-import grpc
-
+from altclip.calls import forking
 from altclip.calls.connection import Connection
-from altclip.errors import AltClipError
-from altclip.results import StreamResult
-from altclip.streams.ledger import Ledger, StreamInput, batch_message, item_message
+from altclip.errors import AltClipError, ClientUnusable
+from altclip.results import Limits, StreamResult
+from altclip.streams.ledger import Ledger, StreamInput, batch_message, check_item, is_large, item_message
 from altclip.v1 import embedding_service_pb2 as pb
+
+EXIT_SECONDS = 2.0
+"""How long the interpreter's exit waits at most for streams that are still open."""
+
+_open: weakref.WeakSet[StreamThreads] = weakref.WeakSet()
 
 # What the reading thread says: results, an exception that ends the stream, or None for its proper end.
 Event = list[StreamResult] | BaseException | None
@@ -49,29 +61,62 @@ class StreamThreads:
         self._stopped = False
         self._outgoing: SimpleQueue[pb.StreamItem | None] = SimpleQueue()
         self._events: SimpleQueue[Event] = SimpleQueue()
+        self._process = os.getpid()
+        self._call: Any = None
+        self._reader: threading.Thread | None = None
+        self._all_sent = threading.Event()
 
     def results(self) -> Generator[StreamResult, None, None]:
         """Opens the stream and yields its results. Raises AltClipError, and what the caller's items raise."""
-        call = self._connection.open_stream(self._requests(), self._timeout, self._request_id)
-        for work in (self._feed, lambda: self._read(call)):
-            threading.Thread(target=work, name="altclip-stream", daemon=True).start()
+        self._process = os.getpid()
+        self._call = self._connection.open_stream(self._requests(), self._timeout, self._request_id)
+        self._reader = threading.Thread(target=self._read, name="altclip-stream", daemon=True)
+        self._reader.start()
+        threading.Thread(target=self._feed, name="altclip-stream", daemon=True).start()
+        _open.add(self)
+        working = forking.begin()
         try:
             while (event := self._events.get()) is not None:
                 if isinstance(event, BaseException):
                     raise event
                 for result in event:
                     yield result
+                    self._check_process()
                     with self._changed:
                         self._ledger.taken(result)
                         self._changed.notify()
             with self._changed:
                 self._ledger.ended(self._request_id)
         finally:
-            with self._changed:
-                self._stopped = True
-                self._changed.notify()
-            self._outgoing.put(None)
-            call.cancel()
+            self.stop()
+            forking.end(working)
+
+    @property
+    def is_of_this_process(self) -> bool:
+        """Whether its threads are those of this process, not those of a parent that was forked."""
+        return self._process == os.getpid()
+
+    def stop(self) -> None:
+        """Ends the stream, however far it is."""
+        if self._stopped or not self.is_of_this_process or sys.is_finalizing():
+            return  # or a thread that is no longer there may hold the locks
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._outgoing.put(None)
+        self._call.cancel()
+        _open.discard(self)
+
+    def join(self, seconds: float) -> None:
+        """Waits until no thread of this stream will take a lock again, but for so long at most."""
+        deadline = time.monotonic() + seconds
+        if self._reader is not None:
+            self._reader.join(seconds)
+        self._all_sent.wait(max(0.0, deadline - time.monotonic()))
+
+    def _check_process(self) -> None:
+        if not self.is_of_this_process:
+            raise ClientUnusable("a stream cannot go on in a forked process: open a new one there")
 
     def _feed(self) -> None:
         try:
@@ -97,6 +142,8 @@ class StreamThreads:
             identity, content, index = self._ledger.admit(given)
         try:
             message = item_message(index, content)
+            if is_large(message):
+                check_item(message, self._limits())
         except AltClipError as error:
             with self._changed:
                 result = self._ledger.failed_here(identity, index, error)
@@ -106,8 +153,20 @@ class StreamThreads:
             self._ledger.sent(identity, message)
         self._outgoing.put(message)
 
+    def _limits(self) -> Limits | None:
+        try:
+            return self._connection.limits_of(self._config.config.model, None)
+        except AltClipError:
+            return None  # what is wrong ends the stream itself
+
     def _requests(self) -> Iterator[pb.EmbedStreamRequest]:
-        yield self._config
+        try:
+            yield self._config
+            yield from self._batches()
+        finally:
+            self._all_sent.set()
+
+    def _batches(self) -> Iterator[pb.EmbedStreamRequest]:
         ended = False
 
         def another() -> pb.StreamItem | None:
@@ -120,16 +179,32 @@ class StreamThreads:
             return item
 
         while not ended and (first := self._outgoing.get()) is not None:
-            yield batch_message(first, another)
+            rest: pb.StreamItem | None = first
+            while rest is not None:
+                request, rest = batch_message(rest, another)
+                yield request
 
-    def _read(self, call: Any) -> None:
+    def _read(self) -> None:
         try:
-            for response in call:
+            responses = iter(self._call)
+            while True:
+                with self._connection.typed_errors(self._request_id):
+                    response = next(responses, None)
+                if response is None:
+                    break
                 with self._changed:
                     results = self._ledger.answered(response, self._request_id)
                 self._events.put(results)
             self._events.put(None)
-        except grpc.RpcError as error:
-            self._events.put(self._connection.error(error, self._request_id))
         except Exception as error:  # whatever it is, the caller must not wait for ever
             self._events.put(error)
+
+
+@atexit.register
+def _end_open_streams() -> None:
+    streams = [stream for stream in _open if stream.is_of_this_process]
+    for stream in streams:
+        stream.stop()
+    deadline = time.monotonic() + EXIT_SECONDS
+    for stream in streams:
+        stream.join(max(0.0, deadline - time.monotonic()))

@@ -22,7 +22,11 @@ class Awaited:
         async def create() -> AsyncClient:
             return AsyncClient(address, **options)
 
-        self._client = self._runner.run(create())
+        try:
+            self._client = self._runner.run(create())
+        except BaseException:
+            self._runner.close()
+            raise
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
@@ -40,6 +44,9 @@ class Awaited:
 
     def close(self) -> None:
         self._runner.run(self._client.close())
+
+    def end(self) -> None:
+        self.close()
         self._runner.close()
 
 
@@ -71,7 +78,7 @@ def make_client(request: pytest.FixtureRequest) -> Iterator[Any]:
 
     yield make
     for client in made:
-        client.close()
+        client.end() if isinstance(client, Awaited) else client.close()
 
 
 @pytest.fixture

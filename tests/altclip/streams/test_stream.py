@@ -14,7 +14,7 @@ import pytest
 
 import altclip
 from altclip import Client
-from altclip.streams.ledger import MESSAGE_ITEMS, Ledger, batch_message, item_message
+from altclip.streams.ledger import MESSAGE_BYTES, MESSAGE_ITEMS, Ledger, batch_message, item_message
 from altclip.v1 import embedding_service_pb2 as pb
 from tests.altclip import fake_service
 from tests.altclip.fake_service import Failure, FakeService, RunningFake
@@ -202,9 +202,16 @@ class TestLedger:
 
     def test_a_message_takes_what_is_at_hand_and_no_more(self) -> None:
         at_hand = iter([item_message(i, "a") for i in range(3)])
-        assert len(batch_message(item_message(9, "a"), lambda: next(at_hand, None)).batch.items) == 4
+        message, rest = batch_message(item_message(9, "a"), lambda: next(at_hand, None))
+        assert (len(message.batch.items), rest) == (4, None)
         endless = (item_message(i, "a") for i in itertools.count())
-        full = batch_message(item_message(9, "a"), lambda: next(endless, None))
-        assert len(full.batch.items) == MESSAGE_ITEMS
-        large = (item_message(i, bytes(600_000)) for i in itertools.count())
-        assert len(batch_message(next(large), lambda: next(large, None)).batch.items) == 2
+        message, rest = batch_message(item_message(9, "a"), lambda: next(endless, None))
+        assert (len(message.batch.items), rest) == (MESSAGE_ITEMS, None)
+
+    def test_a_message_that_would_be_large_leaves_the_last_item_to_the_next(self) -> None:
+        large = (item_message(i, bytes(400_000)) for i in itertools.count())
+        message, rest = batch_message(next(large), lambda: next(large, None))
+        assert [item.id for item in message.batch.items] == ["0", "1"]
+        assert rest is not None
+        assert rest.id == "2"
+        assert message.ByteSize() < MESSAGE_BYTES + 1000
