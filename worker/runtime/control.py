@@ -8,7 +8,7 @@
                             begin
                             worker {id, slot, model, device, info} + socket, worker_gone {id},
                             weights {model, sha256}, drain {grace}
-    frontend → supervisor   listening {grpc}, drained
+    frontend → supervisor   listening {grpc, http}, failed {reason}, drained
 
 A child that crashes in native code writes its stack there, too: what is no message arrives as `crash`
 {text}, in pieces.

@@ -86,8 +86,8 @@ class Core:
         return iter(self._models.values())
 
     def model(self, name: str) -> Model:
-        """The model of that name, the first for "". Raises ModelNotFound."""
-        return self._models[self.pools.get(name).spec.name]
+        """The model of that name or alias, the first for "". Raises ModelNotFound."""
+        return self._models[self.pools.get(self.aliases.get(name, name)).spec.name]
 
     def model_for(self, call: Call, name: str) -> Model:
         """The model of that name, if the caller may use it. Raises ModelNotFound.

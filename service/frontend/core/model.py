@@ -44,6 +44,7 @@ class Model:
         spec = pool.spec
         kind = family(spec.model_type)
         self.pool = pool
+        self.aliases = [alias for alias, name in settings.aliases().items() if name == spec.name]
         self.limits = Limits.of(settings)
         bounds = Bounds(settings.max_queue_items, settings.max_queue_bytes, settings.max_wait)
         self.admission = Admission(bounds, workers=lambda: pool.workers, decoding=decoders.expected_wait)

@@ -46,6 +46,7 @@ def describe(model: Model) -> pb.Model:
     info = pool.info
     return pb.Model(
         name=spec.name,
+        aliases=model.aliases,
         source=source(spec),
         revision=pool.revision,
         languages=spec.languages,

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from service.config import operator_files, rpcs
 from service.config.settings import Settings
 from service.frontend.calls.callers import Callers
 from service.frontend.core.core import Core
+from service.frontend.grpc import reflection
 from service.frontend.grpc.embedding import EmbeddingServicer
 from service.frontend.grpc.handlers import Handlers, StreamMethod, UnaryMethod
 from service.frontend.grpc.health import SERVICES, Health
@@ -80,8 +80,7 @@ async def listen(core: Core, callers: Callers, files: Mapping[str, bytes]) -> Gr
         tuple(handlers.service(service, methods[service.name]) for service in rpcs.SERVICES)
     )
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    standard = (health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
-    reflection.enable_server_reflection((*SERVICES, *standard), server)
+    reflection.add((*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name), server)
     certificate = operator_files.certificate(settings, files)
     tls = Credentials(certificate) if certificate is not None else None
     try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2 as pb
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.service.running import Running, health, running
 
@@ -73,16 +73,22 @@ async def test_all_states_can_be_listed(service: Running) -> None:
     assert set(listed.statuses) == {*ALL, "altclip.v1.EmbeddingService/a", "altclip.v1.EmbeddingService/b"}
 
 
-async def test_reflection_lists_the_services_and_their_methods(service: Running) -> None:
-    stub: Any = reflection_pb2_grpc.ServerReflectionStub
-    call = stub(service.channel).ServerReflectionInfo()
+@pytest.mark.parametrize("package", ["grpc.reflection.v1", "grpc.reflection.v1alpha"])
+async def test_reflection_lists_the_services_and_their_methods(service: Running, package: str) -> None:
+    call = service.channel.stream_stream(
+        f"/{package}.ServerReflection/ServerReflectionInfo",
+        request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+        response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+    )()
     await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     listed = await call.read()
-    assert {*ALL[1:], "grpc.health.v1.Health"} <= {
-        each.name for each in listed.list_services_response.service
-    }
-    symbol = "altclip.v1.EmbeddingService"
-    await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol))
-    found = await call.read()
-    assert len(found.file_descriptor_response.file_descriptor_proto) > 0
+    names = {each.name for each in listed.list_services_response.service}
+    assert {*ALL[1:], "grpc.health.v1.Health", f"{package}.ServerReflection"} <= names
+    for symbol in names:
+        await call.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=symbol))
+        found = await call.read()
+        (file,) = map(
+            FileDescriptorProto.FromString, found.file_descriptor_response.file_descriptor_proto[:1]
+        )
+        assert symbol in {f"{file.package}.{each.name}" for each in file.service}
     await call.done_writing()

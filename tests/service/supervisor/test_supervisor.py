@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
 
 from altclip.v1 import embedding_service_pb2, embedding_service_pb2_grpc
 from tests.server import COMMAND, Logs, RunningServer, launch, start_server, until
+from worker.models.sources import bundled_directory
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +142,27 @@ def test_the_line_that_it_is_ready_comes_at_any_log_level() -> None:
         "--model=stub:", "--batch-tokens=4096", "--batch-images=32", "--log-level=error"
     ) as running:
         assert [record["event"] for record in running.logs.records] == ["ready"]
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "said"),
+    [(None, "has neither tokenizer.json nor sentencepiece.bpe.model"), ('{"broken', "is not a tokenizer")],
+)
+def test_what_a_child_says_of_why_it_can_never_work_is_the_one_error_and_nothing_is_restarted(
+    tmp_path: Path, tokenizer: str | None, said: str
+) -> None:
+    """The frontend reads the tokenizer, after the worker was started."""
+    model = tmp_path / "model"
+    shutil.copytree(bundled_directory(), model)
+    (model / "tokenizer.json").unlink()
+    if tokenizer is not None:
+        (model / "tokenizer.json").write_text(tokenizer)
+    status, logs = refused(f"--model=m={model}", "--frontends=2")
+    assert status == 1
+    (error,) = [record for record in logs.records if record["level"] == "error"]
+    assert error["event"] == "gave_up"
+    assert said in error["message"]
+    started = [record["title"] for record in logs.records if record["event"] == "child_started"]
+    assert len(started) == len(set(started)) == 3
+    assert len(logs.lines) == len(logs.records)
+    assert "Traceback" not in "\n".join(logs.lines)
