@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from altclip.cli import parser as client_options
+from altclip.version import VERSION
 from service.config.command_line import markdown_table
 from service.config.command_line import parser as server_options
 from service.frontend.api.errors import TABLE
@@ -22,6 +23,19 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
+CODE = ("altclip", "service", "service/frontend", "worker")
+FOLDERS = (
+    "altclip",
+    "service",
+    "worker",
+    "tests",
+    "demo",
+    "training",
+    "benchmarks",
+    "deploy",
+    "docs",
+    "scripts",
+)
 
 
 def flags(parser: argparse.ArgumentParser) -> set[str]:
@@ -83,6 +97,28 @@ def headings(page: Path) -> set[str]:
     """The anchors that GitHub gives to a page's headings."""
     lines = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", line.lower()).replace(" ", "-") for line in lines}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    named = re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*)`", page.read_text())
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_layout_that_contributing_draws_is_that_of_the_code() -> None:
+    drawing = (ROOT / "CONTRIBUTING.md").read_text().partition("```text\n")[2].partition("```")[0]
+    drawn = set(re.findall(r"\b([a-z0-9_]+)/", drawing))
+    inner = {folder.name for path in CODE for folder in (ROOT / path).iterdir() if is_package(folder)}
+    assert drawn == {*inner, "altclip", "service", "worker", "tests", "protos", "faults"}
+
+
+def is_package(folder: Path) -> bool:
+    return folder.is_dir() and (folder / "__init__.py").exists()
+
+
+def test_the_image_in_the_pages_bears_the_version() -> None:
+    tags = {tag for page in PAGES for tag in re.findall(r"altclip-server:([\w.]+)", page.read_text())}
+    assert tags == {VERSION}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
