@@ -34,7 +34,7 @@ FOLDERS = (
     "benchmarks",
     "deploy",
     "docs",
-    "scripts",
+    "server",
 )
 
 
@@ -109,7 +109,7 @@ def test_the_layout_that_contributing_draws_is_that_of_the_code() -> None:
     drawing = (ROOT / "CONTRIBUTING.md").read_text().partition("```text\n")[2].partition("```")[0]
     drawn = set(re.findall(r"\b([a-z0-9_]+)/", drawing))
     inner = {folder.name for path in CODE for folder in (ROOT / path).iterdir() if is_package(folder)}
-    assert drawn == {*inner, "altclip", "service", "worker", "tests", "protos", "faults"}
+    assert drawn == {*inner, "altclip", "service", "worker", "tests", "protos", "faults", "e2e"}
 
 
 def is_package(folder: Path) -> bool:
