@@ -41,7 +41,7 @@ _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.
 class Bounds:
     """Times are in seconds.
 
-    connections: open at a time, and never more than half of the descriptors that the process may have.
+    connections: open at a time, and never more than a quarter of the descriptors that the process may have.
     first_request: from the connection's begin to the end of a request's header. idle: the same between two
     requests. stalled: for which the client has read nothing of what was there for it.
     """
@@ -55,8 +55,8 @@ class Bounds:
     def most(self) -> int:
         """How many connections may be open now."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        half = soft // 2 if soft != resource.RLIM_INFINITY else self.connections
-        return max(1, min(self.connections, half))
+        quarter = soft // 4 if soft != resource.RLIM_INFINITY else self.connections
+        return max(1, min(self.connections, quarter))
 
 
 class Connection(asyncio.Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Mapping
 
 import grpc
@@ -115,6 +116,11 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ]
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        # The other half is for HTTP, workers, decoders and fetched images. Without a bound, clients that send
+        # nothing could take every descriptor, and the link to a new worker would be lost.
+        chosen.append(("grpc.max_allowed_incoming_connections", max(1, soft // 2)))
     if settings.max_connection_age > 0:
         # No limit for the calls that are still on such a connection: a bulk stream may take hours.
         chosen.append(("grpc.max_connection_age_ms", int(settings.max_connection_age * 1000)))

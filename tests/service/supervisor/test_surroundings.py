@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
 import signal
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,50 +173,3 @@ def test_sigquit_ends_it_at_once_with_a_line_in_the_log() -> None:
         assert server.process.wait(10) == 1
         assert server.logs.wait_for("signal", seconds=5)["signal"] == "SIGQUIT"
         assert psutil.wait_procs(children, timeout=5)[1] == []
-
-
-def test_a_thousand_silent_connections_to_the_operations_port_hurt_nobody(
-    watching: tuple[RunningServer, Path],
-) -> None:
-    """More than the supervisor may have descriptors: it still answers, and still starts processes."""
-    server, _ = watching
-    supervisor = psutil.Process(server.pid)
-    _, most = supervisor.rlimit(psutil.RLIMIT_NOFILE)
-    supervisor.rlimit(psutil.RLIMIT_NOFILE, (256, most))
-    lines = len(server.logs.lines)
-    host, _, port = server.ops.rpartition(":")
-    with contextlib.ExitStack() as stack:
-        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-        for _ in range(1100):
-            stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
-        assert server.get("/livez")[0] == 200
-        assert supervisor.num_fds() < 200
-        seen = events(server, "worker_ready")
-        worker_of(server).kill()
-        until(lambda: events(server, "worker_ready") > seen, seconds=30, what="a new worker")
-        assert server.get("/livez")[0] == 200
-    assert len(server.logs.lines) - lines < 20
-    supervisor.rlimit(psutil.RLIMIT_NOFILE, (most, most))
-
-
-def test_silent_connections_leave_room_also_where_descriptors_run_out(
-    watching: tuple[RunningServer, Path],
-) -> None:
-    """The limit is lowered below what is open already: nothing can be accepted for a while."""
-    server, _ = watching
-    supervisor = psutil.Process(server.pid)
-    _, most = supervisor.rlimit(psutil.RLIMIT_NOFILE)
-    lines = len(server.logs.lines)
-    host, _, port = server.ops.rpartition(":")
-    with contextlib.ExitStack() as stack:
-        for _ in range(40):
-            stack.enter_context(socket.create_connection((host, int(port)), timeout=10))
-        until(lambda: supervisor.num_fds() > 45, seconds=10, what="all were accepted")
-        supervisor.rlimit(psutil.RLIMIT_NOFILE, (supervisor.num_fds(), most))
-        try:
-            for _ in range(3):
-                assert server.get("/livez")[0] == 200
-        finally:
-            supervisor.rlimit(psutil.RLIMIT_NOFILE, (most, most))
-    assert len(server.logs.lines) - lines < 20
