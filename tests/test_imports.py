@@ -71,7 +71,7 @@ FOLDERS: dict[str, frozenset[str]] = {
         {F + "api", F + "calls", F + "core", F + "compute.pool", "service.config", "service.listening"}
     )
     | _of("worker", "runtime", "spec", "models"),
-    F + "http.apis": frozenset({F + "api", F + "core", F + "http"}) | _of("worker", "runtime", "spec"),
+    F + "http.apis": frozenset({F + "api", F + "calls", F + "core", F + "http", "worker.spec"}),
     "service.frontend": frozenset({"service.config", "service.listening", "worker"}),
     "service": frozenset({"service.config", "service.supervisor"})
     | _of("worker", "runtime", "errors", "models"),

@@ -19,7 +19,6 @@ import numpy as np
 
 from service.frontend.admission.cost import Cost
 from service.frontend.api import validation
-from service.frontend.api import vectors as similarity
 from service.frontend.api.messages import (
     Embedded,
     Image,
@@ -28,7 +27,6 @@ from service.frontend.api.messages import (
     Options,
     Prompts,
     Scored,
-    ScoreRow,
     Scores,
     Timings,
     Variant,
@@ -40,6 +38,7 @@ from service.frontend.compute.pool import Pools
 from service.frontend.core.class_labels import Labels
 from service.frontend.core.model import Model
 from service.frontend.core.rows import matrix, timings, values
+from service.frontend.core.scoring import score_rows
 from service.frontend.preprocessing.decoders import Decoders
 from service.frontend.preprocessing.preprocessing import Threads
 from worker.runtime.metrics import Metrics
@@ -49,9 +48,6 @@ if TYPE_CHECKING:
     from service.frontend.preprocessing.fetching import Fetcher
 
 __all__ = ["Core"]
-
-HEAVY_SCORES = 1 << 20
-"""Scoring that takes more multiplications runs in a thread, so that the event loop stays free."""
 
 
 class Core:
@@ -176,18 +172,11 @@ class Core:
             for path, item in zip(paths, items, strict=True):
                 validation.item(path, item, model.limits)
             rows, took, truncated = await self._rows(model, call, paths, items)
-
-        def work() -> Sequence[ScoreRow]:
-            middle = len(queries)
-            scores = similarity.scores(rows[:middle], rows[middle:], score, info.logit_scale)
-            return [similarity.best(row, top_k) for row in scores]
-
-        heavy = len(queries) * len(candidates) * rows.shape[1] > HEAVY_SCORES
         return Scored(
             model=model.name,
             revision=model.pool.revision,
             logit_scale=info.logit_scale,
-            rows=await model.threads.run(work) if heavy else work(),
+            rows=await score_rows(model, rows, len(queries), score, info.logit_scale, top_k),
             timings=took,
             truncated=truncated,
         )

@@ -1,4 +1,4 @@
-"""Embeddings of texts and pictures in one call, mixed in any order; an item of several parts is one vector.
+"""Texts, pictures and vectors in one call, mixed in any order; an item of several parts is one vector.
 
     items ─▶ parts ─ admitted once, as a whole ─▶ texts in chunks, pictures in chunks ─▶ one row a part
                                                        parts of an item: Σ weight × unit vector ─▶ one row
@@ -35,12 +35,16 @@ _OF_THE_CALL = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 
 
 class Part(NamedTuple):
-    """A text or a picture: exactly one of the two. path: of the field that it came in, for errors."""
+    """A text, a picture or a vector: exactly one of them. path: of the field that it came in, for errors.
+
+    vector: little-endian float32, which is normalised and costs nothing.
+    """
 
     path: str
     text: str | None = None
     image: Image | None = None
     weight: float = 1.0
+    vector: bytes | None = None
 
 
 class WholeItem(NamedTuple):
@@ -76,21 +80,21 @@ async def embed_items(
     *,
     path: str,
     most_texts: int,
+    most_images: int | None = None,
     strict: bool = True,
 ) -> EmbeddedItems:
-    """Row i belongs to items[i]. path: of the list of items. most_texts: how many texts the call may hold."""
+    """Row i belongs to items[i]. path: of the list of items.
+
+    most_texts, most_images: how many the call may hold; None means what the model's limits say.
+    """
     model = core.model_for(call, name)
     parts = [part for item in items for part in item.parts]
     texts = sum(part.text is not None for part in parts)
+    images = sum(part.image is not None for part in parts)
     if not items:
         raise InvalidRequest.at(path, "must not be empty")
-    if texts > most_texts:
-        raise InvalidRequest.at(path, f"holds {texts} texts; at most {most_texts} are accepted")
-    images = len(parts) - texts
-    if images > model.limits.max_images:
-        raise InvalidRequest.at(
-            path, f"holds {images} images; at most {model.limits.max_images} are accepted"
-        )
+    _at_most(path, "texts", texts, most_texts)
+    _at_most(path, "images", images, model.limits.max_images if most_images is None else most_images)
     plain = [Item(part.text, part.image) for part in parts]
     with model.admitted(call, Cost.of(plain)), model.items(call, strict=strict) as computing:
         computed = _Parts(core, model, computing, parts, reject=options.reject)
@@ -103,7 +107,7 @@ async def embed_items(
         model=model.name,
         revision=model.pool.revision,
         rows=rows,
-        timings=timings([each for each in computed.outcomes if each is not None and each.error is None]),
+        timings=timings([each for each in computed.outcomes if each is not None and each.batch_size]),
         token_counts=[sum(counts[group]) for group in groups],
         truncated=[index for index, group in enumerate(groups) if any(cut[group])],
         image_count=images,
@@ -113,6 +117,11 @@ async def embed_items(
             if any(computed.errors[group])
         },
     )
+
+
+def _at_most(path: str, kind: str, number: int, most: int) -> None:
+    if number > most:
+        raise InvalidRequest.at(path, f"holds {number} {kind}; at most {most} are accepted")
 
 
 class _Parts:
@@ -138,7 +147,7 @@ class _Parts:
         self._validate()
         good = [index for index, error in enumerate(self.errors) if error is None]
         texts = [index for index in good if self.parts[index].text is not None]
-        images = [index for index in good if self.parts[index].text is None]
+        images = [index for index in good if self.parts[index].image is not None]
         limits = self._model.limits
         for start in range(0, len(texts), limits.max_texts):
             await self._add_texts(texts[start : start + limits.max_texts])
@@ -166,13 +175,17 @@ class _Parts:
             try:
                 if part.text is not None:
                     validation.text(part.path, part.text, limits.max_text_bytes)
+                elif part.image is not None:
+                    validation.picture(part.path, part.image, limits)
                 else:
-                    validation.picture(part.path, part.image or Image(), limits)
+                    validation.vectors([part.path], [part.vector or b""], self.dimension)
+                    self.outcomes[index] = Outcome(np.frombuffer(part.vector or b"", "<f4"))
             except ServiceError as error:
                 if self.strict:
                     raise
                 self.errors[index] = error
-                bad[Modality.TEXT if part.text is not None else Modality.IMAGE] += 1
+                if part.vector is None:
+                    bad[Modality.TEXT if part.text is not None else Modality.IMAGE] += 1
         for modality, count in bad.items():
             self._core.metrics.accepted.inc(self._model.name, modality.label, by=count)
             self._core.metrics.items.inc(self._model.name, modality.label, "failed", by=count)

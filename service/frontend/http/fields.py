@@ -6,11 +6,10 @@ Everywhere null is the same as absent.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from service.frontend.api.errors import InvalidRequest
-from service.frontend.api.messages import Options
 from service.frontend.calls.call import Call
 from worker.runtime.notices import Priority
 
@@ -22,7 +21,6 @@ __all__ = [
     "either",
     "integer",
     "number",
-    "options",
     "priority",
     "set_deadline",
     "string",
@@ -88,11 +86,11 @@ def number(value: Any, path: str) -> float:
     return float(value)
 
 
-def array(body: Mapping[str, Any], name: str) -> Sequence[Any]:
+def array(body: Mapping[str, Any], name: str) -> list[Any]:
     """A list; an absent one is empty."""
     value = body.get(name)
     if value is None:
-        return ()
+        return []
     if not isinstance(value, list):
         raise wrong(name, value, "a list")
     return value
@@ -130,11 +128,6 @@ def dimensions(body: Mapping[str, Any], width: int, name: str = "dimensions") ->
     asked = integer(body, name, width, least=-(1 << 63), most=1 << 63)
     if asked != width:
         raise InvalidRequest.at(name, f"is {asked}, but this model's embeddings have {width} dimensions")
-
-
-def options(*, normalize: bool = True, reject: bool = False) -> Options:
-    """How the core is asked: numbers are written by `rows.py`, not by the core's encodings."""
-    return Options(normalize=normalize, reject=reject)
 
 
 def set_deadline(call: Call, seconds: float, path: str, now: float) -> None:

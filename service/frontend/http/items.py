@@ -14,12 +14,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from service.frontend.api.errors import InvalidRequest
 from service.frontend.api.messages import Image
 from service.frontend.core.embed_items import Part, WholeItem
 from service.frontend.http.fields import number, wrong
 
-__all__ = ["Modality", "conversations", "item", "items", "picture", "refuse_tokens"]
+__all__ = [
+    "Modality",
+    "conversations",
+    "item",
+    "items",
+    "one_picture",
+    "picture",
+    "refuse_tokens",
+    "scored_items",
+]
 
 Modality = Literal["", "text", "image"]
 """What a bare string is; "" looks at the string."""
@@ -69,6 +80,42 @@ def item(value: Any, path: str, modality: Modality = "") -> WholeItem:
     if isinstance(value, list) and value and all(type(each) is int for each in value):
         refuse_tokens(path)
     raise wrong(path, value, "a string or an object")
+
+
+def scored_items(value: Any, path: str, *, width: int, most: int) -> Sequence[WholeItem]:
+    """One side of a comparison: a list of items, of which one may also be `{"vector": [numbers]}`."""
+    if not isinstance(value, list):
+        raise wrong(path, value, "a list")
+    if len(value) > most:
+        raise InvalidRequest.at(path, f"holds {len(value)} elements; at most {most} are accepted")
+    return [
+        _vector_item(each["vector"], f"{path}[{index}]", width)
+        if isinstance(each, dict) and each.get("vector") is not None
+        else item(each, f"{path}[{index}]")
+        for index, each in enumerate(value)
+    ]
+
+
+def _vector_item(value: Any, path: str, width: int) -> WholeItem:
+    where = f"{path}.vector"
+    if not isinstance(value, list):
+        raise wrong(where, value, "a list of numbers")
+    if not set(map(type, value)) <= {int, float}:
+        index = next(index for index, each in enumerate(value) if type(each) not in (int, float))
+        raise wrong(f"{where}[{index}]", value[index], "a number")
+    if len(value) != width:
+        raise InvalidRequest.at(where, f"holds {len(value)} numbers; the model's vectors have {width}")
+    with np.errstate(over="ignore"):  # what is too large for a float32 is refused as not finite
+        vector = np.array(value, np.float64).astype("<f4").tobytes()
+    return WholeItem(path, [Part(where, vector=vector)])
+
+
+def one_picture(value: Any, path: str) -> Part:
+    """An item that must be a single picture."""
+    parts = item(value, path, "image").parts
+    if len(parts) != 1 or parts[0].image is None:
+        raise InvalidRequest.at(path, "must be one picture")
+    return parts[0]
 
 
 def conversations(value: Any, path: str, *, most: int) -> Sequence[WholeItem]:

@@ -14,7 +14,7 @@ from service.frontend.core.model import Model
 from service.frontend.http.errors import renamed
 from service.frontend.http.request import Request
 
-__all__ = ["Service"]
+__all__ = ["Service", "field_paths"]
 
 
 @dataclass(slots=True)
@@ -66,14 +66,14 @@ class Service:
                 strict=strict,
             )
         except ServiceError as error:
-            raise renamed(error, _field_paths(items)) from None
+            raise renamed(error, field_paths(items)) from None
         if done.errors:
-            name = _field_paths(items)
+            name = field_paths(items)
             done.errors = {index: renamed(error, name) for index, error in done.errors.items()}
         return done
 
 
-def _field_paths(items: Sequence[WholeItem]) -> Callable[[str], str]:
+def field_paths(items: Sequence[WholeItem]) -> Callable[[str], str]:
     """The core adds to a picture's path which of its two sources it has; in JSON that is the field itself."""
     known = {part.path for item in items for part in item.parts}
 

@@ -1,33 +1,24 @@
-"""OpenAI's embeddings and models, as its SDKs and those of its imitators send them.
-
-input or messages, options ─▶ items ─ Service.embed ─▶ rows ─▶ {"object": "list", "data": […], "usage": …}
-"""
+"""OpenAI's embeddings and models, as its SDKs and those of its imitators send them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from service.frontend.api.errors import InvalidRequest
-from service.frontend.api.messages import Encoding
-from service.frontend.core.embed_items import EmbeddedItems, WholeItem
+from service.frontend.core.embed_items import WholeItem
 from service.frontend.http import fields
-from service.frontend.http.errors import openai_detail
+from service.frontend.http.embeddings import answer, embed, wanted
 from service.frontend.http.items import Modality, conversations, items
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Response, Route
-from service.frontend.http.rows import ENCODINGS, embedding_rows, json_list
 from service.frontend.http.service import Service
 
-__all__ = ["Wanted", "answer", "api", "wanted"]
+__all__ = ["api"]
 
 OWNER = "altclip"
 
-_FORMATS = {"float": False, "base64": True}
-_POLICIES = {"fail": True, "per_item": False}
 _MODALITIES: Mapping[str, Modality] = {"text": "text", "image": "image"}
-_TRUNCATIONS = {"truncate": False, "reject": True}
 
 
 def api(service: Service) -> Api:
@@ -44,19 +35,6 @@ def api(service: Service) -> Api:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """The options of an embeddings request. strict: one bad item fails all."""
-
-    model: str
-    encoding: Encoding
-    as_base64: bool
-    normalize: bool
-    reject: bool
-    strict: bool
-    orientation: str
-
-
 class _Handlers:
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -64,15 +42,7 @@ class _Handlers:
     async def embeddings(self, request: Request) -> Response:
         chosen = wanted(self._service, request)
         path, given = self._items(request.body)
-        done = await self._service.embed(
-            request,
-            chosen.model,
-            given,
-            fields.options(normalize=chosen.normalize, reject=chosen.reject),
-            path=path,
-            strict=chosen.strict,
-        )
-        return await answer(done, chosen)
+        return await answer(await embed(self._service, request, chosen, given, path=path), chosen)
 
     def _items(self, body: Mapping[str, Any]) -> tuple[str, Sequence[WholeItem]]:
         value, messages = body.get("input"), body.get("messages")
@@ -103,63 +73,3 @@ class _Handlers:
             "created": int(self._service.started),
             "owned_by": OWNER,
         }
-
-
-def wanted(service: Service, request: Request) -> Wanted:
-    """Reads all options, and sets the call's priority."""
-    body = request.body
-    model = fields.string(body, "model")
-    dtype = fields.either(body, "embed_dtype", "embedding_type")
-    normalize = fields.either(body, "normalize", "normalized")
-    request.call.priority = fields.priority(body)
-    found = service.model(request, model)
-    fields.dimensions(body, found.pool.spec.dimension)
-    return Wanted(
-        model=model,
-        encoding=fields.choice(body, dtype, ENCODINGS, Encoding.FLOAT32),
-        as_base64=fields.choice(body, "encoding_format", _FORMATS, False),
-        normalize=fields.boolean(body, normalize, True),
-        reject=_rejects(body, found.pool.spec.max_tokens),
-        strict=fields.choice(body, "error_policy", _POLICIES, True),
-        orientation=fields.choice(
-            body, "orientation", {"as_stored": "as_stored", "upright": "upright"}, "as_stored"
-        ),
-    )
-
-
-def _rejects(body: Mapping[str, Any], max_tokens: int) -> bool:
-    tokens = body.get("truncate_prompt_tokens")
-    if tokens is not None and (isinstance(tokens, bool) or tokens not in (-1, max_tokens)):
-        raise InvalidRequest.at(
-            "truncate_prompt_tokens", f"must be -1 or {max_tokens}, the model's own length"
-        )
-    value = body.get("truncation")
-    if isinstance(value, bool):
-        return not value
-    return fields.choice(body, "truncation", _TRUNCATIONS, False)
-
-
-async def answer(done: EmbeddedItems, chosen: Wanted) -> Response:
-    """The whole answer, a failed item with its error in place of an embedding."""
-    data: list[dict[str, Any]] = []
-    for index, (row, scale) in enumerate(
-        embedding_rows(done.rows, chosen.encoding, as_base64=chosen.as_base64)
-    ):
-        if (error := done.errors.get(index)) is not None:
-            data.append({"object": "error", "index": index, "embedding": [], "error": openai_detail(error)})
-            continue
-        one: dict[str, Any] = {"object": "embedding", "index": index, "embedding": row}
-        if scale is not None:
-            one["scale"] = scale
-        data.append(one)
-    tokens = sum(done.token_counts)
-    return Response.of(
-        {
-            "object": "list",
-            "data": await json_list(data, 0 if chosen.as_base64 else done.rows.size),
-            "model": done.model,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens, "image_count": done.image_count},
-            "truncated": done.truncated,
-            "revision": done.revision,
-        }
-    )

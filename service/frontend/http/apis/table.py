@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from service.frontend.http.apis import health, openai
+from service.frontend.http.apis import health, openai, scoring, upload
 from service.frontend.http.routes import Api
 from service.frontend.http.service import Service
 
@@ -13,6 +13,8 @@ __all__ = ["chosen"]
 APIS: Sequence[Callable[[Service], Api]] = (
     health.api,
     openai.api,
+    scoring.api,
+    upload.api,
 )
 
 

@@ -1,0 +1,161 @@
+"""Our own routes: the RPCs Similarity and ClassifyImage as JSON, under the names of the protos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from service.frontend.api.errors import ServiceError
+from service.frontend.api.messages import Classification, Image, ScoreRow, Scores, Timings
+from service.frontend.core.embed_items import Part
+from service.frontend.core.score_items import score_items
+from service.frontend.core.zero_shot import classify
+from service.frontend.http import fields
+from service.frontend.http.errors import renamed
+from service.frontend.http.items import one_picture, scored_items
+from service.frontend.http.request import Request
+from service.frontend.http.routes import Api, Response, Route
+from service.frontend.http.rows import json_list
+from service.frontend.http.service import Service, field_paths
+
+__all__ = ["api"]
+
+MOST_TOP_K = (1 << 32) - 1
+LARGE = 64
+"""Items from which a request is read in a thread: vectors are long lists."""
+
+_SCORES: Mapping[str, Scores] = {each.name.lower(): each for each in Scores}
+
+
+def api(service: Service) -> Api:
+    """The routes."""
+    handlers = _Handlers(service)
+    return Api(
+        "",
+        [
+            Route("POST", "/v1/similarity", handlers.similarity),
+            Route("POST", "/v1/classify", handlers.classify),
+        ],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Handlers:
+    service: Service
+
+    async def similarity(self, request: Request) -> Response:
+        body, core = request.body, self.service.core
+        name = fields.string(body, "model")
+        model = self.service.model(request, name)
+        score = fields.choice(body, "score", _SCORES, Scores.COSINE)
+        top_k = fields.integer(body, "top_k", 0, least=0, most=MOST_TOP_K)
+        request.call.priority = fields.priority(body)
+        width, most = model.pool.spec.dimension, model.limits.max_items
+
+        def read() -> list[Any]:
+            return [
+                scored_items(fields.array(body, side), side, width=width, most=most)
+                for side in ("queries", "candidates")
+            ]
+
+        large = sum(len(fields.array(body, side)) for side in ("queries", "candidates")) > LARGE
+        queries, candidates = await core.threads.run(read) if large else read()
+        try:
+            done = await score_items(
+                core,
+                request.call,
+                name,
+                queries,
+                candidates,
+                score,
+                top_k,
+                most_texts=self.service.most_items,
+            )
+        except ServiceError as error:
+            raise renamed(error, field_paths([*queries, *candidates])) from None
+        rows = [_score_row(row) for row in done.rows]
+        return Response.of(
+            {
+                "model": done.model,
+                "logit_scale": np.float32(done.logit_scale),
+                "rows": await json_list(rows, 2 * len(rows) * len(candidates)),
+                "timings": timings(done.timings),
+                "revision": done.revision,
+                "truncated": done.truncated,
+            }
+        )
+
+    async def classify(self, request: Request) -> Response:
+        body = request.body
+        labels = strings(body, "labels")
+        images = fields.array(body, "images")
+        pictures = [one_picture(value, f"images[{index}]") for index, value in enumerate(images)]
+        request.call.priority = fields.priority(body)
+        try:
+            done = await classify(
+                self.service.core,
+                request.call,
+                fields.string(body, "model"),
+                [part.image or Image() for part in pictures],
+                labels,
+                language=fields.string(body, "language"),
+                templates=strings(body, "templates"),
+                top_k=fields.integer(body, "top_k", 0, least=0, most=MOST_TOP_K),
+            )
+        except ServiceError as error:
+            raise renamed(error, image_names(pictures)) from None
+        results = [_classification(result, labels) for result in done.results]
+        return Response.of(
+            {
+                "model": done.model,
+                "results": await json_list(results, 4 * len(results) * len(labels)),
+                "timings": timings(done.timings),
+                "revision": done.revision,
+                "truncated": done.truncated,
+            }
+        )
+
+
+def strings(body: Mapping[str, Any], name: str) -> Sequence[str]:
+    """A list of strings; an absent one is empty."""
+    values = fields.array(body, name)
+    for index, value in enumerate(values):
+        if not isinstance(value, str):
+            raise fields.wrong(f"{name}[{index}]", value, "a string")
+    return values
+
+
+def timings(value: Timings) -> dict[str, Any]:
+    """Durations in seconds."""
+    return {
+        "queue_duration": value.queue_seconds,
+        "inference_duration": value.inference_seconds,
+        "batch_size": value.batch_size,
+    }
+
+
+def image_names(pictures: Sequence[Part]) -> Callable[[str], str]:
+    """`images[3].content` of the core, or a part of it, is the field that the fourth picture came in."""
+    known = {f"images[{index}]": part.path for index, part in enumerate(pictures)}
+
+    def name(path: str) -> str:
+        return known.get(path.removesuffix(".content").removesuffix(".uri"), path)
+
+    return name
+
+
+def _score_row(row: ScoreRow) -> dict[str, Any]:
+    indices = np.arange(len(row.scores), dtype=np.uint32) if row.indices is None else row.indices
+    return {"scores": np.ascontiguousarray(row.scores), "indices": indices}
+
+
+def _classification(result: Classification, labels: Sequence[str]) -> dict[str, Any]:
+    return {
+        "labels": [
+            {"label": labels[index], "index": index, "probability": probability}
+            for index, probability in zip(result.indices.tolist(), result.probabilities, strict=True)
+        ]
+    }
