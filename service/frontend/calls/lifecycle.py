@@ -4,8 +4,8 @@
       │                                                                   │
       └───────── whatever is raised ─▶ failed: decide, count, log ◀───────┘
 
-A transport makes one `Lifecycle`, and gives it `count`, which counts its calls in the transport's own
-metrics. Then it handles every call in this way:
+A transport makes one `Lifecycle`, and gives it `count` if the gRPC code of a call is enough to count it in the
+transport's own metrics. Then it handles every call in this way:
 
     call = lifecycle.begin("EmbedText", request_id=…, seconds=…, peer=…)
     try:
@@ -86,8 +86,11 @@ Count = Callable[[Ended], None]
 class Lifecycle:
     """The calls of one transport. The gate and the callers are shared by all transports."""
 
-    def __init__(self, gate: Gate, callers: Callers, metrics: Metrics, count: Count) -> None:
-        """count: called once for each call when it has ended, to count it in the transport's own metrics."""
+    def __init__(self, gate: Gate, callers: Callers, metrics: Metrics, count: Count | None = None) -> None:
+        """count: called once for each call when it has ended, to count it in the transport's own metrics.
+
+        A transport that knows an answer's status only later counts by itself.
+        """
         self._gate = gate
         self._callers = callers
         self._metrics = metrics
@@ -164,7 +167,8 @@ class Lifecycle:
         try:
             name = call.caller or ANONYMOUS
             self._metrics.caller_requests.inc(name if name in self._names else OTHER, code)
-            self._count(Ended(call.method, code, error, time.perf_counter() - call.started))
+            if self._count is not None:
+                self._count(Ended(call.method, code, error, time.perf_counter() - call.started))
         except Exception as bug:
             _log.error("call_not_counted", "the metrics lack a call", method=call.method, error=bug)
 

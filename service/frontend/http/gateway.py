@@ -16,7 +16,7 @@ from typing import Any
 from service.frontend.api.errors import InvalidRequest, ServiceError, Unauthenticated
 from service.frontend.calls.call import Call
 from service.frontend.calls.callers import Callers
-from service.frontend.calls.lifecycle import Ended, Lifecycle, within_deadline
+from service.frontend.calls.lifecycle import Lifecycle, within_deadline
 from service.frontend.http.body import Bodies, check_type, content_length, discard
 from service.frontend.http.browsers import cors_headers, host_name, is_address, names_host
 from service.frontend.http.errors import (
@@ -62,7 +62,7 @@ class Gateway:
         self._service = service
         self._routes = Routes(apis)
         self._metrics = core.metrics
-        self._lifecycle = Lifecycle(core.gate, callers, core.metrics, self._count_nothing)
+        self._lifecycle = Lifecycle(core.gate, callers, core.metrics)
         self._bodies = Bodies(settings.http_max_body_bytes, settings.max_queue_bytes)
         self._warn_of_host = reachable and not (settings.api_keys or settings.api_key_lines)
         self.active: set[asyncio.Task[Any]] = set()
@@ -81,11 +81,8 @@ class Gateway:
             self.active.discard(task)
             protocol.finished()
 
-    def _count_nothing(self, ended: Ended) -> None:
-        """The lifecycle does not know the status that an API gives an error: `count` is told it."""
-
     def count(self, route: str, status: int, seconds: float) -> None:
-        """In this transport's own metrics."""
+        """Counts a request in this transport's own metrics. Only the route's API knows an error's status."""
         code = str(status)
         self._metrics.http_requests.inc(route, code if code in HTTP_CODES else OTHER)
         self._metrics.http_request_duration.observe(seconds, route)
