@@ -4,7 +4,7 @@
       │                                                                   │
       └───────── whatever is raised ─▶ failed: decide, count, log ◀───────┘
 
-A transport makes one `Lifecycle`, and gives it `count` if the gRPC code of a call is enough to count it in the
+A transport makes one `Lifecycle`, with a `count` if the gRPC code of a call is enough to count it in the
 transport's own metrics. Then it handles every call in this way:
 
     call = lifecycle.begin("EmbedText", request_id=…, seconds=…, peer=…)
