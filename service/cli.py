@@ -126,7 +126,7 @@ def _key(arguments: Sequence[str], closed: frozenset[int]) -> int:
         "`altclip-server key search requests=20/s models=m9 >> keys.txt` appends it.",
         allow_abbrev=False,
     )
-    parser.add_argument("name", metavar="NAME", help="who will call with it, as logs and metrics shall say")
+    parser.add_argument("name", metavar="NAME", help="the caller's name in logs and metrics")
     parser.add_argument(
         "limits",
         metavar="LIMIT",

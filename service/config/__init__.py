@@ -1,4 +1,4 @@
-"""What the operator says: settings, options, keys, certificates and the files they stand in.
+"""The configuration that the operator gives: settings, API keys and certificates.
 
 Imports worker.runtime, worker.spec and altclip.v1 only.
 """

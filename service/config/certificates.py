@@ -1,4 +1,4 @@
-"""The server's certificate: checked by the supervisor, handed to frontends whole. No grpc.
+"""The server's certificate, its key, and the authorities of clients. The supervisor checks them. No grpc.
 
     certificate, key, clients' authorities ─ do they fit? ─▶ Certificate ─ bytes ─▶ frontend ─▶ gRPC
 
@@ -34,7 +34,7 @@ class Certificate:
 
     @classmethod
     def read(cls, parts: Sequence[bytes]) -> Self:
-        """From the files' contents. Raises ValueError with what is wrong with them, and nothing of them."""
+        """From the files' contents. Raises ValueError, whose text says what is wrong and shows no content."""
         try:
             found = cls(*(part.decode("ascii") for part in parts))
         except UnicodeDecodeError:
@@ -91,17 +91,17 @@ class Certificate:
         return float(ssl.cert_time_to_seconds(str(found["notAfter"]))) if "notAfter" in found else 0.0
 
     def to_bytes(self) -> bytes:
-        """For the way to a frontend."""
+        """As bytes, to be sent to a frontend."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
-        """The inverse."""
+        """The inverse of `to_bytes`."""
         return cls(**json.loads(content))
 
 
 class _Named:
-    """A text as a file that has a name for as long as the block lasts, and lies on no disk."""
+    """Gives a text a file name for as long as the block lasts. The text is written to no disk."""
 
     def __init__(self, text: str) -> None:
         self._content = text.encode()

@@ -50,7 +50,7 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One line. digest: the SHA-256 of the key."""
+    """One line of the file. digest: the SHA-256 of the key."""
 
     name: str
     digest: bytes = field(repr=False)
@@ -61,14 +61,14 @@ class Keyring:
     """All keys that are valid now."""
 
     def __init__(self, keys: tuple[Key, ...]) -> None:
-        # Found by a hash under a secret of this process, so that the time a search takes tells nothing.
+        # Keys are looked up by a keyed hash, so that the time of a lookup tells nothing about them.
         self._secret = secrets.token_bytes(32)
         self._keys = {self._blind(key.digest): key for key in keys}
         self.names = tuple(dict.fromkeys(key.name for key in keys))
         self.quotas = {key.name: key.quota for key in keys}
 
     def find(self, given: str) -> Key | None:
-        """The key's line, or None for a stranger's."""
+        """The line of this key; None for a key that is not in the file."""
         raw = given.encode("utf-8", "replace")
         if not raw or len(raw) > LONGEST_KEY:
             return None

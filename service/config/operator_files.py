@@ -37,20 +37,20 @@ def wants_keys(settings: Settings) -> bool:
 
 
 def keyring(settings: Settings, content: Mapping[str, bytes]) -> keys.Keyring | None:
-    """None where nobody has to show a key. Raises KeyError where the keys never came."""
+    """The keys of callers; None where the server asks for none. Raises KeyError if they are missing."""
     if not wants_keys(settings):
         return None
     return keys.Keyring(keys.parse(content[API_KEYS].decode()))
 
 
 def certificate(settings: Settings, content: Mapping[str, bytes]) -> Certificate | None:
-    """None where nothing is encrypted. Raises KeyError where the certificate never came."""
+    """The certificate; None where the server does not encrypt. Raises KeyError while it is missing."""
     return Certificate.from_bytes(content[TLS]) if settings.tls_certificate else None
 
 
 @contextmanager
 def as_descriptor(content: bytes) -> Iterator[int]:
-    """Memory with this content, to be sent within the block."""
+    """A descriptor of memory with this content, open for as long as the block lasts."""
     descriptor = memory.create("altclip-file", max(1, len(content)))
     try:
         os.pwrite(descriptor, content, 0)
@@ -60,7 +60,7 @@ def as_descriptor(content: bytes) -> Iterator[int]:
 
 
 def from_descriptor(descriptor: int, size: int) -> bytes:
-    """The inverse; closes the descriptor."""
+    """The content behind the descriptor, which is closed."""
     try:
         return os.pread(descriptor, size, 0)
     finally:

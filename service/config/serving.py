@@ -122,10 +122,10 @@ class ServingSettings:
         repeat=True,
     )
     http_max_items: int = option(
-        2048, readers.integer(1, MOST_COUNT), "texts in an HTTP request, in place of max-texts"
+        2048, readers.integer(1, MOST_COUNT), "the most texts in an HTTP request, in place of max-texts"
     )
     http_max_body_bytes: int = option(
-        64 << 20, readers.size(1 << 10, MOST_BYTES), "the body of an HTTP request, in bytes"
+        64 << 20, readers.size(1 << 10, MOST_BYTES), "the size of the body of an HTTP request"
     )
     immich_upstream: str = option(
         "",

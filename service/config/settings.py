@@ -43,22 +43,28 @@ class Settings(ServingSettings):
     decoders: int = option(
         0,
         readers.integer(0, 1024),
-        "processes of each frontend that decode images, shut in; one more takes interactive images only. "
+        "sandboxed processes of each frontend that decode images; one more takes interactive images only. "
         "0 shares the CPUs that may be used between the frontends",
     )
 
     # Limits of one request
-    max_texts: int = option(256, readers.integer(1, MOST_COUNT), "texts in a call")
-    max_images: int = option(64, readers.integer(1, MOST_COUNT), "images in a call")
+    max_texts: int = option(256, readers.integer(1, MOST_COUNT), "the most texts in a call")
+    max_images: int = option(64, readers.integer(1, MOST_COUNT), "the most images in a call")
     max_items: int = option(
-        1024, readers.integer(1, MOST_COUNT), "queries, and candidates, of a Similarity call"
+        1024,
+        readers.integer(1, MOST_COUNT),
+        "the most queries, and candidates, of a Similarity call",
     )
-    max_labels: int = option(1000, readers.integer(1, MOST_COUNT), "labels of a ClassifyImage call")
-    max_templates: int = option(100, readers.integer(1, MOST_COUNT), "templates of a ClassifyImage call")
-    max_prompts: int = option(64, readers.integer(1, MOST_COUNT), "texts in an EncodePrompt call")
-    max_stream_items: int = option(1024, readers.integer(1, MOST_COUNT), "items in one message of a stream")
-    max_text_bytes: int = option(65_536, readers.size(1, MOST_BYTES), "a text, in UTF-8")
-    max_image_bytes: int = option(32 << 20, readers.size(1, MOST_BYTES), "an image, encoded")
+    max_labels: int = option(1000, readers.integer(1, MOST_COUNT), "the most labels of a ClassifyImage call")
+    max_templates: int = option(
+        100, readers.integer(1, MOST_COUNT), "the most templates of a ClassifyImage call"
+    )
+    max_prompts: int = option(64, readers.integer(1, MOST_COUNT), "the most texts in an EncodePrompt call")
+    max_stream_items: int = option(
+        1024, readers.integer(1, MOST_COUNT), "the most items in one message of a stream"
+    )
+    max_text_bytes: int = option(65_536, readers.size(1, MOST_BYTES), "the size of a text in UTF-8")
+    max_image_bytes: int = option(32 << 20, readers.size(1, MOST_BYTES), "the size of an image file")
     max_image_pixels: int = option(
         spec.MAX_IMAGE_PIXELS,
         readers.integer(1, 1_000_000_000),
@@ -67,7 +73,7 @@ class Settings(ServingSettings):
     max_message_bytes: int = option(
         36 << 20,
         readers.size(1 << 16, (1 << 31) - 1),
-        "a gRPC message that is received; keep it above max-image-bytes",
+        "the size of a gRPC message that is received; keep it above max-image-bytes",
     )
 
     # Pictures behind addresses
@@ -87,10 +93,12 @@ class Settings(ServingSettings):
         repeat=True,
     )
     image_url_timeout: float = option(
-        10.0, readers.seconds(0.1, 300), "an image, from the first connection to its last byte"
+        10.0,
+        readers.seconds(0.1, 300),
+        "how long an image may take, from connecting to its last byte",
     )
     image_url_concurrency: int = option(
-        16, readers.integer(1, 1024), "images that each frontend fetches at a time"
+        16, readers.integer(1, 1024), "how many images each frontend fetches at a time"
     )
     image_url_cache_bytes: int = option(
         32 << 20,

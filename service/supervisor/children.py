@@ -1,8 +1,8 @@
-"""Child processes on the supervisor's loop: start, hear, reap. Knows nothing of what a child does.
+"""Starts child processes, reads their messages and reaps them. Knows nothing of what a child does.
 
-Spawned, never forked: a child begins as a fresh interpreter that inherits its end of the control channel and
-nothing else. One SIGCHLD handler reaps, and, as process 1 of a container, also buries what strangers left to
-us.
+A child is spawned, never forked: it begins as a fresh interpreter, which inherits its end of the control
+channel and nothing else. One SIGCHLD handler reaps all children. As process 1 of a container the supervisor
+also reaps orphans: processes that others started and left behind.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["Child", "Nursery"]
 
 _events = logs.get("children")
 
-# A process whose channel has closed is on its way out; one that does not get there is helped.
+# A process that has closed its channel is about to end. One that has not ended after so long is killed.
 _LAST_SECONDS = 5.0
 
-# Nothing phones home, the supervisor has fetched every file, and libraries do not write on stderr in their
-# own way.
+# Libraries send no telemetry, download nothing (the supervisor has fetched every file), and write nothing to
+# standard error that is not a JSON line.
 _ENVIRONMENT = {
     "DISABLE_SAFETENSORS_CONVERSION": "1",
     "GRPC_VERBOSITY": "NONE",
@@ -78,7 +78,8 @@ class Child:
         return not self._exit.done()
 
     def send(self, message: str, body: dict[str, Any] | None = None, descriptors: Sequence[int] = ()) -> None:
-        """Never blocks and never raises: who is gone will be reaped, who reads nothing is killed."""
+        """Never blocks and never raises. A child that reads no messages is killed; one that has ended will be
+        reaped."""
         try:
             self._channel.send(message, body, descriptors)
         except BlockingIOError:
@@ -114,14 +115,14 @@ class Child:
             self._loop.call_later(_LAST_SECONDS, self.kill)
 
     def _drain_channel(self) -> None:
-        """What it said last still counts, e.g. why it failed."""
+        """Reads what it sent before it ended, such as why it failed."""
         self._loop.remove_reader(self._channel.fileno())
         while self._read_one():
             pass
         self._channel.close()
 
     def _read_one(self) -> bool:
-        """False at the end of the channel, which a dead process's always has: all its copies are closed."""
+        """False at the end of the channel. The channel of a process that has ended always ends."""
         try:
             message = self._channel.receive(wait=False)
         except BlockingIOError:  # only if it gave its end away

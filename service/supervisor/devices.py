@@ -1,4 +1,4 @@
-"""Which devices to run workers on. Supervisor only: torch is never imported here, a short process asks it."""
+"""Which devices to run workers on. torch is never imported here; a short-lived process asks it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""All pages of one server added up, for the operations port and the watchdog. Supervisor only.
+"""Adds up the metrics of all processes, for the operations port and the watchdog.
 
-A page belongs to one process and dies with it: once the process was reaped its counts are folded into a base,
-so that no counter ever falls, and what it said of the present (its gauges) is forgotten. What a frontend had
-accepted and not ended has failed with it, so that the books of a quiet server always balance.
+Each process writes its metrics into a page of shared memory. Once the process was reaped, its counters are
+added to a base, so that no counter ever falls, and its gauges are dropped. Items that a frontend had accepted
+and not ended are counted as failed, so that in an idle server as many items have ended as were accepted.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Pages(Collector):
         return page
 
     def retire(self, page: Page) -> None:
-        """Fold the page of a process that was reaped: nobody writes it any more."""
+        """Adds the page of a process that was reaped to the base: nobody writes to it any more."""
         self._living.remove(page)
         page.close_descriptor()
         base, dead = self._base.cells, page.metrics.cells
@@ -72,8 +72,8 @@ class Pages(Collector):
     def outstanding_since(self, slot: int, awake_since: float) -> float:
         """Monotonic second since when any frontend waits for this worker's oldest answer; 0: none waits.
 
-        A frontend without a heartbeat after `awake_since` stands still itself: it may have answers it never
-        read.
+        A frontend without a heartbeat after `awake_since` does not count: its event loop is blocked, so
+        there may be answers that it has not read yet.
         """
         awake = (page.metrics for page in self._living if page.metrics.heartbeat.value() >= awake_since)
         waiting = (metrics.outstanding_since.value(str(slot)) for metrics in awake)

@@ -1,7 +1,8 @@
-"""Who runs: all workers and frontends, what they said, and the links between them. Supervisor only.
+"""All workers and frontends: their processes, what these reported, and the links between them.
 
-A `Place` outlives its processes: when one ends the next one takes it. For each frontend and each READY worker
-there is one link, a socket pair whose ends travel to them through their control channels; no name, no file.
+A `Place` outlives its processes: when one ends, the next one takes its place. For each frontend and each
+worker that is ready there is one link, a socket pair whose ends are sent to them through their control
+channels. It has no name and leaves no file.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ class Roster:
         return [*self.workers, *self.frontends]
 
     def start(self, place: Place) -> Child:
-        """A fresh process in this place, told all it needs to know. Raises OSError when there can be none."""
+        """Starts a process in this place and sends it its configuration. Raises OSError."""
         place.started, place.ready_since = time.monotonic(), 0.0
         place.failure = place.killed_for = place.crash = ""
         page = self._pages.add(place.title)
@@ -130,7 +131,7 @@ class Roster:
         return child
 
     def ended(self, place: Place) -> None:
-        """Its process was reaped: only now may anyone use again what it could still have written to."""
+        """Its process was reaped: only now may memory that it could write to be used again."""
         was_ready, child = place.ready, place.child
         place.child, place.ready_since = None, 0.0
         if child is not None:
@@ -141,7 +142,7 @@ class Roster:
                 self._tell_frontends("worker_gone", {"id": place.id})
 
     def status(self) -> dict[str, Any]:
-        """For /readyz: what is ready."""
+        """What is ready, as the body of /readyz."""
         models = {spec.name: any(worker.ready for worker in self._of(spec.name)) for spec in self._specs}
         listening = sum(frontend.ready for frontend in self.frontends)
         return {
@@ -247,7 +248,7 @@ class Roster:
 
 
 def give(child: Child, name: str, content: bytes) -> None:
-    """Hands a file's content to a frontend: not in the message, which has a limit and is seen in traces."""
+    """Sends a file's content: not in the message, which is limited in size and visible in traces."""
     with as_descriptor(content) as descriptor:
         child.send("file", {"name": name, "size": len(content)}, [descriptor])
 

@@ -75,10 +75,10 @@ def check_aliases(settings: Settings, names: Sequence[str]) -> None:
 
 
 def exposure(settings: Settings) -> list[tuple[str, str]]:
-    """What an operator should know who offers the port to other machines: events and their messages."""
+    """What an operator should know whose ports other machines can reach: events and their messages."""
     warnings = []
     if not wants_keys(settings) and not settings.tls_client_ca:
-        message = "there are no API keys: whoever reaches the port may call (see --api-keys)"
+        message = "no API keys are set: everyone who reaches the port may call (see --api-keys)"
         warnings.append(("open_to_everyone", message))
     if wants_keys(settings) and not settings.tls_certificate:
         message = (
@@ -89,7 +89,7 @@ def exposure(settings: Settings) -> list[tuple[str, str]]:
 
 
 def doubts(settings: Settings) -> list[str]:
-    """What works, and is hardly what was meant."""
+    """Settings that are accepted together and hardly meant so."""
     found = []
     if settings.image_url_hosts and not settings.image_urls:
         found.append("--image-url-hosts does nothing without --image-urls: no address is fetched")

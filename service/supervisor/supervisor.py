@@ -37,13 +37,13 @@ __all__ = ["Supervisor"]
 
 _events = logs.get("supervisor")
 
-# Kept back from the grace period for the workers to leave, and for ourselves.
+# Seconds of the grace period that are kept for the workers to end, and for the supervisor itself.
 _RESERVE = 2.0
-# A frontend loads a tokenizer at most.
+# A frontend loads tokenizers, and nothing larger.
 _FRONTEND_START_SECONDS = 60.0
-# A frontend without a heartbeat for so long stands still itself.
+# After so long without a heartbeat a frontend's event loop is blocked.
 _HEARTBEAT_SECONDS = 1.0
-# When the server gives up, calls to models that still work may end.
+# Seconds that calls to the models that still work get when the server gives up.
 _FAILURE_GRACE = 5.0
 
 
@@ -112,7 +112,7 @@ class Supervisor:
         return self._status
 
     async def _keep(self, place: Place) -> None:
-        """Fill a place again and again, until the server stops."""
+        """Replaces the process of a place whenever it ends, until the server stops."""
         failures = 0
         while not self._stopping.is_set():
             status = await self._fill(place)
@@ -135,7 +135,7 @@ class Supervisor:
                 await _within(self._stopping.wait(), self._policy.wait(failures, _chance()))
 
     async def _fill(self, place: Place) -> str:
-        """One process in a place from its start to its end, which the result describes."""
+        """Runs one process in a place. Returns how it ended."""
         try:
             child = self._roster.start(place)
         except OSError as error:  # there is no process, descriptor or memory to be had, for the moment
@@ -223,7 +223,7 @@ class Supervisor:
             self._stopping.set()
 
     async def _drain(self, grace: float) -> None:
-        """Frontends first, so that the workers still answer what was admitted."""
+        """Frontends end first, so that the workers can still answer what was admitted."""
         reserve = min(_RESERVE, grace / 4)
         ends = time.monotonic() + grace
         for place in self._roster.places:
@@ -236,7 +236,7 @@ class Supervisor:
         # A frontend that keeps to its time ends before this does.
         await self._ended(frontends, ends - reserve / 2 - time.monotonic())
         if unfinished := [child.title for child in serving if child.alive or await child.wait() != 0]:
-            _events.error("drain_incomplete", "not every call has its answer", frontends=unfinished)
+            _events.error("drain_incomplete", "some calls were cut off", frontends=unfinished)
             self._status = 1
         workers = _children(self._workers)
         for child in workers:
@@ -253,7 +253,7 @@ class Supervisor:
             everyone.cancel()
             if not self._at_once.is_set():
                 late = [child.title for child in children if child.alive]
-                _events.warning("drain_overdue", "not everyone has ended in time", late=late)
+                _events.warning("drain_overdue", "some processes have not ended in time", late=late)
         elif everyone.cancelled():
             raise asyncio.CancelledError
         with suppress(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""Whether a worker hangs: it owes answers and its batches make no progress. Pure; imports nothing.
+"""Whether a worker hangs: it has unanswered jobs, and its batches make no progress. Pure; imports nothing.
 
 Progress, not liveness: a worker under full load that ends one batch after the other is never stuck, one whose
 device hangs is, although all its threads answer. All times are monotonic seconds.
