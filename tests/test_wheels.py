@@ -42,6 +42,11 @@ class Environment:
     def bin(self) -> Path:
         return self.folder / "bin"
 
+    @property
+    def site(self) -> Path:
+        (site,) = self.folder.glob("lib/python*/site-packages")
+        return site
+
     def run(self, *command: str | Path, cwd: Path | None = None) -> str:
         """What the command prints; it must succeed. The first word is a program of this environment."""
         done = subprocess.run(
@@ -103,7 +108,7 @@ def needed_by(requirements: Iterable[str]) -> set[str]:
 def installed(folder: Path, wheels: Path, what: str, packages: Iterable[str]) -> Environment:
     """An environment with links to these packages, into which pip then installed `what`."""
     venv.create(folder, symlinks=True)
-    (site,) = folder.glob("lib/python*/site-packages")
+    site = Environment(folder).site
     for name in packages:
         distribution = importlib.metadata.distribution(name)
         for top in {file.parts[0] for file in distribution.files or [] if file.suffix != ".pth"}:
@@ -150,6 +155,12 @@ def test_the_client_is_small_and_brings_one_package(wheels: Path) -> None:
     assert {name.split("/")[0] for name in names(wheel)} == {"altclip", f"altclip-{VERSION}.dist-info"}
     assert wheel.stat().st_size < 1_000_000
     assert set(files("altclip")) <= set(names(wheel))
+
+
+def test_the_client_has_the_extras_that_are_promised(client: Environment) -> None:
+    (installed_here,) = importlib.metadata.distributions(name="altclip", path=[str(client.site)])
+    extras = installed_here.metadata.get_all("Provides-Extra")
+    assert sorted(extras or []) == ["bulk", "evaluate", "ray", "server", "tracing"]
 
 
 def test_the_server_brings_its_packages_and_the_model(wheels: Path) -> None:
