@@ -268,7 +268,7 @@ class _Exchange:
         await self._send({"type": "http.response.start", "status": response.status, "headers": raw})
         # The end is told apart: uvicorn waits before it until the client has taken most of the body.
         await self._send({"type": "http.response.body", "body": response.body, "more_body": True})
-        if long:
+        if long and not self._protocol.broken:
             await discard(self._receive, waiting="expect" in self._headers)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
