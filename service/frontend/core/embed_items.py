@@ -1,6 +1,6 @@
-"""Texts, pictures and vectors in one call, mixed in any order; an item of several parts is one vector.
+"""Texts, images and vectors in one call, mixed in any order; an item of several parts is one vector.
 
-    items ─▶ parts ─ admitted once, as a whole ─▶ texts in chunks, pictures in chunks ─▶ one row a part
+    items ─▶ parts ─ admitted once, as a whole ─▶ texts in chunks, images in chunks ─▶ one row a part
                                                        parts of an item: Σ weight × unit vector ─▶ one row
 
 Strict: the first bad item is the error of the call. Otherwise each bad item has an error of its own, and the
@@ -35,7 +35,7 @@ _OF_THE_CALL = frozenset({Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED})
 
 
 class Part(NamedTuple):
-    """A text, a picture or a vector: exactly one of them. path: of the field that it came in, for errors.
+    """A text, an image or a vector: exactly one of them. path: of the field that it came in, for errors.
 
     vector: little-endian float32, which is normalised and costs nothing.
     """
@@ -153,8 +153,8 @@ class _Parts:
             await self._add_texts(texts[start : start + limits.max_texts])
         for start in range(0, len(images), limits.max_images):
             chosen = [self.parts[index] for index in images[start : start + limits.max_images]]
-            pictures = [part.image or Image() for part in chosen]
-            await self._items.add_images([part.path for part in chosen], pictures)
+            given = [part.image or Image() for part in chosen]
+            await self._items.add_images([part.path for part in chosen], given)
         outcomes = await self._items.outcomes()
         for place, index in enumerate([*texts, *images]):
             self.outcomes[index] = outcomes[place]

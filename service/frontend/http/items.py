@@ -1,11 +1,11 @@
-"""From JSON to what the core embeds: texts and pictures, each with the path of the field it came in. Pure.
+"""From JSON to what the core embeds: texts and images, each with the path of the field it came in. Pure.
 
-    "a cat"                                        a text, or a picture where it is a data: URI of one
+    "a cat"                                        a text, or an image where it is a data: URI of one
     {"text": …}  {"image": …}  {"image_url": …}    one part; both text and image: two parts
     {"type": "image_url", "image_url": {"url": …}}
     {"content": [parts]}                           several parts: one vector
 
-A picture's value is a data: URI, base64, or an address, which the core refuses unless the operator allows
+An image's value is a data: URI, base64, or an address, which the core refuses unless the operator allows
 it.
 """
 
@@ -24,10 +24,10 @@ from service.frontend.http.fields import number, wrong
 __all__ = [
     "Modality",
     "conversations",
+    "image_value",
     "item",
     "items",
-    "one_picture",
-    "picture",
+    "one_image",
     "refuse_tokens",
     "scored_items",
 ]
@@ -110,11 +110,11 @@ def _vector_item(value: Any, path: str, width: int) -> WholeItem:
     return WholeItem(path, [Part(where, vector=vector)])
 
 
-def one_picture(value: Any, path: str) -> Part:
-    """An item that must be a single picture."""
+def one_image(value: Any, path: str) -> Part:
+    """An item that must be a single image."""
     parts = item(value, path, "image").parts
     if len(parts) != 1 or parts[0].image is None:
-        raise InvalidRequest.at(path, "must be one picture")
+        raise InvalidRequest.at(path, "must be one image")
     return parts[0]
 
 
@@ -167,7 +167,7 @@ def _content(value: Any, path: str) -> Sequence[Part]:
 
 
 def _parts(value: Object, path: str) -> Sequence[Part]:
-    """Of an object: one, or a text and a picture."""
+    """Of an object: one, or a text and an image."""
     weight = value.get("weight")
     factor = 1.0 if weight is None else number(weight, f"{path}.weight")
     kind = value.get("type")
@@ -195,18 +195,18 @@ def _part(value: Object, name: str, path: str, weight: float) -> Part:
         return Part(where, text=content, weight=weight)
     if name == "image_url" and isinstance(content, dict):
         where, content = f"{where}.url", content.get("url")
-    return Part(where, image=picture(content, where), weight=weight)
+    return Part(where, image=image_value(content, where), weight=weight)
 
 
 def _bare(value: str, path: str, modality: Modality) -> Part:
     is_image = modality == "image" or (not modality and value[:11].lower() == "data:image/")
     if is_image:
-        return Part(path, image=picture(value, path))
+        return Part(path, image=image_value(value, path))
     return Part(path, text=value)
 
 
-def picture(value: Any, path: str) -> Image:
-    """A picture's value. It is decoded by the core, within its limits and not on the event loop."""
+def image_value(value: Any, path: str) -> Image:
+    """An image's value. It is decoded by the core, within its limits and not on the event loop."""
     if not isinstance(value, str):
         raise wrong(path, value, "a string")
     if not value:

@@ -74,7 +74,7 @@ class Service:
 
 
 def field_paths(items: Sequence[WholeItem]) -> Callable[[str], str]:
-    """The core adds to a picture's path which of its two sources it has; in JSON that is the field itself."""
+    """The core adds to an image's path which of its two sources it has; in JSON that is the field itself."""
     known = {part.path for item in items for part in item.parts}
 
     def name(path: str) -> str:

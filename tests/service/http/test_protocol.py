@@ -114,14 +114,12 @@ async def test_a_body_in_good_chunks_is_read(http: Asking) -> None:
     assert (await http.raw(head.replace(b"content-length: 0\r\n", b"") + chunks)).startswith(b"HTTP/1.1 200 ")
 
 
-async def test_a_body_that_comes_too_slowly_is_refused(
-    http: Asking, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_body_that_comes_too_slowly_is_refused(http: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(body, "PATIENCE_SECONDS", 0.3)
     monkeypatch.setattr(body, "LINGER_WAITING_SECONDS", 0.1)
     async with connected(http) as (reader, writer):
         writer.write(post_request(GOOD)[:-3])
-        status, head, content = await answered(reader)
+        status, _head, content = await answered(reader)
         assert (status, json.loads(content)["error"]["code"]) == (408, "request_timeout")
     assert http.counted("/v1/embeddings", 408) == 1
 
@@ -153,7 +151,7 @@ async def test_a_crowd_of_silent_connections_keeps_nobody_out(monkeypatch: pytes
 
 async def test_who_closes_its_side_has_gone(http: Asking) -> None:
     http.service.pool.hold = asyncio.Event()
-    async with connected(http) as (reader, writer):
+    async with connected(http) as (_reader, writer):
         writer.write(post_request(GOOD))
         await eventually(lambda: http.service.pool.deadlines)
         writer.write_eof()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -43,10 +43,10 @@ async def test_http_is_encrypted_where_grpc_is(tmp_path: Path) -> None:
     pair = make_pair(tmp_path, "one")
     async with encrypted(pair, {TLS: certificate(pair)}) as http:
         assert (await http.embed(**BODY)).status == 200
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        got = b""
+        with contextlib.suppress(ConnectionError):
             got = await http.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-            assert got == b""
-            raise ConnectionError
+        assert b"HTTP" not in got
 
 
 async def test_a_new_certificate_is_that_of_new_connections(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from service.frontend.core.score_items import score_items
 from service.frontend.core.zero_shot import classify
 from service.frontend.http import fields
 from service.frontend.http.errors import renamed
-from service.frontend.http.items import one_picture, scored_items
+from service.frontend.http.items import one_image, scored_items
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Response, Route
 from service.frontend.http.rows import json_list
@@ -92,21 +92,21 @@ class _Handlers:
         body = request.body
         labels = strings(body, "labels")
         images = fields.array(body, "images")
-        pictures = [one_picture(value, f"images[{index}]") for index, value in enumerate(images)]
+        parts = [one_image(value, f"images[{index}]") for index, value in enumerate(images)]
         request.call.priority = fields.priority(body)
         try:
             done = await classify(
                 self.service.core,
                 request.call,
                 fields.string(body, "model"),
-                [part.image or Image() for part in pictures],
+                [part.image or Image() for part in parts],
                 labels,
                 language=fields.string(body, "language"),
                 templates=strings(body, "templates"),
                 top_k=fields.integer(body, "top_k", 0, least=0, most=MOST_TOP_K),
             )
         except ServiceError as error:
-            raise renamed(error, image_names(pictures)) from None
+            raise renamed(error, image_names(parts)) from None
         results = [_classification(result, labels) for result in done.results]
         return Response.of(
             {
@@ -137,9 +137,9 @@ def timings(value: Timings) -> dict[str, Any]:
     }
 
 
-def image_names(pictures: Sequence[Part]) -> Callable[[str], str]:
-    """`images[3].content` of the core, or a part of it, is the field that the fourth picture came in."""
-    known = {f"images[{index}]": part.path for index, part in enumerate(pictures)}
+def image_names(parts: Sequence[Part]) -> Callable[[str], str]:
+    """`images[3].content` of the core, or a part of it, is the field that the fourth image came in."""
+    known = {f"images[{index}]": part.path for index, part in enumerate(parts)}
 
     def name(path: str) -> str:
         return known.get(path.removesuffix(".content").removesuffix(".uri"), path)

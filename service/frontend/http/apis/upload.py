@@ -1,4 +1,4 @@
-"""Our own route for files: pictures and texts as the parts of a form, answered as OpenAI's embeddings are.
+"""Our own route for files: images and texts as the parts of a form, answered as OpenAI's embeddings are.
 
 image=@cat.jpg  text=a cat  embed_dtype=float16 …  ─▶ items in the order of the parts ─▶ /v1/embeddings
 """
