@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -32,7 +33,7 @@ def trusting(pair: Pair) -> ssl.SSLContext:
 async def encrypted(
     pair: Pair, files: dict[str, bytes], context: ssl.SSLContext | None = None
 ) -> AsyncIterator[Asking]:
-    settings = {"tls_certificate": "/chain", "tls_key": "/key", "http_address": "127.0.0.1:0"}
+    settings: dict[str, Any] = {"tls_certificate": "/chain", "tls_key": "/key", "http_address": "127.0.0.1:0"}
     async with running(files=files, **settings) as service:
         connector = aiohttp.TCPConnector(ssl=context or trusting(pair))
         async with aiohttp.ClientSession(f"https://{service.http}", connector=connector) as session:
