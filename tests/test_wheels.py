@@ -194,7 +194,8 @@ def test_the_client_has_its_command_and_not_the_server_s(client: Environment) ->
 
 def test_the_server_serves_the_model_that_it_brings(client: Environment, server: Environment) -> None:
     assert server.run("altclip-server", "--version") == f"altclip-server {VERSION}\n"
-    with start_server(command=server.bin / "altclip-server") as running:
+    sizes = ["--batch-tokens", "512", "--batch-images", "4"]  # set, so that the start does not measure them
+    with start_server(*sizes, command=server.bin / "altclip-server") as running:
         answer = json.loads(client.run("altclip", "embed-text", "猫", "--address", running.grpc, "--json"))
         assert (answer["model"], len(answer["vectors"])) == ("bundled", 1)
         told = json.loads(client.run("altclip", "version", "--address", running.grpc, "--json"))
