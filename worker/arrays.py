@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "Ids", "Pixels", "Tokens"]
+__all__ = ["Decoded", "Floats", "Ids", "Pixels", "Tokens"]
 
 Ids = npt.NDArray[np.int32]
 Pixels = npt.NDArray[np.uint8]
@@ -19,3 +19,11 @@ class Tokens(NamedTuple):
 
     ids: Ids
     truncated: bool
+
+
+class Decoded(NamedTuple):
+    """A picture as the encoder takes it (uint8 [S, S, 3]), and its own width and height in pixels before."""
+
+    pixels: Pixels
+    width: int
+    height: int

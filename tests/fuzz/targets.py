@@ -1,6 +1,6 @@
 """What is fuzzed: functions that take any bytes, and raise only where we have a bug.
 
-decode    the bytes of an image, as a decoder process gets them
+decode    the bytes of an image, as a decoder process gets them, as stored and upright
 request   the bytes of a message: parsed, validated, computed by a stub; the first byte chooses the RPC
 tokens    a text, by the bundled model's tokenizer
 """
@@ -25,7 +25,7 @@ from service.frontend.grpc.embedding import EmbeddingServicer
 from service.frontend.grpc.handlers import parse
 from service.frontend.grpc.models import ModelServicer
 from tests.service.fake_pools import FakePools, stub_spec
-from worker.arrays import Pixels
+from worker.arrays import Decoded
 from worker.errors import ImageError
 from worker.families import Tokenizer, family
 from worker.inputs.formats import silence_libraries
@@ -43,12 +43,13 @@ PREPARER = ImagePreparer(Preprocessing(size=32, resize=32), max_pixels=1_000_000
 
 def decode(data: bytes) -> None:
     """Pixels, or an error that may be shown."""
-    try:
-        pixels = PREPARER.prepare(data)
-    except ImageError as refused:
-        _check_words(str(refused))
-    else:
-        assert pixels.shape == (32, 32, 3)
+    for upright in (False, True):
+        try:
+            pixels = PREPARER.prepare(data, upright=upright)
+        except ImageError as refused:
+            _check_words(str(refused))
+        else:
+            assert pixels.shape == (32, 32, 3)
 
 
 def tokens(data: bytes) -> None:
@@ -103,8 +104,11 @@ async def _call(method: Any, raw: bytes) -> None:
 class _Here:
     """Decodes in this process, where a crash is seen."""
 
-    async def prepare(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> Pixels:
-        return PREPARER.prepare(content)
+    async def prepare(
+        self, content: bytes, priority: Priority = Priority.INTERACTIVE, *, upright: bool = False
+    ) -> Decoded:
+        image, width, height = PREPARER.picture(content, upright=upright)
+        return Decoded(np.asarray(image), width, height)
 
 
 @functools.cache

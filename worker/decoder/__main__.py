@@ -1,9 +1,9 @@
 """A decoder process: `python -m worker.decoder DESCRIPTOR`. Decodes untrusted images in a sandbox.
 
     frontend → decoder   config {title, preparers, input_bytes, memory_bytes} + slab
-                         decode {preparer, size}: the file stands at the start of the slab
+                         decode {preparer, size, upright}: the file stands at the start of the slab
     decoder → frontend   ready {unfiltered}
-                         pixels: they stand behind the place for files
+                         pixels {width, height}: they stand behind the place for files
                          refused {kind, reason}, failed {reason}
 
 It decodes one image at a time. It imports Pillow and nothing large: numpy would start threads that the filter
@@ -21,18 +21,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
+from worker.decoder import samples
 from worker.decoder.sandbox import shut
 from worker.errors import ImageError
-from worker.inputs.formats import silence_libraries
+from worker.inputs.formats import reads_heif, register_heif, silence_libraries
 from worker.inputs.images import ImagePreparer, Preprocessing
 from worker.runtime import memory
 from worker.runtime.control import Channel, Message, adopt, entitle, leave
 
 __all__ = ["main"]
 
-_PLUGINS = ("Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP")
+_PLUGINS = ("Avif", "Bmp", "Gif", "Jpeg", "Mpo", "Png", "Tiff", "WebP")
+# What Pillow imports at the first picture that needs it: as a file that can be opened no more by then.
+_LATE = ("ImageCms", "ImageColor", "ImageFile", "ImageFilter", "ImageOps", "ImagePalette", "ImageSequence")
+_MODES = ("1", "L", "LA", "P", "PA", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "I;16B", "F")
 
 
 def main() -> None:
@@ -48,7 +52,9 @@ def main() -> None:
     _offer_to_the_killer()
     silence_libraries()
     _warm_up()
-    channel.send("ready", {"unfiltered": shut(config.body["memory_bytes"])})
+    # libde265 decodes in a thread, however few it is told to use.
+    unfiltered = shut(config.body["memory_bytes"], threads=reads_heif())
+    channel.send("ready", {"unfiltered": unfiltered})
     while (message := channel.receive()) is not None:
         work.do(message)
     leave(0)
@@ -66,25 +72,41 @@ class _Work:
     def do(self, message: Message) -> None:
         try:
             content = self._slab[: message.body["size"]]
-            pixels = self._preparers[message.body["preparer"]].picture(content).tobytes()
+            preparer = self._preparers[message.body["preparer"]]
+            picture = preparer.picture(content, upright=message.body["upright"])
+            pixels = picture.image.tobytes()
             self._slab[self._output : self._output + len(pixels)] = pixels
         except ImageError as error:
             self._channel.send("refused", {"kind": type(error).__name__, "reason": str(error)})
         except Exception as error:  # our bug; its text may quote the file
             self._channel.send("failed", {"reason": type(error).__name__})
         else:
-            self._channel.send("pixels")
+            self._channel.send("pixels", {"width": picture.width, "height": picture.height})
 
 
 def _warm_up() -> None:
-    """Decodes one picture of each format, so that plugins, codecs and libraries are there."""
-    preparer = ImagePreparer(Preprocessing(size=8, resize=8), max_pixels=1 << 12)
-    sample = Image.new("RGB", (24, 16))
+    """Decodes a picture of each format and each mode, so that plugins, codecs and libraries are there."""
+    Image.MAX_IMAGE_PIXELS = None  # ours stands in the settings
+    for module in _LATE:
+        importlib.import_module(f"PIL.{module}")
     for plugin in _PLUGINS:
         importlib.import_module(f"PIL.{plugin}ImagePlugin")
-        file = io.BytesIO()
-        sample.save(file, plugin.upper())
-        preparer.picture(file.getvalue()).tobytes()
+    # A thread would be outside of the filter, and none can be started.
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    for mode in _MODES:
+        Image.new(mode, (8, 8)).convert("RGB")
+    files = [samples.AVIF]
+    if reads_heif():
+        register_heif()
+        files.append(samples.HEIC)
+    for kind in ("BMP", "GIF", "JPEG", "MPO", "PNG", "TIFF", "WEBP"):
+        exif, file = Image.Exif(), io.BytesIO()
+        exif[0x0112] = 6
+        Image.new("RGB", (24, 16)).save(file, kind, exif=exif)
+        files.append(file.getvalue())
+    preparer = ImagePreparer(Preprocessing(size=8, resize=8), max_pixels=1 << 12)
+    for content in files:
+        preparer.picture(content, upright=True).image.tobytes()
 
 
 def _offer_to_the_killer() -> None:

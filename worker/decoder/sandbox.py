@@ -1,11 +1,12 @@
-"""Shuts a process in before it reads what a stranger sent. Standard library only; Linux.
+"""The sandbox that a process closes around itself before it reads untrusted bytes. Standard library; Linux.
 
     limits          so much more memory and no more; no new descriptor, file, process or core file
-    no_new_privs    nothing it could execute would have more rights than it has
-    seccomp         system calls: memory, talking over the sockets it has, ending. All others fail with EPERM
+    no_new_privs    a program that it could execute would have no more rights than it has
+    seccomp         system calls: memory, the sockets that are open, the end. All others fail with EPERM
 
-What is on the list reaches neither files nor the network nor other processes. Whatever a library loads on
-first use has to be loaded before: afterwards no file can be opened.
+The calls on the list reach neither files nor the network nor other processes. A library must load all that
+it needs before: afterwards no file can be opened. A codec that cannot work without threads gets them: a
+thread is under the same filter and the same limits.
 """
 
 from __future__ import annotations
@@ -55,21 +56,26 @@ _ALLOWED = {
 }
 _MMAP, _MPROTECT, _TGKILL = (9, 222), (10, 226), (234, 131)
 _PROT_EXEC = 4
+# What a new thread asks for, beside `clone`.
+_ALLOWED_TO_THREADS = {"set_robust_list": (273, 99), "rseq": (334, 293), "sched_getaffinity": (204, 123)}
+_CLONE, _CLONE3 = (56, 220), (435, 435)
+_CLONE_THREAD = 0x10000
 
 # Classic BPF (linux/bpf_common.h) over struct seccomp_data: nr, arch, instruction pointer, six arguments.
 _LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
 _NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _THIRD_ARGUMENT = 0, 4, 16, 32
 _ALLOW, _DENY, _KILL = 0x7FFF_0000, 0x0005_0000 | 1, 0x8000_0000  # 1 is EPERM
+_UNKNOWN = 0x0005_0000 | 38  # ENOSYS
 
 Instruction = tuple[int, int, int, int]
 """Operation, steps to skip if true, steps to skip if not, operand."""
 
 
-def shut(memory_bytes: int) -> str:
+def shut(memory_bytes: int, *, threads: bool = False) -> str:
     """From now on this process may only compute, and take `memory_bytes` more than it has.
 
-    Returns "" or, where the kernel knows no filters, why there is none; the rest then still holds. Call it
-    with one thread: others would not be filtered.
+    threads: it may start threads. Returns "" or, where the kernel knows no filters, why there is none; the
+    rest then still holds. Call it with one thread: others would not be filtered.
     """
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_bytes)
@@ -77,10 +83,11 @@ def shut(memory_bytes: int) -> str:
         resource.RLIMIT_CORE,
         resource.RLIMIT_FSIZE,
         resource.RLIMIT_NOFILE,
-        resource.RLIMIT_NPROC,
         resource.RLIMIT_MEMLOCK,
     ):
         _limit(kind, 0)
+    if not threads:  # the limit counts threads, and those of all processes of this user
+        _limit(resource.RLIMIT_NPROC, 0)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
@@ -88,7 +95,7 @@ def shut(memory_bytes: int) -> str:
     machine = platform.machine()
     if machine not in _ARCHITECTURES or struct.calcsize("P") != 8:
         return f"no list of system calls for {machine}"
-    steps = program(machine, os.getpid())
+    steps = program(machine, os.getpid(), threads=threads)
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     head = ctypes.create_string_buffer(struct.pack("@HP", len(steps), ctypes.addressof(code)))
     if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(head), 0, 0) != 0:
@@ -96,7 +103,7 @@ def shut(memory_bytes: int) -> str:
     return ""
 
 
-def program(machine: str, own_pid: int) -> list[Instruction]:
+def program(machine: str, own_pid: int, *, threads: bool = False) -> list[Instruction]:
     """The filter. A call of another architecture's numbering ends the process."""
     column = list(_ARCHITECTURES).index(machine)
     steps: list[Instruction] = [
@@ -105,8 +112,19 @@ def program(machine: str, own_pid: int) -> list[Instruction]:
         (_RETURN, 0, 0, _KILL),
         (_LOAD, 0, 0, _NUMBER),
     ]
-    for numbers in _ALLOWED.values():
+    allowed = {**_ALLOWED, **_ALLOWED_TO_THREADS} if threads else _ALLOWED
+    for numbers in allowed.values():
         steps += [(_EQUAL, 0, 1, numbers[column]), (_RETURN, 0, 0, _ALLOW)]
+    if threads:
+        steps += [  # a thread, and no process; clone3 keeps its flags where no filter sees them
+            (_EQUAL, 0, 1, _CLONE3[column]),
+            (_RETURN, 0, 0, _UNKNOWN),
+            (_EQUAL, 0, 4, _CLONE[column]),
+            (_LOAD, 0, 0, _FIRST_ARGUMENT),
+            (_ANY_BIT, 0, 1, _CLONE_THREAD),
+            (_RETURN, 0, 0, _ALLOW),
+            (_RETURN, 0, 0, _DENY),
+        ]
     for numbers in (_MMAP, _MPROTECT):  # no memory that can be run
         steps += [
             (_EQUAL, 0, 4, numbers[column]),

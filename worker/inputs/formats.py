@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import importlib.util
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 from worker.errors import UndecodableImage, UnsupportedImage
+from worker.inputs import png
 
-__all__ = ["silence_libraries", "sniff", "webp_size"]
+__all__ = ["reads_heif", "register_heif", "silence_libraries", "sniff", "webp_size"]
 
 ALLOWED = (
     ("JPEG", b"\xff\xd8\xff"),
-    ("PNG", b"\x89PNG\r\n\x1a\n"),
+    ("PNG", png.SIGNATURE),
     ("GIF", b"GIF87a"),
     ("GIF", b"GIF89a"),
     ("BMP", b"BM"),
@@ -55,6 +59,10 @@ REFUSED = (
     *((f"PNM (P{kind})", b"P%d%c" % (kind, space)) for kind in range(1, 8) for space in b"\n\r\t "),
 )
 
+_AVIF = {b"avif", b"avis"}
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_MOST_BRANDS = 512
+
 
 def sniff(content: bytes) -> str:
     """Pillow's name of an allowed format; raises `UnsupportedImage` or `UndecodableImage`."""
@@ -67,10 +75,38 @@ def sniff(content: bytes) -> str:
         if content.startswith(signature):
             raise UnsupportedImage(f"{name} images are not supported")
     if content[4:8] == b"ftyp":
-        raise UnsupportedImage("AVIF, HEIF and video files are not supported")
+        return _iso_media(content)
     if b"<svg" in content[:1024].lower():
         raise UnsupportedImage("SVG images are not supported")
     raise UndecodableImage("not an image of a known format" if content else "the image is empty")
+
+
+def _iso_media(content: bytes) -> str:
+    """Of a file that begins with an `ftyp` box (ISO 14496-12): a main brand, a version, other brands."""
+    end = min(int.from_bytes(content[:4], "big"), len(content), _MOST_BRANDS)
+    brands = {content[at : at + 4] for at in (8, *range(16, end - 3, 4))}
+    if brands & _AVIF:
+        return "AVIF"
+    if not brands & _HEIC:
+        raise UnsupportedImage("video and other media files are not supported")
+    if not reads_heif():
+        raise UnsupportedImage(
+            "this server does not read HEIC images; send a JPEG, or have the operator install"
+            " altclip-server[heic]"
+        )
+    return "HEIF"
+
+
+@functools.cache
+def reads_heif() -> bool:
+    """Whether pillow-heif is installed: it is not part of a server, for the licences of its codecs."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+def register_heif() -> None:
+    """Teaches Pillow to read HEIC files, pictures only, without threads of its own."""
+    pillow_heif: Any = importlib.import_module("pillow_heif")  # not everywhere, so mypy may not know it
+    pillow_heif.register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
 
 
 def webp_size(content: bytes) -> tuple[int, int]:

@@ -1,11 +1,15 @@
 """From the bytes of an untrusted file to the encoder's input: uint8 [S, S, 3]. Imports Pillow, nothing large.
 
-    bytes → signature → header (size, cap) → decode the first frame → RGB → resize → crop
+    bytes → signature → header (size, cap) → decode the first frame → RGB → turn → resize → crop
 
-What it computes is what transformers' PIL image processor computes from `image.convert("RGB")`: EXIF
-orientation is not applied and alpha is dropped. Scaling to floats and normalising happen on the device
-(`Preprocessing.scale`, `.shift`). Safe to call from many threads; Pillow lets go of the interpreter while it
-decodes and resizes. The service calls it in processes that are shut in (`worker/decoder/__main__.py`).
+What it computes is what transformers' PIL image processor computes from `image.convert("RGB")`: alpha is
+dropped, and the picture is turned by its EXIF orientation only where the caller asks for that. transformers
+before 5.21 did this conversion itself; from 5.21 on it lays pictures with alpha on white instead, which the
+model's authors did not. Pillow and libheif turn TIFF and HEIC files themselves, so those are always upright.
+
+Scaling to floats and normalising happen on the device (`Preprocessing.scale`, `.shift`). Safe to call from
+many threads; Pillow releases the interpreter while it decodes and resizes. The service calls it in sandboxed
+processes (`worker/decoder/__main__.py`).
 """
 
 from __future__ import annotations
@@ -14,17 +18,19 @@ import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from PIL import Image
 
 from worker.errors import ImageError, ImageTooLarge, ModelError, UndecodableImage
-from worker.inputs.formats import sniff, webp_size
+from worker.inputs.formats import register_heif, sniff, webp_size
+from worker.inputs.orientation import Box, orientation_of, turned
+from worker.inputs.png import without_metadata
 
 if TYPE_CHECKING:
     from worker.arrays import Pixels
 
-__all__ = ["ImagePreparer", "Preprocessing"]
+__all__ = ["ImagePreparer", "Picture", "Preprocessing"]
 
 # A resized row longer than this (aspect ratios of hundreds to one) would cost more memory than the picture is
 # worth: there only the part that is kept is computed, which can differ from the full resize in the last bit.
@@ -98,6 +104,14 @@ class Preprocessing:
             raise ModelError(f"{where}: not the configuration of a CLIP image processor") from error
 
 
+class Picture(NamedTuple):
+    """A prepared picture, and the width and height in pixels that it had before it was resized."""
+
+    image: Image.Image
+    width: int
+    height: int
+
+
 class ImagePreparer:
     """The `ImageProcessor` of every family that preprocesses as CLIP does."""
 
@@ -120,18 +134,22 @@ class ImagePreparer:
         """The inverse of `to_dict`."""
         return cls(Preprocessing(**values["preprocessing"]), values["max_pixels"], values["fast"])
 
-    def prepare(self, content: bytes) -> Pixels:
-        """The first frame of the file as uint8 [S, S, 3]; raises an `ImageError`."""
+    def prepare(self, content: bytes, *, upright: bool = False) -> Pixels:
+        """The first frame of the file as uint8 [S, S, 3]; raises an `ImageError`.
+
+        upright: turned as its EXIF orientation says, before it is resized.
+        """
         import numpy as np
 
-        return np.asarray(self.picture(content))
+        return np.asarray(self.picture(content, upright=upright).image)
 
-    def picture(self, content: bytes) -> Image.Image:
-        """The same as a picture of Pillow's, of S by S pixels in RGB."""
+    def picture(self, content: bytes, *, upright: bool = False) -> Picture:
+        """The same as an image of Pillow's, of S by S pixels in RGB, and the size that it had before."""
         kind = sniff(content)
         if kind == "WEBP":
             self._check(*webp_size(content))  # its decoder makes room for the canvas as soon as it is opened
         try:
+            content = without_metadata(content) if kind == "PNG" else content
             with _opened(content, kind) as image:
                 self._check(*image.size)
                 image.info.pop("transparency", None)  # dropped by the conversion anyway, after a warning
@@ -141,12 +159,19 @@ class ImagePreparer:
                     edge = FAST_MARGIN * self.preprocessing.resize
                     scaled = image.draft(None, (edge, edge))
                 image.load()
+                if scaled is None:  # the header of a HEIC file may tell another size than it has
+                    self._check(*(whole := image.size))
+                orientation = orientation_of(image) if upright else 1
                 # A conversion that changes nothing would copy: as much memory again as the picture takes.
                 picture = image if image.mode == "RGB" else image.convert("RGB")
                 # What was scaled down holds a part of a pixel more than the file does.
-                return self._fit(picture, whole, scaled[1] if scaled else (0, 0, *whole))
+                picture, box = turned(picture, scaled[1] if scaled else (0, 0, *whole), orientation)
+                whole = whole[::-1] if orientation >= 5 else whole
+                return Picture(self._fit(picture, whole, box), *whole)
         except ImageError:
             raise
+        except Image.DecompressionBombError:  # only where the process has left Pillow's own limit in place
+            raise ImageTooLarge("the image has more pixels than Pillow's limit in this process") from None
         except MemoryError:
             raise ImageTooLarge("the image needs too much memory to decode") from None
         except Exception:  # Pillow's decoders raise nearly everything; none of it may quote the bytes
@@ -159,9 +184,7 @@ class ImagePreparer:
         if min(width, height) < 1:
             raise UndecodableImage("the image has no pixels")
 
-    def _fit(
-        self, picture: Image.Image, whole: tuple[int, int], box: tuple[float, float, float, float]
-    ) -> Image.Image:
+    def _fit(self, picture: Image.Image, whole: tuple[int, int], box: Box) -> Image.Image:
         """Resize and centre crop, with the roundings of transformers' PIL processor.
 
         whole: the size of the file's picture, of which all is in this box of the given one.
@@ -189,12 +212,14 @@ class ImagePreparer:
 def _opened(content: bytes, kind: str) -> Image.Image:
     """The file with its header read. Raises whatever the plugin of this format raises.
 
-    `Image.open` does the same, and applies Pillow's own limit on pixels, which is one for the whole process
-    and belongs to whoever owns that. Ours is checked between the header and the decoder.
+    `Image.open` does the same, and first applies Pillow's own limit on pixels, which is one for the whole
+    process and belongs to whoever owns that. Ours is checked between the header and the decoder.
     """
     Image.preinit()
     if kind not in Image.OPEN:
         Image.init()
+    if kind == "HEIF":
+        register_heif()
     make, _ = Image.OPEN[kind]
     return make(io.BytesIO(content), "")
 

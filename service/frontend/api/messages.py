@@ -25,6 +25,7 @@ __all__ = [
     "Item",
     "Matrix",
     "Options",
+    "Orientation",
     "Prompts",
     "ScoreRow",
     "Scored",
@@ -45,6 +46,13 @@ class Encoding(IntEnum):
     FLOAT16 = 2
     INT8 = 3
     BINARY = 4
+
+
+class Orientation(IntEnum):
+    """Whether a picture is turned as its EXIF data says, before it is resized."""
+
+    AS_STORED = 1
+    UPRIGHT = 2
 
 
 class Scores(IntEnum):
@@ -69,6 +77,7 @@ class Options:
     encoding: Encoding = Encoding.FLOAT32
     normalize: bool = True
     reject: bool = False
+    orientation: Orientation = Orientation.AS_STORED
 
 
 class Image(NamedTuple):
@@ -112,7 +121,11 @@ class Timings(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """rows: float32 [n, dimension], as `Options.normalize` says. token_counts: of texts only."""
+    """Embeddings of texts or images.
+
+    rows: float32 [n, dimension], as `Options.normalize` says. token_counts, truncated: of texts only. sizes:
+    of images only, their own widths and heights in pixels, turned where `Options.orientation` turned them.
+    """
 
     model: str
     revision: str
@@ -120,6 +133,7 @@ class Embedded:
     timings: Timings
     token_counts: Sequence[int] = ()
     truncated: Sequence[int] = ()
+    sizes: Sequence[tuple[int, int]] = ()
 
 
 class ScoreRow(NamedTuple):
@@ -175,11 +189,13 @@ class Prompts:
 class StreamResults:
     """Some results of a stream. Row i belongs to ids[i]; `errors` are pairs of an item's id and its error.
 
-    rows: blocks of float32 [some, dimension], one after another. truncated: indices in `ids`.
+    rows: blocks of float32 [some, dimension], one after another. token_counts: one for each of `ids`, 0 for
+    an image. truncated: indices in `ids`.
     """
 
     ids: list[str] = field(default_factory=list)
     rows: list[Matrix] = field(default_factory=list)
+    token_counts: list[int] = field(default_factory=list)
     truncated: list[int] = field(default_factory=list)
     errors: list[tuple[str, ServiceError]] = field(default_factory=list)
     timings: Timings = field(default_factory=Timings)
@@ -193,6 +209,7 @@ class StreamResults:
         self.truncated += [len(self.ids) + index for index in other.truncated]
         self.ids += other.ids
         self.rows += other.rows
+        self.token_counts += other.token_counts
         self.errors += other.errors
         self.timings = self.timings.merge(other.timings)
         self.revision = other.revision

@@ -27,12 +27,13 @@ __all__ = ["Coalescer", "Prepared", "SharedFlight"]
 
 @dataclass(slots=True)
 class Prepared:
-    """An item that is ready to be computed. index: among its call's items."""
+    """An item that is ready to be computed. index: among its call's items. size: as in `Row`."""
 
     index: int
     key: ContentKey
     item: WorkItem
     truncated: bool = False
+    size: tuple[int, int] = (0, 0)
 
 
 class Waiter(Protocol):
@@ -62,13 +63,14 @@ class SharedFlight(Flight):
     waiting: for each its call, the item's index there, and whether the outcome is final whatever it is.
     """
 
-    __slots__ = ("_coalescer", "key", "truncated", "waiting")
+    __slots__ = ("_coalescer", "key", "size", "truncated", "waiting")
 
     def __init__(self, coalescer: Coalescer, call: Call, prepared: Prepared) -> None:
         super().__init__(prepared.item, call.priority, call.deadline)
         self._coalescer = coalescer
         self.key = prepared.key
         self.truncated = prepared.truncated
+        self.size = prepared.size
         self.waiting: list[tuple[Waiter, int, bool]] = []
 
     @property
@@ -87,7 +89,11 @@ class SharedFlight(Flight):
                 waiter.settle(index, outcome)
         # The call with the latest deadline begins, so that the others can rely on its flight and join it.
         for waiter, index in sorted(again, key=lambda one: one[0].deadline or math.inf, reverse=True):
-            waiter.again(Prepared(index, self.key, self.item, self.truncated))
+            waiter.again(self.prepared(index))
+
+    def prepared(self, index: int) -> Prepared:
+        """What it computes, as an item of a call."""
+        return Prepared(index, self.key, self.item, self.truncated, self.size)
 
     def leave(self, waiter: Waiter) -> None:
         """This call no longer waits."""
@@ -136,7 +142,8 @@ class Coalescer:
         self._forget(shared)
         if outcome.value is not None and self._keeps(shared.key):
             outcome.value.flags.writeable = False  # from now on it belongs to many
-            self._cache.put(shared.key, Row(outcome.value, shared.tokens, shared.truncated))
+            row = Row(outcome.value, shared.tokens, shared.truncated, shared.size)
+            self._cache.put(shared.key, row)
 
     def abandon(self, shared: SharedFlight) -> None:
         """Nobody waits for this flight any more."""

@@ -21,7 +21,8 @@ _OVERHEAD = 600
 
 
 class ContentKey(NamedTuple):
-    """model, revision: the weights. variant: of prompt states. digest: of the text or the image's file."""
+    """model, revision: the weights. variant: of prompt states, or 1 for an image that is turned upright.
+    digest: of the text or the image's file."""
 
     model: str
     revision: str
@@ -31,11 +32,13 @@ class ContentKey(NamedTuple):
 
 
 class Row(NamedTuple):
-    """value: as `Outcome.value`. tokens, truncated: of a text; 0 and False of an image."""
+    """value: as `Outcome.value`. tokens, truncated: of a text; 0 and False of an image. size: an image's own
+    width and height in pixels; zeros of a text."""
 
     value: Matrix
     tokens: int
     truncated: bool
+    size: tuple[int, int] = (0, 0)
 
 
 class ContentCache(Lru[ContentKey, Row]):

@@ -22,14 +22,14 @@ from service.frontend.api.errors import (
     WorkerUnavailable,
     from_exception,
 )
-from service.frontend.api.messages import Image, Variant
+from service.frontend.api.messages import Image, Orientation, Variant
 from service.frontend.calls.call import Call
 from service.frontend.compute.coalescing import Coalescer, Prepared, SharedFlight
 from service.frontend.compute.content_cache import ContentKey, Row, digest
 from service.frontend.compute.flights import Outcome, WorkItem
 from service.frontend.compute.single_flight import Seat
 from service.frontend.preprocessing.preprocessing import Preprocessor, in_order
-from worker.arrays import Pixels
+from worker.arrays import Decoded
 from worker.runtime import logs
 from worker.runtime.notices import Modality
 
@@ -41,7 +41,8 @@ _log = logs.get("items")
 class CallItems:
     """The items of one call: a context, at whose end the call waits for none of them and all are counted.
 
-    strict: a bad item is the error of the call. tokens, truncated: of each item, by its index.
+    strict: a bad item is the error of the call. By each item's index: `tokens` and `truncated` of a text, and
+    `sizes`, an image's own width and height in pixels.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class CallItems:
         self.strict = strict
         self.tokens: list[int] = []
         self.truncated: list[bool] = []
+        self.sizes: list[tuple[int, int]] = []
         self._coalescer = coalescer
         self._preprocessor = preprocessor
         self._modalities: list[Modality] = []
@@ -109,15 +111,21 @@ class CallItems:
             ]
         )
 
-    async def add_images(self, paths: Sequence[str], images: Sequence[Image]) -> None:
+    async def add_images(
+        self,
+        paths: Sequence[str],
+        images: Sequence[Image],
+        orientation: Orientation = Orientation.AS_STORED,
+    ) -> None:
         """Has images computed. paths: of their fields.
 
         Strict: none is computed if one is bad, and the error of the first bad one, by its index, is raised.
         """
-        seats: list[Seat[Pixels]] = []
+        seats: list[Seat[Decoded]] = []
         indices = self.add(Modality.IMAGE, len(images))
+        upright = orientation is Orientation.UPRIGHT
         pending = [
-            self._prepare_image(index, path, image, seats)
+            self._prepare_image(index, path, image, upright, seats)
             for index, path, image in zip(indices, paths, images, strict=True)
         ]
         try:
@@ -136,6 +144,7 @@ class CallItems:
         start = len(self._outcomes)
         self.tokens += [0] * count
         self.truncated += [False] * count
+        self.sizes += [(0, 0)] * count
         self._modalities += [modality] * count
         self._outcomes += [None] * count
         self._unsettled += count
@@ -172,13 +181,7 @@ class CallItems:
         self._unsettled += len(indices)
         for index in indices:
             self._outcomes[index] = None
-        flights = [self._flights[index] for index in indices]
-        self.compute(
-            [
-                Prepared(index, each.key, each.item, each.truncated)
-                for index, each in zip(indices, flights, strict=True)
-            ]
-        )
+        self.compute([self._flights[index].prepared(index) for index in indices])
 
     def settle(self, index: int, outcome: Outcome) -> None:
         """Sets the outcome of an item that has none yet."""
@@ -215,7 +218,7 @@ class CallItems:
         return outcomes
 
     async def _prepare_image(
-        self, index: int, path: str, image: Image, seats: list[Seat[Pixels]]
+        self, index: int, path: str, image: Image, upright: bool, seats: list[Seat[Decoded]]
     ) -> Prepared | None:
         """Decodes an image. None if nothing is left to compute.
 
@@ -224,11 +227,14 @@ class CallItems:
         priority, preprocessor = self.call.priority, self._preprocessor
         try:
             async with preprocessor.content(path, image, priority) as (path, content):
-                key = self._coalescer.key(Modality.IMAGE, await preprocessor.digest(content, priority))
+                known_by = await preprocessor.digest(content, priority)
+                key = self._coalescer.key(Modality.IMAGE, known_by, int(upright))
                 if self._find(index, key):
                     return None
-                seats.append(seat := preprocessor.decode(key.digest, content, priority))
-                return Prepared(index, key, WorkItem(Modality.IMAGE, await seat))
+                seats.append(seat := preprocessor.decode(known_by, content, priority, upright=upright))
+                decoded = await seat
+                size = (decoded.width, decoded.height)
+                return Prepared(index, key, WorkItem(Modality.IMAGE, decoded.pixels), size=size)
         except Exception as error:
             known = from_exception(error, path)
             if self.strict:
@@ -247,6 +253,7 @@ class CallItems:
         if known is None:
             return False
         self.tokens[index], self.truncated[index] = known.tokens, known.truncated
+        self.sizes[index] = known.size
         if uncut and known.truncated:
             return True
         if isinstance(known, Row):
@@ -265,6 +272,7 @@ class CallItems:
         flight.waiting.append((self, index, final))
         self._flights[index] = flight
         self.tokens[index], self.truncated[index] = flight.tokens, flight.truncated
+        self.sizes[index] = flight.size
 
     def _accept(self) -> None:
         name = self._coalescer.pool.spec.name

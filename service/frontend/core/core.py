@@ -25,6 +25,7 @@ from service.frontend.api.messages import (
     Item,
     Matrix,
     Options,
+    Orientation,
     Prompts,
     Scored,
     Scores,
@@ -86,7 +87,7 @@ class Core:
         return self._models[self.pools.get(self.aliases.get(name, name)).spec.name]
 
     def model_for(self, call: Call, name: str) -> Model:
-        """The model of that name, if the caller may use it. Raises ModelNotFound.
+        """The model of that name or alias, if the caller may use it. Raises ModelNotFound.
 
         Raises PermissionDenied for any other name, also where there is no such model.
         """
@@ -142,13 +143,15 @@ class Core:
         with model.admitted(call, Cost.of_images(images)):
             validation.pictures("images", images, model.limits)
             with model.items(call) as items:
-                await items.add_images([f"images[{index}]" for index in range(len(images))], images)
+                paths = [f"images[{index}]" for index in range(len(images))]
+                await items.add_images(paths, images, options.orientation)
                 outcomes = await items.outcomes()
         return Embedded(
             model=model.name,
             revision=model.pool.revision,
             rows=matrix(outcomes, options.normalize),
             timings=timings(outcomes),
+            sizes=items.sizes,
         )
 
     async def similarity(
@@ -159,6 +162,7 @@ class Core:
         candidates: Sequence[Item],
         score: Scores,
         top_k: int,
+        orientation: Orientation = Orientation.AS_STORED,
     ) -> Scored:
         """The scores of every query against every candidate."""
         model = self.model_for(call, name)
@@ -171,7 +175,7 @@ class Core:
         with model.admitted(call, Cost.of(items)):
             for path, item in zip(paths, items, strict=True):
                 validation.item(path, item, model.limits)
-            rows, took, truncated = await self._rows(model, call, paths, items)
+            rows, took, truncated = await self._rows(model, call, paths, items, orientation)
         return Scored(
             model=model.name,
             revision=model.pool.revision,
@@ -203,7 +207,12 @@ class Core:
         )
 
     async def _rows(
-        self, model: Model, call: Call, paths: Sequence[str], items: Sequence[Item]
+        self,
+        model: Model,
+        call: Call,
+        paths: Sequence[str],
+        items: Sequence[Item],
+        orientation: Orientation,
     ) -> tuple[Matrix, Timings, Sequence[int]]:
         """All items as rows of length 1, float32 [n, dimension]; the timings; the indices of cut texts."""
         text_at = [index for index, item in enumerate(items) if item.text is not None]
@@ -217,7 +226,8 @@ class Core:
         )
         with model.items(call) as computed:
             image_paths = [f"{paths[index]}.image" for index in image_at]
-            await computed.add_images(image_paths, [items[index].image or Image() for index in image_at])
+            images = [items[index].image or Image() for index in image_at]
+            await computed.add_images(image_paths, images, orientation)
             await computed.add_texts([items[index].text or "" for index in text_at])
             outcomes = await computed.outcomes()
         if outcomes:

@@ -47,13 +47,15 @@ class Chunks:
             outcomes = await self._outcomes(computed)
         results.timings = timings(outcomes)
         good: list[Outcome] = []
-        for item, outcome, truncated in zip(given, outcomes, computed.truncated, strict=True):
+        facts = zip(given, outcomes, computed.tokens, computed.truncated, strict=True)
+        for item, outcome, tokens, truncated in facts:
             if outcome.error is not None:
                 results.errors.append((cut_id(item.id), outcome.error))
                 continue
             if truncated:
                 results.truncated.append(len(results.ids))
             results.ids.append(item.id)
+            results.token_counts.append(tokens)
             good.append(outcome)
         if good:
             self._rows(good, results)
@@ -68,6 +70,7 @@ class Chunks:
             results.errors += [(results.ids[index], Internal()) for index in np.flatnonzero(~finite)]
             results.truncated = [new for new, old in enumerate(keep) if old in results.truncated]
             results.ids = [results.ids[index] for index in keep]
+            results.token_counts = [results.token_counts[index] for index in keep]
             rows, size = rows[finite], size[finite]
         results.rows = [normalized(rows, size) if self._options.normalize else rows]
 
@@ -77,7 +80,7 @@ class Chunks:
             await computed.add_texts([item.text or "" for item in items], rejected_at=rejected_at)
         else:
             images = [item.image or Image() for item in items]
-            await computed.add_images(["image"] * len(images), images)
+            await computed.add_images(["image"] * len(images), images, self._options.orientation)
 
     async def _outcomes(self, computed: CallItems) -> Sequence[Outcome]:
         """The outcomes of all items. Those whose worker died are computed once more by another."""

@@ -16,7 +16,7 @@ import numpy as np
 from service.frontend.admission.cost import Cost
 from service.frontend.api import validation
 from service.frontend.api import vectors as similarity
-from service.frontend.api.messages import Classification, Classified, Image, Scores
+from service.frontend.api.messages import Classification, Classified, Image, Orientation, Scores
 from service.frontend.calls.call import Call
 from service.frontend.core.class_labels import check_labels
 from service.frontend.core.core import Core
@@ -36,6 +36,7 @@ async def classify(
     language: str = "",
     templates: Sequence[str] = (),
     top_k: int = 0,
+    orientation: Orientation = Orientation.AS_STORED,
 ) -> Classified:
     """The labels of each picture by probability. templates: used in place of the language's own."""
     model = core.model_for(call, name)
@@ -52,7 +53,7 @@ async def classify(
         check_labels(labels, prompts, model.limits.max_text_bytes)
         paths = [f"images[{index}]" for index in range(len(images))]
         with looked_up:
-            await pictures.add_images(paths, images)
+            await pictures.add_images(paths, images, orientation)
             labelled = await looked_up.vectors()
         outcomes = await pictures.outcomes()
     rows = matrix(outcomes, normalize=True)

@@ -21,6 +21,7 @@ from service.frontend.grpc.messages import (
     item,
     one_of,
     options,
+    orientation,
     priority,
     score_row,
     stream_items,
@@ -85,6 +86,7 @@ class EmbeddingServicer:
             [item(each) for each in request.candidates],
             validation.choice("score", request.score, Scores, Scores.COSINE),
             request.top_k,
+            orientation("orientation", request.orientation),
         )
         response = pb.SimilarityResponse(
             model=done.model,
@@ -108,6 +110,7 @@ class EmbeddingServicer:
             language=request.language,
             templates=list(request.templates),
             top_k=request.top_k,
+            orientation=orientation("orientation", request.orientation),
         )
         results = [
             pb.Classification(

@@ -16,6 +16,7 @@ from service.frontend.api.messages import (
     Item,
     Matrix,
     Options,
+    Orientation,
     ScoreRow,
     StreamItem,
     StreamResults,
@@ -33,6 +34,7 @@ __all__ = [
     "item",
     "one_of",
     "options",
+    "orientation",
     "priority",
     "score_row",
     "stream_items",
@@ -72,7 +74,13 @@ def options(value: pb.EmbeddingOptions, path: str = "options") -> Options:
         encoding=validation.choice(f"{path}.encoding", value.encoding, Encoding, Encoding.FLOAT32),
         normalize=value.normalize if value.HasField("normalize") else True,
         reject=one_of(f"{path}.truncation", value.truncation, TRUNCATIONS),
+        orientation=orientation(f"{path}.orientation", value.orientation),
     )
+
+
+def orientation(path: str, value: int) -> Orientation:
+    """Whether pictures are turned."""
+    return validation.choice(path, value, Orientation, Orientation.AS_STORED)
 
 
 def image(value: pb.Image) -> Image:
@@ -163,6 +171,7 @@ def stream_response(results: StreamResults, encoding: Encoding) -> pb.EmbedStrea
         errors=[pb.StreamError(id=name, status=status(error)) for name, error in results.errors],
         truncated=results.truncated,
         revision=results.revision,
+        token_counts=results.token_counts,
     )
     if rows := results.rows:
         embeddings(response.embeddings, np.concatenate(rows) if len(rows) > 1 else rows[0], encoding)

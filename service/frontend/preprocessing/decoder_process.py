@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from worker.arrays import Pixels
+from worker.arrays import Decoded
 from worker.errors import ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
 from worker.runtime import logs, memory
 from worker.runtime.control import Channel, describe_status
@@ -35,6 +35,7 @@ KEPT_BYTES = 4 << 20
 """A file larger than this gives its memory back as soon as it is decoded."""
 LONGEST_REASON = 200
 LONGEST_TRACEBACK = 1 << 16
+LONGEST_SIDE = (1 << 32) - 1
 
 # The errors that the process may answer with.
 _REFUSALS: dict[str, type[ImageError]] = {
@@ -47,19 +48,20 @@ _ENVIRONMENT = ("PATH", "LANG", "LC_", "LD_", "PYTHON")
 class Picture:
     """A picture to decode, uint8 [size, size, 3] afterwards.
 
-    preparer: its index in the processes' configuration. begun: when a process took it, on the event loop's
-    clock.
+    preparer: its index in the processes' configuration. upright: it is turned by its EXIF orientation. begun:
+    when a process took it, on the event loop's clock.
     """
 
-    __slots__ = ("begun", "bulk", "content", "preparer", "result", "size")
+    __slots__ = ("begun", "bulk", "content", "preparer", "result", "size", "upright")
 
-    def __init__(self, content: bytes, preparer: int, size: int, bulk: bool) -> None:
+    def __init__(self, content: bytes, preparer: int, size: int, *, upright: bool, bulk: bool) -> None:
         self.content = content
         self.preparer = preparer
         self.size = size
+        self.upright = upright
         self.bulk = bulk
         self.begun = 0.0
-        self.result: asyncio.Future[Pixels] = asyncio.get_running_loop().create_future()
+        self.result: asyncio.Future[Decoded] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
         """Ends it with an error, if its caller still waits."""
@@ -123,7 +125,12 @@ class DecoderProcess:
         """Begins a picture. Returns False if the process is dead."""
         self._slab[: len(picture.content)] = picture.content
         try:
-            self._channel.send("decode", {"preparer": picture.preparer, "size": len(picture.content)})
+            order = {
+                "preparer": picture.preparer,
+                "size": len(picture.content),
+                "upright": picture.upright,
+            }
+            self._channel.send("decode", order)
         except OSError:
             return False  # `_readable` will notice it
         self.picture = picture
@@ -167,16 +174,17 @@ class DecoderProcess:
         self._timer.cancel()
         self._changed(self)
 
-    def _answer(self, picture: Picture, kind: str, body: dict[str, Any]) -> Pixels | Exception:
+    def _answer(self, picture: Picture, kind: str, body: dict[str, Any]) -> Decoded | Exception:
         if kind == "pixels":
+            width, height = (min(max(int(body[side]), 1), LONGEST_SIDE) for side in ("width", "height"))
             flat = np.frombuffer(self._slab, np.uint8, 3 * picture.size**2, self._output)
-            return flat.reshape(picture.size, picture.size, 3).copy()
+            return Decoded(flat.reshape(picture.size, picture.size, 3).copy(), width, height)
         reason = str(body["reason"])[:LONGEST_REASON]
         if kind == "refused":
             return _REFUSALS[body["kind"]](reason)
         return RuntimeError(f"a decoder failed: {reason}")
 
-    def _settle(self, answer: Pixels | Exception) -> None:
+    def _settle(self, answer: Decoded | Exception) -> None:
         """Answers the picture under way, if there is one and its caller still waits."""
         picture, self.picture = self.picture, None
         if picture is None:
@@ -213,6 +221,8 @@ class DecoderProcess:
 def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
     """Starts an interpreter with only that descriptor. What its libraries print goes nowhere."""
     kept = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+    # Each thread would reserve 64 MiB of address space, which the process's limit counts as memory.
+    kept["MALLOC_ARENA_MAX"] = "1"
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "worker.decoder", str(descriptor)],
         pass_fds=(descriptor,),

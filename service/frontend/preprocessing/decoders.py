@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.frontend.compute.moving_average import blend
 from service.frontend.preprocessing.decoder_process import DecoderProcess, Picture
-from worker.arrays import Pixels
+from worker.arrays import Decoded
 from worker.errors import ImageTooLarge
 from worker.families import ImageProcessor
 from worker.runtime import logs
@@ -97,8 +97,8 @@ class Decoders:
         """Starts a first process, so that the first picture does not wait for it."""
         self._start(least=1)
 
-    async def decode(self, picture: Picture) -> Pixels:
-        """The pixels of a picture, uint8 [S, S, 3]. Raises an ImageError; RuntimeError for our own fault."""
+    async def decode(self, picture: Picture) -> Decoded:
+        """The pixels of a picture. Raises an ImageError; RuntimeError for our own fault."""
         if len(picture.content) > self._most_bytes:
             raise ImageTooLarge(
                 f"holds {len(picture.content)} bytes; at most {self._most_bytes} are accepted"
@@ -108,9 +108,9 @@ class Decoders:
         self._waiting[picture.bulk].append(picture)
         self._pump()
         try:
-            pixels = await picture.result
+            decoded = await picture.result
             self._each = blend(self._each, asyncio.get_running_loop().time() - picture.begun, LEARNING)
-            return pixels
+            return decoded
         finally:
             # The queue may hold thousands: it is searched only if the caller has gone.
             if picture.result.cancelled() and picture in self._waiting[picture.bulk]:
@@ -215,8 +215,11 @@ class Decoding:
         self._preparer = preparer
         self._size = size
 
-    async def prepare(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> Pixels:
-        """The file's first frame as uint8 [S, S, 3]; raises an ImageError."""
+    async def prepare(
+        self, content: bytes, priority: Priority = Priority.INTERACTIVE, *, upright: bool = False
+    ) -> Decoded:
+        """The file's first frame; raises an ImageError. upright: turned by its EXIF orientation."""
+        bulk = priority is Priority.BULK
         return await self._decoders.decode(
-            Picture(content, self._preparer, self._size, priority is Priority.BULK)
+            Picture(content, self._preparer, self._size, upright=upright, bulk=bulk)
         )

@@ -22,7 +22,7 @@ from service.frontend.compute.content_cache import digest
 from service.frontend.compute.single_flight import Seat, SingleFlight
 from service.frontend.preprocessing.addresses import is_web
 from service.frontend.preprocessing.data_uri import read_data_uri
-from worker.arrays import Pixels, Tokens
+from worker.arrays import Decoded, Tokens
 from worker.families import Tokenizer
 from worker.inputs.formats import sniff
 from worker.runtime.cores import usable_cores
@@ -70,8 +70,8 @@ class Threads:
 class Decodes(Protocol):
     """Decodes image files, off the event loop."""
 
-    async def prepare(self, content: bytes, priority: Priority) -> Pixels:
-        """The file's first frame as uint8 [S, S, 3]; raises an `ImageError`."""
+    async def prepare(self, content: bytes, priority: Priority, *, upright: bool) -> Decoded:
+        """The file's first frame; raises an `ImageError`. upright: turned by its EXIF orientation."""
         ...
 
 
@@ -92,7 +92,7 @@ class Preprocessor:
         self._images = images
         self._threads = threads
         self._limits = limits
-        self._decoding: SingleFlight[bytes, Pixels] = SingleFlight()
+        self._decoding: SingleFlight[tuple[bytes, bool], Decoded] = SingleFlight()
 
     async def tokens(
         self, texts: Sequence[str], priority: Priority = Priority.INTERACTIVE
@@ -130,14 +130,19 @@ class Preprocessor:
             return digest(content)
         return await self._threads.run(partial(digest, content), priority)
 
-    def decode(self, digest: bytes, content: bytes, priority: Priority) -> Seat[Pixels]:
+    def decode(
+        self, digest: bytes, content: bytes, priority: Priority, *, upright: bool = False
+    ) -> Seat[Decoded]:
         """The pixels of a file, decoded once for all calls that want them meanwhile. `leave` must follow."""
-        return self._decoding.join(digest, priority, partial(self.pixels, content, priority))
+        make = partial(self.pixels, content, priority, upright=upright)
+        return self._decoding.join((digest, upright), priority, make)
 
-    async def pixels(self, content: bytes, priority: Priority = Priority.INTERACTIVE) -> Pixels:
-        """The pixels of a file, uint8 [S, S, 3]. Raises an `ImageError`."""
+    async def pixels(
+        self, content: bytes, priority: Priority = Priority.INTERACTIVE, *, upright: bool = False
+    ) -> Decoded:
+        """The pixels of a file. Raises an `ImageError`. upright: turned by its EXIF orientation."""
         sniff(content)  # a file that is no image at all takes no decoder's time
-        return await self._images.prepare(content, priority)
+        return await self._images.prepare(content, priority, upright=upright)
 
 
 def parts(texts: Sequence[str], characters: int) -> Iterator[Sequence[str]]:

@@ -22,7 +22,7 @@ from altclip.v1 import embedding_service_pb2 as pb
 from tests.e2e.test_bad_input import bomb, refusal
 from tests.faults.harness import ROOM, open_stub, replacing, service
 from tests.server import RunningServer, outliving, until
-from tests.worker.inputs.test_images import frames, picture, png_header, saved
+from tests.worker.inputs.pictures import frames, picture, png_header, saved
 
 PIXELS = 36_000_000
 DECODERS = 1

@@ -11,7 +11,7 @@ import pytest
 from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.api.errors import DeadlineTooShort, Internal, ServiceError, WorkerUnavailable
 from tests.service.running import LONG, Running, counted, eventually, held, pictures, release, running
-from worker.arrays import Pixels
+from worker.arrays import Decoded
 from worker.runtime.notices import Modality, Priority
 
 CAT = pb.EmbedTextRequest(texts=["a cat"])
@@ -38,9 +38,11 @@ def counting_decodes(service: Running, monkeypatch: pytest.MonkeyPatch) -> list[
     preprocessor = service.server.core.model("").preprocessor
     pixels, decoded = preprocessor.pixels, []
 
-    async def noted(content: bytes, priority: Priority = Priority.INTERACTIVE) -> Pixels:
+    async def noted(
+        content: bytes, priority: Priority = Priority.INTERACTIVE, *, upright: bool = False
+    ) -> Decoded:
         decoded.append(content)
-        return await pixels(content, priority)
+        return await pixels(content, priority, upright=upright)
 
     monkeypatch.setattr(preprocessor, "pixels", noted)
     return decoded

@@ -142,10 +142,10 @@ async def test_a_bug_while_preparing_is_the_items_error_and_the_stream_goes_on(
     preprocessor = service.server.core.model("").preprocessor
     pixels = preprocessor.pixels
 
-    async def buggy(content: bytes, priority: Priority = Priority.INTERACTIVE) -> Any:
+    async def buggy(content: bytes, priority: Priority, *, upright: bool) -> Any:
         if content == b"bug":
             raise RuntimeError("secret")
-        return await pixels(content, priority)
+        return await pixels(content, priority, upright=upright)
 
     monkeypatch.setattr(preprocessor, "pixels", buggy)
     items = [

@@ -18,7 +18,7 @@ from PIL import Image
 from service.frontend.preprocessing import decoders as decoding
 from service.frontend.preprocessing.decoder_process import DecoderProcess
 from service.frontend.preprocessing.decoders import Decoders, Decoding
-from tests.worker.inputs.test_images import IMAGES, png_header
+from tests.worker.inputs.pictures import IMAGES, png_header
 from worker.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
 from worker.inputs.images import ImagePreparer, Preprocessing
 from worker.runtime.control import Message
@@ -66,8 +66,8 @@ async def busy(decoders: Decoders) -> DecoderProcess:
 async def test_pixels_are_those_of_the_same_code_in_this_process(images: Decoding) -> None:
     contents = [make() for make in IMAGES.values()]
     together = await asyncio.gather(*map(images.prepare, contents))
-    for content, pixels in zip(contents, together, strict=True):
-        np.testing.assert_array_equal(pixels, PREPARER.prepare(content))
+    for content, decoded in zip(contents, together, strict=True):
+        np.testing.assert_array_equal(decoded.pixels, PREPARER.prepare(content))
 
 
 async def test_refusals_keep_their_kind_and_words(images: Decoding) -> None:
@@ -109,7 +109,7 @@ async def test_a_decoder_that_dies_takes_its_own_picture_with_it_and_is_replaced
     with pytest.raises(UndecodableImage, match="could not be decoded"):
         await doomed
     for each in waiting:
-        np.testing.assert_array_equal(await each, PREPARER.prepare(SMALL))
+        np.testing.assert_array_equal((await each).pixels, PREPARER.prepare(SMALL))
     assert process not in processes(decoders)
 
 
@@ -120,7 +120,7 @@ async def test_one_that_dies_idle_is_replaced_and_no_picture_fails(
     (process,) = processes(decoders)
     os.kill(process.pid, signal.SIGKILL)
     psutil.Process(process.pid).wait(5)
-    assert (await images.prepare(SMALL)).any()
+    assert (await images.prepare(SMALL)).pixels.any()
     assert [each.pid for each in processes(decoders)] != [process.pid]
 
 
@@ -134,7 +134,7 @@ async def test_one_that_takes_too_long_is_ended() -> None:
     with pytest.raises(UndecodableImage, match=r"more than 0\.2 s"):
         await images.prepare(SMALL)
     assert time.monotonic() - started < 5
-    assert (await images.prepare(SMALL)).any()
+    assert (await images.prepare(SMALL)).pixels.any()
     decoders.close()
 
 
@@ -198,7 +198,7 @@ async def test_a_picture_that_needs_more_memory_than_there_is_is_too_large(
     images = decoders.prepared_as(PREPARER)
     with pytest.raises(ImageTooLarge, match="memory"):
         await images.prepare(SLOW)
-    assert (await images.prepare(SMALL)).any()
+    assert (await images.prepare(SMALL)).pixels.any()
     decoders.close()
 
 
@@ -222,7 +222,7 @@ async def test_a_decoder_that_talks_nonsense_is_ended(
         monkeypatch.setattr(process._channel, "receive", lambda message=message, **_: message)
         with pytest.raises(UndecodableImage):
             await images.prepare(SMALL)
-        assert (await images.prepare(SMALL)).any()
+        assert (await images.prepare(SMALL)).pixels.any()
         (process,) = processes(decoders)
 
 

@@ -21,7 +21,7 @@ from service.frontend.preprocessing.preprocessing import (
     Threads,
     parts,
 )
-from worker.arrays import Pixels, Tokens
+from worker.arrays import Decoded, Tokens
 from worker.errors import UndecodableImage as Undecodable
 from worker.runtime.notices import Priority
 
@@ -39,9 +39,9 @@ class Recorder:
         self.threads.append(threading.current_thread().name)
         return [Tokens(np.zeros(2, np.int32), False) for _ in texts]
 
-    async def prepare(self, content: bytes, priority: Priority) -> Pixels:
+    async def prepare(self, content: bytes, priority: Priority, *, upright: bool) -> Decoded:
         self.begun.append(content)
-        return np.zeros((2, 2, 3), np.uint8)
+        return Decoded(np.zeros((2, 2, 3), np.uint8), 2, 2)
 
 
 @pytest.fixture

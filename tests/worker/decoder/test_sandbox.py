@@ -26,9 +26,9 @@ TRIES = {
 }
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
+def run(code: str, *, threads: bool = False) -> subprocess.CompletedProcess[str]:
     prelude = "import mmap, os, resource, socket, threading; from worker.decoder.sandbox import shut\n"
-    prelude += "os.getppid_ = os.getppid(); filter = shut(128 << 20)\n"
+    prelude += f"os.getppid_ = os.getppid(); filter = shut(128 << 20, threads={threads})\n"
     return subprocess.run([sys.executable, "-c", prelude + code], capture_output=True, text=True, timeout=60)
 
 
@@ -37,11 +37,17 @@ def filtered() -> bool:
     return run("os.write(1, filter.encode())").stdout == ""
 
 
-@pytest.mark.parametrize("name", TRIES)
-def test_it_cannot(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "threads"),
+    [(name, threads) for name in TRIES for threads in (False, True) if not threads or "thread" not in name],
+)
+def test_it_cannot(name: str, threads: bool) -> None:
     if not filtered() and "memory" not in name:
         pytest.skip("this kernel does not filter system calls")
-    done = run(f"try: {TRIES[name]}\nexcept Exception as error: os.write(1, type(error).__name__.encode())")
+    done = run(
+        f"try: {TRIES[name]}\nexcept Exception as error: os.write(1, type(error).__name__.encode())",
+        threads=threads,
+    )
     expected = {"PermissionError", "MemoryError", "RuntimeError", "ValueError"}
     assert done.stdout in expected, done.stderr[-300:]
 
@@ -66,9 +72,21 @@ def test_without_a_filter_the_limits_hold_and_it_is_told() -> None:
     ], done.stderr
 
 
+def test_a_thread_that_it_may_start_is_in_the_same_sandbox() -> None:
+    if not filtered():
+        pytest.skip("this kernel does not filter system calls")
+    code = (
+        "def work():\n    os.write(1, b'here')\n    try: open('/etc/hostname')\n"
+        "    except PermissionError: os.write(1, b' and shut in')\n"
+        "thread = threading.Thread(target=work)\nthread.start()\nthread.join()"
+    )
+    assert run(code, threads=True).stdout == "here and shut in"
+
+
+@pytest.mark.parametrize("threads", [False, True])
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-def test_every_way_through_the_filter_ends_in_a_verdict(machine: str) -> None:
-    steps = program(machine, 1)
+def test_every_way_through_the_filter_ends_in_a_verdict(machine: str, threads: bool) -> None:
+    steps = program(machine, 1, threads=threads)
     for index, (operation, if_true, if_not, _) in enumerate(steps):
         assert operation == 0x06 or index + 1 + max(if_true, if_not) < len(steps)
     assert steps[-1][0] == 0x06

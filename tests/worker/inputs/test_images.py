@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import struct
 import subprocess
 import sys
 import threading
-import zlib
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,83 +15,14 @@ import pytest
 from PIL import Image, features
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from worker.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
+from tests.worker.inputs.pictures import IMAGES, SIZE, frames, picture, png_header, saved
+from worker.errors import ImageTooLarge, UndecodableImage
 from worker.inputs import images
 from worker.inputs.formats import silence_libraries
 from worker.inputs.images import ImagePreparer, Preprocessing
 
-SIZE = 32
 PREPARER = ImagePreparer(Preprocessing(size=SIZE, resize=SIZE), max_pixels=1_000_000)
 PROCESSOR = CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
-
-
-def picture(mode: str = "RGB", width: int = 60, height: int = 45) -> Image.Image:
-    generator = np.random.default_rng(7)
-    coarse = generator.integers(0, 256, (9, 12, 4), np.uint8)
-    image = Image.fromarray(coarse, "RGBA" if mode == "whatever" else None).resize((width, height))
-    return image.convert(mode)
-
-
-def saved(image: Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def frames(kind: str) -> bytes:
-    """A file of two frames, of which the second must not matter."""
-    return saved(picture(), kind, save_all=True, append_images=[Image.new("RGB", (60, 45), "red")])
-
-
-def exif_rotated() -> bytes:
-    exif = Image.Exif()
-    exif[0x0112] = 6  # "turn me a quarter to the right"
-    return saved(picture(), "JPEG", exif=exif)
-
-
-def sixteen_bits() -> bytes:
-    ramp = np.linspace(0, 65535, 60 * 45).astype(np.uint16).reshape(45, 60)
-    return saved(Image.fromarray(ramp), "PNG")
-
-
-def palette_with_transparency() -> bytes:
-    image = picture().quantize(16)
-    return saved(image, "PNG", transparency=bytes(range(0, 256, 16)))
-
-
-IMAGES: dict[str, Callable[[], bytes]] = {
-    "jpeg": lambda: saved(picture(), "JPEG"),
-    "progressive jpeg": lambda: saved(picture(), "JPEG", progressive=True),
-    "grey jpeg": lambda: saved(picture("L"), "JPEG"),
-    "cmyk jpeg": lambda: saved(picture("CMYK"), "JPEG"),
-    "jpeg with an orientation": exif_rotated,
-    "mpo": lambda: frames("MPO"),
-    "png": lambda: saved(picture(), "PNG"),
-    "png with alpha": lambda: saved(picture("RGBA"), "PNG"),
-    "grey png with alpha": lambda: saved(picture("LA"), "PNG"),
-    "png with a palette": lambda: saved(picture("P"), "PNG"),
-    "png with a transparent palette": palette_with_transparency,
-    "png with a transparent colour": lambda: saved(picture(), "PNG", transparency=(1, 2, 3)),
-    "png of 16 bits": sixteen_bits,
-    "black and white png": lambda: saved(picture("1"), "PNG"),
-    "animated png": lambda: frames("PNG"),
-    "webp": lambda: saved(picture(), "WEBP"),
-    "webp with alpha": lambda: saved(picture("RGBA"), "WEBP", lossless=True),
-    "animated webp": lambda: frames("WEBP"),
-    "gif": lambda: saved(picture(), "GIF"),
-    "animated gif": lambda: frames("GIF"),
-    "bmp": lambda: saved(picture(), "BMP"),
-    "tiff": lambda: saved(picture(), "TIFF"),
-    "tiff in two pages": lambda: frames("TIFF"),
-    "lzw tiff": lambda: saved(picture(), "TIFF", compression="tiff_lzw"),
-    "cmyk tiff": lambda: saved(picture("CMYK"), "TIFF"),
-    "float tiff": lambda: saved(picture("F"), "TIFF"),
-    "one pixel": lambda: saved(picture(width=1, height=1), "PNG"),
-    "already of the right size": lambda: saved(picture(width=SIZE, height=SIZE), "PNG"),
-    "very wide": lambda: saved(picture(width=3000, height=9), "PNG"),
-    "very tall": lambda: saved(picture(width=2, height=900), "PNG"),
-    "odd margins": lambda: saved(picture(width=61, height=44), "PNG"),
-}
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -151,31 +79,6 @@ def test_a_fast_preparer_differs_by_little_and_in_large_jpegs_only(size: tuple[i
         np.testing.assert_array_equal(fast.prepare(content), exact.prepare(content))
 
 
-KNOWN_BUT_REFUSED = {
-    "fits": b"SIMPLE  =                    T",
-    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n",
-    "binary eps": b"\xc5\xd0\xd3\xc6\x20\0\0\0",
-    "svg": b'<svg xmlns="http://www.w3.org/2000/svg"></svg>',
-    "svg with a declaration": b'\xef\xbb\xbf<?xml version="1.0"?>\n<!-- x -->\n<SVG width="1"></SVG>',
-    "psd": b"8BPS\0\1",
-    "ico": b"\0\0\1\0\1\0",
-    "jpeg 2000": b"\0\0\0\x0cjP  \r\n\x87\n",
-    "jpeg 2000 codestream": b"\xff\x4f\xff\x51\0\0",
-    "avif": b"\0\0\0\x20ftypavif\0\0\0\0",
-    "heic": b"\0\0\0\x20ftypheic\0\0\0\0",
-    "pdf": b"%PDF-1.7\n",
-    "jpeg xl": b"\xff\x0a\0\0",
-    "ppm": b"P6\n1 1\n255\n\0\0\0",
-    "dds": b"DDS \x7c\0\0\0",
-}
-
-
-@pytest.mark.parametrize("name", KNOWN_BUT_REFUSED)
-def test_a_known_format_that_is_not_allowed_is_unsupported(name: str) -> None:
-    with pytest.raises(UnsupportedImage):
-        PREPARER.prepare(KNOWN_BUT_REFUSED[name])
-
-
 def truncations() -> dict[str, bytes]:
     return {
         "empty": b"",
@@ -204,21 +107,6 @@ def test_what_will_not_decode_is_undecodable_and_its_bytes_are_not_quoted(name: 
         PREPARER.prepare(content)
     assert "hello" not in str(caught.value)
     assert caught.value.__cause__ is None
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that declares a size and holds nothing."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b""))
-        + chunk(b"IEND", b"")
-    )
 
 
 @pytest.mark.parametrize(("width", "height"), [(1001, 1000), (50_000, 50_000), (2**31 - 1, 2**31 - 1)])

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from tests.worker.families.comparing import cosine
-from tests.worker.inputs.test_images import saved
+from tests.worker.inputs.pictures import saved
 from worker.families import family
 from worker.inputs.images import ImagePreparer
 from worker.models.sources import resolve_all
