@@ -95,6 +95,10 @@ class Child:
         if self._process.returncode is None:
             self._process.kill()
 
+    def end_soon(self) -> None:
+        """It has said that it will end: it is killed if it has not after some seconds."""
+        self._loop.call_later(_LAST_SECONDS, self.kill)
+
     async def wait(self) -> int:
         """Its exit status once it was reaped, negative for a signal."""
         return await asyncio.shield(self._exit)
@@ -112,7 +116,7 @@ class Child:
     def _readable(self) -> None:
         if not self._read_one():
             self._loop.remove_reader(self._channel.fileno())
-            self._loop.call_later(_LAST_SECONDS, self.kill)
+            self.end_soon()
 
     def _drain_channel(self) -> None:
         """Reads what it sent before it ended, such as why it failed."""

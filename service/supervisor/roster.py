@@ -209,6 +209,8 @@ class Roster:
                 place.crash += message.body["text"]
             case "failed", _:
                 place.failure = str(message.body["reason"])
+                if place.child is not None:
+                    place.child.end_soon()
             case _:
                 _events.warning("unknown_message", title=place.title, type=message.type)
 

@@ -108,9 +108,19 @@ async def test_a_child_that_reads_nothing_is_killed(start: Start, heard: Heard) 
     child.send("drain")  # No error: it is gone.
 
 
-async def test_a_child_that_closed_its_channel_is_helped_out(
+async def test_a_child_that_closed_its_channel_and_does_not_end_is_killed(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(children, "_LAST_SECONDS", 0.2)
     child = start("mute")
+    assert await asyncio.wait_for(child.wait(), 10) == -signal.SIGKILL
+
+
+async def test_a_child_that_said_it_will_end_and_does_not_is_killed(
+    start: Start, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(children, "_LAST_SECONDS", 0.2)
+    child = start("deaf")
+    await asyncio.wait_for(heard.get(), 10)
+    child.end_soon()
     assert await asyncio.wait_for(child.wait(), 10) == -signal.SIGKILL

@@ -101,10 +101,11 @@ def test_a_second_server_on_the_same_port_is_refused(two_models: RunningServer) 
     assert "ALTCLIP_GRPC_ADDRESS" in message
 
 
-def test_a_taken_operations_port_is_refused(two_models: RunningServer) -> None:
-    status, logs = refused("--model=stub:", f"--ops-address={two_models.ops}")
+@pytest.mark.parametrize("port", ["ops", "http"])
+def test_a_taken_port_is_refused(two_models: RunningServer, port: str) -> None:
+    status, logs = refused("--model=stub:", f"--{port}-address={getattr(two_models, port)}")
     assert status == 2
-    assert "ALTCLIP_OPS_ADDRESS" in logs.wait_for("cannot_start", seconds=2)["message"]
+    assert f"ALTCLIP_{port.upper()}_ADDRESS" in logs.wait_for("cannot_start", seconds=2)["message"]
 
 
 @pytest.mark.parametrize(

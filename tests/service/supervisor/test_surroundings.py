@@ -166,8 +166,13 @@ def _status(pid: int) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in lines)
 
 
-def test_sigquit_ends_it_at_once_with_a_line_in_the_log() -> None:
-    with start_server("--model=m=stub:dimension=8", *QUICK) as server:
+def test_sigquit_ends_a_server_at_once_and_its_log_told_of_a_misspelled_variable() -> None:
+    misspelled = {"ALTCLIP_MAX_TEXT": "5"}
+    off = "--http-address=off"
+    with start_server("--model=m=stub:dimension=8", *QUICK, off, environment=misspelled) as server:
+        assert server.http == ""
+        told = server.logs.wait_for("unknown_setting", seconds=1)["message"]
+        assert told == "ALTCLIP_MAX_TEXT is no setting and is ignored; did you mean ALTCLIP_MAX_TEXTS?"
         children = server.processes()
         server.process.send_signal(signal.SIGQUIT)
         assert server.process.wait(10) == 1
