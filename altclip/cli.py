@@ -1,237 +1,104 @@
-"""The `altclip` command: its arguments, and how its failures are told. What the commands do is in
-`commands.py`.
+"""The `altclip` command: runs it, and tells its failures. `arguments.py` has its arguments.
 
 Exit status: 0 done; 1 the server refused, or items of a stream failed; 2 wrong usage or unreadable input; 3
-not ready, overloaded or out of time, so try again later; 130 interrupted; 141 the reader of the output has
-gone.
+not ready, overloaded or out of time, so try again later; 4 the output cannot be written; 129, 130, 143 ended
+by SIGHUP, SIGINT, SIGTERM; 141 the reader of the output has gone.
 """
 
 from __future__ import annotations
 
-import argparse
-import math
+import contextlib
 import os
-import shutil
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, get_args
+from collections.abc import Iterator, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING
 
-from altclip import commands, evaluate, inputs
-from altclip.channel import DEFAULT_TIMEOUT, channel_credentials
-from altclip.client import Client
-from altclip.errors import AltClipError, DeadlineExceeded, Overloaded, Unavailable
-from altclip.streams.ledger import WINDOW
-from altclip.version import VERSION
+if TYPE_CHECKING:
+    from altclip.errors import AltClipError
 
-Command = Callable[[Client, argparse.Namespace], int]
-
-EXAMPLES = """examples:
-  altclip embed-text "a red balloon" "红气球" --output vectors.npy
-  altclip similarity --query-image cat.png --text cat --text dog --score probability
-  altclip classify cat.png dog.png --labels 猫 狗 --language zh
-  altclip embed-stream < items.jsonl > vectors.jsonl
-  altclip evaluate captions.csv --images pictures
-
-environment:
-  ALTCLIP_ADDRESS   where the service is, unless --address says (default: localhost:50051)
-  ALTCLIP_API_KEY   sent as `authorization: Bearer`
-"""
+FAILED, WRONG_USAGE, TRY_LATER, NO_OUTPUT, INTERRUPTED, BROKEN_PIPE = 1, 2, 3, 4, 130, 141
 
 
-class Help(argparse.RawDescriptionHelpFormatter):
-    """Help with room for the names, so that each option stays on its line."""
+class Ended(KeyboardInterrupt):
+    """A signal asked this process to end, as Ctrl-C does. What is open is closed on the way out."""
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=30, width=min(110, shutil.get_terminal_size().columns))
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and gives the exit status; every failure is one line on standard error."""
-    parsed = parser().parse_args(arguments)
-    run: Command = parsed.run
+    # gRPC writes lines of its own unless it is told before it is imported.
+    if "grpc" not in sys.modules:
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    from altclip.arguments import client_of, parser
+    from altclip.errors import AltClipError
+    from altclip.output import OutputError
+    from altclip.printing import tell
+
     try:
-        with _client(parsed) as client:
-            return run(client, parsed)
+        with _signals_that_end():
+            parsed = parser().parse_args(arguments)
+            with client_of(parsed) as client:
+                return int(parsed.run(client, parsed))
     except AltClipError as error:
-        _complain(commands.explain(error))
-        again = isinstance(error, Unavailable | Overloaded | DeadlineExceeded)
-        return commands.TRY_LATER if again else commands.FAILED
+        tell(f"altclip: {_one_line(error)}")
+        return _status_of(error)
     except BrokenPipeError:
-        # What Python still holds for standard output would fail again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return commands.BROKEN_PIPE
+        _drop_output()
+        return BROKEN_PIPE
+    except OutputError as error:
+        tell(f"altclip: {_one_line(error)}")
+        _drop_output()
+        return NO_OUTPUT
     except (OSError, ValueError) as error:
-        _complain(str(error))
-        return commands.WRONG_USAGE
+        tell(f"altclip: {_one_line(error)}")
+        return WRONG_USAGE
+    except Ended as ended:
+        return ended.status
     except KeyboardInterrupt:
-        return commands.INTERRUPTED
+        return INTERRUPTED
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands and their arguments."""
-    root = argparse.ArgumentParser(
-        prog="altclip",
-        description="Embeds, compares and classifies texts and pictures with an AltCLIP service.",
-        epilog=EXAMPLES,
-        formatter_class=Help,
-    )
-    root.add_argument("--version", action="version", version=f"altclip {VERSION}")
-    added = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    common = _common_arguments()
+def _status_of(error: AltClipError) -> int:
+    from altclip.errors import DeadlineExceeded, InvalidArgument, Overloaded, Unavailable, UnreadableInput
 
-    def command(name: str, run: Command, summary: str) -> argparse.ArgumentParser:
-        description = f"{summary[0].upper()}{summary[1:]}."
-        one = added.add_parser(
-            name, parents=[common], help=summary, description=description, formatter_class=Help
-        )
-        one.set_defaults(run=run)
-        return one
-
-    one = command("embed-text", commands.embed_text, "embed texts, or the lines of standard input")
-    one.add_argument("texts", nargs="*", metavar="TEXT")
-    _embedding_arguments(one, truncation=True)
-
-    one = command("embed-image", commands.embed_image, "embed picture files")
-    one.add_argument("images", nargs="+", type=Path, metavar="FILE")
-    _embedding_arguments(one, truncation=False)
-
-    one = command("similarity", commands.similarity, "score queries against candidates")
-    for flag, kind, where in (
-        ("--query", str, "queries"),
-        ("--query-image", Path, "queries"),
-        ("--text", str, "candidates"),
-        ("--image", Path, "candidates"),
-    ):
-        what = "FILE" if kind is Path else "TEXT"
-        role = "a query" if where == "queries" else "a candidate"
-        one.add_argument(
-            flag, dest=where, action="append", type=kind, metavar=what, help=f"{role}; may be repeated"
-        )
-    one.add_argument("--score", choices=get_args(inputs.Score), default="cosine", help="default: %(default)s")
-    one.add_argument("--top-k", type=int, default=0, metavar="K", help="show the K best of each query")
-
-    one = command("classify", commands.classify, "classify picture files into labels of your own")
-    one.add_argument("images", nargs="+", type=Path, metavar="FILE")
-    one.add_argument("--labels", nargs="+", required=True, metavar="LABEL", help="the class names")
-    one.add_argument(
-        "--language", default="en", help="of the labels: en zh es fr ru ja ko ar it (default: %(default)s)"
-    )
-    one.add_argument(
-        "--template",
-        dest="templates",
-        action="append",
-        metavar="TEMPLATE",
-        help="a prompt with {} for the label, in place of the server's; may be repeated",
-    )
-    one.add_argument(
-        "--top-k", type=int, default=5, metavar="K", help="show the K best (default: %(default)s)"
-    )
-
-    command("models", commands.models, "list the models of the server")
-    command("version", commands.show_versions, "tell the versions of client and server, and whether they fit")
-
-    one = command("health", commands.health, "tell whether the server answers (exit status 0) or not (3)")
-    one.add_argument("--wait", type=_seconds, metavar="SECONDS", help="wait so long for it to become ready")
-
-    one = command(
-        "embed-stream",
-        commands.embed_stream,
-        'embed JSON lines {"id", "text"} or {"id", "image": FILE} from input',
-    )
-    _embedding_arguments(one, truncation=True)
-    one.add_argument(
-        "--window",
-        type=int,
-        default=WINDOW,
-        metavar="N",
-        help="items on their way at most (default: %(default)s)",
-    )
-
-    one = command("evaluate", evaluate.run, "measure a model on data of yours: retrieval, classification")
-    evaluate.add_arguments(one)
-    return root
+    if isinstance(error, InvalidArgument | UnreadableInput):
+        return WRONG_USAGE
+    return TRY_LATER if isinstance(error, Unavailable | Overloaded | DeadlineExceeded) else FAILED
 
 
-def _common_arguments() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
-    group = common.add_argument_group("connection")
-    group.add_argument(
-        "--address",
-        type=_address,
-        default=os.environ.get("ALTCLIP_ADDRESS") or "localhost:50051",
-        metavar="HOST:PORT",
-        help="where the service is (default: %(default)s)",
-    )
-    group.add_argument("--tls", action="store_true", help="encrypt, and check the server's certificate")
-    group.add_argument(
-        "--root-certificates", type=Path, metavar="PEM", help="check it against these; implies --tls"
-    )
-    group.add_argument(
-        "--certificate", type=Path, metavar="PEM", help="show this to a server that asks (mutual TLS)"
-    )
-    group.add_argument("--key", type=Path, metavar="PEM", help="the key of --certificate")
-    group.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=DEFAULT_TIMEOUT,
-        metavar="SECONDS",
-        help="of a call; a stream has none (default: %(default)g)",
-    )
-    common.add_argument(
-        "--model", default="", metavar="NAME", help="which model (default: the server's first)"
-    )
-    common.add_argument("--json", action="store_true", help="answer in JSON")
-    return common
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
-def _embedding_arguments(one: argparse.ArgumentParser, *, truncation: bool) -> None:
-    one.add_argument("--output", type=Path, metavar="FILE.npy", help="write the embeddings there")
-    one.add_argument(
-        "--encoding",
-        choices=get_args(inputs.Encoding),
-        default="float32",
-        help="how the numbers travel (default: %(default)s)",
-    )
-    if truncation:
-        one.add_argument(
-            "--truncation",
-            choices=get_args(inputs.Truncation),
-            default="truncate",
-            help="of texts over the model's limit (default: %(default)s)",
-        )
+def _drop_output() -> None:
+    """What Python still holds for standard output would fail again at exit."""
+    if sys.stdout is not None:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _address(text: str) -> str:
-    if not text.strip():
-        raise argparse.ArgumentTypeError("give HOST:PORT, such as localhost:50051")
-    return text.strip()
+@contextlib.contextmanager
+def _signals_that_end() -> Iterator[None]:
+    """In the block SIGHUP and SIGTERM raise `Ended`, unless they are ignored as under `nohup`. A second one
+    ends the process at once."""
 
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Ended(number)
 
-def _seconds(text: str) -> float:
+    ours = [each for each in (signal.SIGHUP, signal.SIGTERM) if signal.getsignal(each) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, end)
     try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not value > 0:
-        raise argparse.ArgumentTypeError(f"give a time in seconds above 0 (inf: no limit), not {text!r}")
-    return value
-
-
-def _client(parsed: argparse.Namespace) -> Client:
-    options: dict[str, Any] = {"tls": parsed.tls, "root_certificates": parsed.root_certificates}
-    if (parsed.certificate is None) != (parsed.key is None):
-        raise ValueError("--certificate and --key are needed together")
-    if parsed.certificate is not None:
-        own = (parsed.certificate.read_bytes(), parsed.key.read_bytes())
-        options["credentials"] = channel_credentials(True, parsed.root_certificates, own)
-    return Client(
-        parsed.address, api_key=os.environ.get("ALTCLIP_API_KEY"), timeout=parsed.timeout, **options
-    )
-
-
-def _complain(text: str) -> None:
-    sys.stderr.write(f"altclip: {text}\n")
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 if __name__ == "__main__":

@@ -1,41 +1,47 @@
 """What each command of `altclip` does: a function of the client and the parsed arguments that gives the exit
 status.
 
-Answers go to standard output, as a table or with `--json` as JSON. Imports the client, `printing` and `npy`.
+Answers go to standard output, as a table or with `--json` as JSON.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from altclip.client import Client
-from altclip.errors import AltClipError, UnreadableInput
+from altclip.datasets.items import DataError
+from altclip.datasets.text import decode, number_lines, split_lines
+from altclip.errors import UnreadableInput
 from altclip.inputs import ItemSource
 from altclip.npy import MatrixFile
-from altclip.printing import say, shortened, table
+from altclip.output import whole_file
+from altclip.printing import say, say_json, shortened, table, tell
 from altclip.results import Floats, ImageEmbeddings, StreamResult, TextEmbeddings
 from altclip.streams.ledger import StreamInput
 from altclip.version import VERSION, mismatch
 
-DONE, FAILED, WRONG_USAGE, TRY_LATER, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+DONE, FAILED, TRY_LATER = 0, 1, 3
 TEXT_COLUMNS = 40
 
 
 def embed_text(client: Client, arguments: Namespace) -> int:
     """Embeds the texts of the command line, or the lines of standard input."""
-    texts = arguments.texts or [line.rstrip("\n") for line in sys.stdin]
-    result = client.embed_text(
-        texts, encoding=arguments.encoding, truncation=arguments.truncation, **_common(arguments)
-    )
+    with _output(arguments) as file:
+        texts = arguments.texts or _lines_of_input()
+        result = client.embed_text(
+            texts, encoding=arguments.encoding, truncation=arguments.truncation, **_common(arguments)
+        )
+        _write_matrix(file, result)
     extra = {"token_counts": result.token_counts, "truncated": result.truncated}
     counts = [f"{n}{'!' if i in result.truncated else ''}" for i, n in enumerate(result.token_counts)]
     _show_embeddings(result, arguments, {"text": texts, "tokens": counts}, extra)
@@ -46,7 +52,9 @@ def embed_text(client: Client, arguments: Namespace) -> int:
 
 def embed_image(client: Client, arguments: Namespace) -> int:
     """Embeds picture files."""
-    result = client.embed_image(arguments.images, encoding=arguments.encoding, **_common(arguments))
+    with _output(arguments) as file:
+        result = client.embed_image(arguments.images, encoding=arguments.encoding, **_common(arguments))
+        _write_matrix(file, result)
     _show_embeddings(result, arguments, {"image": [str(path) for path in arguments.images]}, {})
     return DONE
 
@@ -69,11 +77,7 @@ def similarity(client: Client, arguments: Namespace) -> int:
             ]
             for order, scores in zip(indices, result.scores, strict=True)
         ]
-        say(
-            json.dumps(
-                _answer(result) | {"logit_scale": result.logit_scale, "rows": rows}, ensure_ascii=False
-            )
-        )
+        say_json(_answer(result) | {"logit_scale": result.logit_scale, "rows": rows})
         return DONE
     lines = [
         (_name(query) if place == 0 else "", _name(candidates[i]), f"{score:.4f}")
@@ -99,7 +103,7 @@ def classify(client: Client, arguments: Namespace) -> int:
             {"image": str(path), "labels": [asdict(score) for score in scores]}
             for path, scores in zip(arguments.images, result.results, strict=True)
         ]
-        say(json.dumps(_answer(result) | {"results": results}, ensure_ascii=False))
+        say_json(_answer(result) | {"results": results})
         return DONE
     lines = [
         (_name(path) if place == 0 else "", score.label, f"{score.probability:.1%}")
@@ -114,7 +118,7 @@ def models(client: Client, arguments: Namespace) -> int:
     """Lists the models of the server."""
     found = client.list_models(timeout=arguments.timeout)
     if arguments.json:
-        say(json.dumps([asdict(model) for model in found], ensure_ascii=False))
+        say_json([asdict(model) for model in found])
         return DONE
     header = ("model", "ready", "source", "revision", "languages", "dimension", "device", "dtype")
     rows = [
@@ -138,11 +142,11 @@ def show_versions(client: Client, arguments: Namespace) -> int:
     """Tells the client's version and the server's; a warning on standard error says where they do not fit."""
     server = client.server_version(timeout=arguments.timeout)
     if arguments.json:
-        say(json.dumps({"client": VERSION, "server": server}))
+        say_json({"client": VERSION, "server": server})
     else:
         say(f"client {VERSION}\nserver {server or '-'} at {arguments.address}")
     if problem := mismatch(server):
-        sys.stderr.write(f"altclip: {problem}\n")
+        tell(f"altclip: {problem}")
     return DONE
 
 
@@ -151,45 +155,58 @@ def health(client: Client, arguments: Namespace) -> int:
     if arguments.wait is not None:
         client.wait_until_ready(arguments.model, timeout=arguments.wait)
     status = client.health(arguments.model, timeout=arguments.timeout)
-    say(json.dumps({"status": status}) if arguments.json else status)
+    if arguments.json:
+        say_json({"status": status})
+    else:
+        say(status)
     return DONE if status == "SERVING" else TRY_LATER
 
 
 def embed_stream(client: Client, arguments: Namespace) -> int:
     """Embeds JSON lines of standard input as they come."""
     began, done, failed = time.monotonic(), 0, 0
-    # A reader of our own: the thread that waits for input must not hold the lock of `sys.stdin` when we
-    # leave.
-    lines = open(0, "rb", closefd=False)  # noqa: SIM115
-    results = client.embed_stream(
-        map(_stream_item, filter(bytes.strip, lines)),
-        model=arguments.model,
-        encoding=arguments.encoding,
-        truncation=arguments.truncation,
-        window=arguments.window,
-    )
     matrix = MatrixFile(arguments.output) if arguments.output else None
     try:
-        for result in results:
-            done += 1
-            failed += result.error is not None
-            say(json.dumps(_stream_line(result, matrix), ensure_ascii=False))
-    finally:
-        results.close()
+        results = client.embed_stream(
+            (_stream_item(number, line) for number, line in number_lines(_standard_input())),
+            model=arguments.model,
+            encoding=arguments.encoding,
+            truncation=arguments.truncation,
+            window=arguments.window,
+        )
+        with contextlib.closing(results):
+            for result in results:
+                done += 1
+                failed += result.error is not None
+                say_json(_stream_line(result, matrix))
+    except BaseException:
         if matrix:
-            matrix.close()
+            rows, path = matrix.keep()
+            tell(f"altclip: ended early: {f'{rows} rows are in {path}' if path else 'nothing was written'}")
+        raise
+    if matrix:
+        matrix.commit()
     seconds = time.monotonic() - began
-    sys.stderr.write(
-        f"{done} items in {seconds:.1f} s ({done / max(seconds, 1e-9):.0f}/s), {failed} failed\n"
-    )
+    tell(f"{done} items in {seconds:.1f} s ({done / max(seconds, 1e-9):.0f}/s), {failed} failed")
     return FAILED if failed else DONE
 
 
-def _stream_item(line: bytes) -> StreamInput:
+def _lines_of_input() -> list[str]:
+    with _standard_input() as stream:
+        return split_lines(decode(stream.read(), "standard input"))
+
+
+def _standard_input() -> IO[bytes]:
+    # A reader of our own: the thread that waits for input must not hold the lock of `sys.stdin` at exit.
+    return open(0, "rb", closefd=False)
+
+
+def _stream_item(number: int, line: bytes) -> StreamInput:
     """An item of a JSON line; a line that is none becomes that item's error."""
     identity: Any = None
+    where = f"standard input line {number}"
     try:
-        given = json.loads(line.decode("utf-8-sig"))
+        given = json.loads(decode(line, "standard input", number))
         if isinstance(given, dict):
             identity = given.get("id")
         match given:
@@ -198,10 +215,10 @@ def _stream_item(line: bytes) -> StreamInput:
             case {"image": str(path)}:
                 return identity, Path(path)
         raise ValueError('a line is {"id": …, "text": "…"} or {"id": …, "image": "FILE"}')
-    except UnicodeDecodeError:
-        return identity, UnreadableInput("the line is not UTF-8", reason="UNREADABLE_INPUT")
+    except DataError as error:
+        return identity, UnreadableInput(str(error), reason=UnreadableInput.reason_here)
     except (ValueError, RecursionError) as error:
-        return identity, UnreadableInput(str(error), reason="UNREADABLE_INPUT")
+        return identity, UnreadableInput(f"{where}: {error}", reason=UnreadableInput.reason_here)
 
 
 def _stream_line(result: StreamResult, matrix: MatrixFile | None) -> dict[str, Any]:
@@ -218,17 +235,25 @@ def _show_embeddings(
     columns: dict[str, Sequence[str]],
     extra: dict[str, Any],
 ) -> None:
-    if arguments.output:
-        np.save(arguments.output, result.vectors, allow_pickle=False)
     if arguments.json:
         vectors = {} if arguments.output else {"vectors": [_numbers(row) for row in result.vectors]}
-        say(json.dumps(_answer(result) | extra | vectors, ensure_ascii=False))
+        say_json(_answer(result) | extra | vectors)
         return
     rows = [
         (*(shortened(column[i], TEXT_COLUMNS) for column in columns.values()), _glance(vector))
         for i, vector in enumerate(result.vectors)
     ]
     _say_all(table((*columns, f"embedding ({result.embeddings.dimension})"), rows))
+
+
+def _output(arguments: Namespace) -> AbstractContextManager[IO[bytes] | None]:
+    """The file of `--output`. It is opened before the work begins, so that a wrong name costs none."""
+    return whole_file(arguments.output) if arguments.output else contextlib.nullcontext()
+
+
+def _write_matrix(file: IO[bytes] | None, result: ImageEmbeddings) -> None:
+    if file is not None:
+        np.save(file, result.vectors, allow_pickle=False)
 
 
 def _common(arguments: Namespace) -> dict[str, Any]:
@@ -257,8 +282,3 @@ def _number(value: np.float32) -> float:
 
 def _numbers(vector: Floats) -> list[float]:
     return [_number(value) for value in vector]
-
-
-def explain(error: AltClipError) -> str:
-    """One line for a person."""
-    return " ".join(str(error).split())

@@ -2,22 +2,27 @@
 
 Nothing is guessed. A `str` is always a text, never the name of a file; a file is a `pathlib.Path`, its
 content is `bytes`, an address is a `Uri`.
+
+Of a Pillow image the pixels are sent and nothing else. Beside them it has colour profiles, text, transparency
+and EXIF, and any mode and palette; a file with all of that can be larger than the service allows, or show
+other pixels. Pillow is not imported here: whoever hands in one of its images has imported it.
 """
 
 from __future__ import annotations
 
+import io
 import operator
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from altclip.errors import InvalidArgument, UnreadableInput
-from altclip.pictures import is_pillow, png_of
 from altclip.v1 import embedding_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -67,6 +72,11 @@ ImageSource: TypeAlias = "bytes | bytearray | memoryview | os.PathLike[str] | Ur
 
 ItemSource: TypeAlias = "str | ImageSource | npt.NDArray[np.floating[Any]]"
 """One side of a comparison: a text, a picture, or an embedding made earlier (one-dimensional)."""
+
+# What a PNG holds without loss and without a palette. The service reads all else as RGB, so it is sent so.
+_SENT_AS_IS = frozenset({"1", "L", "LA", "RGB", "RGBA"})
+# Pillow has no way from premultiplied alpha to RGB but this.
+_STRAIGHT_ALPHA = {"La": "LA", "RGBa": "RGBA"}
 
 Word = TypeVar("Word", bound=str)
 Value = TypeVar("Value")
@@ -129,8 +139,11 @@ def image_of(source: Any, field: str) -> pb.Image:
     if isinstance(source, Uri):
         return pb.Image(uri=text_of(source.address, field))
     if isinstance(source, os.PathLike):
-        return pb.Image(content=Path(source).read_bytes())
-    if is_pillow(source):
+        try:
+            return pb.Image(content=Path(source).read_bytes())
+        except ValueError as error:  # a name that no file can have
+            raise UnreadableInput.at(field, f"{source!r:.200}: {error}") from error
+    if _is_pillow(source):
         try:
             return pb.Image(content=png_of(source))
         except Exception as error:  # Pillow raises many kinds for images that are damaged or closed
@@ -171,9 +184,35 @@ def embedding_options(encoding: Encoding, normalize: bool, truncation: Truncatio
 
 def _several(given: Any, field: str) -> Iterable[Any]:
     """What was given; in a list where it is one thing. Raises TypeError."""
-    single = isinstance(given, str | bytes | bytearray | memoryview | os.PathLike | Uri) or is_pillow(given)
+    single = isinstance(given, str | bytes | bytearray | memoryview | os.PathLike | Uri) or _is_pillow(given)
     if single or (isinstance(given, np.ndarray) and given.ndim == 1):
         return [given]
     if not isinstance(given, Iterable):
         raise TypeError(f"{field}: give one or several, not {type(given).__name__}")
     return given
+
+
+def _is_pillow(source: object) -> TypeGuard[PilImage]:
+    """Whether this is a Pillow image."""
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(source, module.Image)
+
+
+def png_of(image: PilImage) -> bytes:
+    """The pixels of the current frame as a PNG without metadata; the service sees them as it would see those
+    of the image's own file.
+
+    Raises what Pillow raises: OSError for a damaged file, ValueError for a closed one.
+    """
+    pixels = image.copy()  # also reads the file; the caller's own image keeps what it has
+    pixels.info = {}
+    if pixels.width == 0 or pixels.height == 0:
+        raise ValueError("the image has no pixels")
+    if pixels.mode in _STRAIGHT_ALPHA:
+        pixels = pixels.convert(_STRAIGHT_ALPHA[pixels.mode])
+    if pixels.mode not in _SENT_AS_IS:
+        pixels = pixels.convert("RGB")
+    pixels.info = {}  # a conversion may have put a profile there
+    written = io.BytesIO()
+    pixels.save(written, "PNG", compress_level=1)
+    return written.getvalue()

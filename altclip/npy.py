@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from altclip.output import OutputFile
 from altclip.results import Floats
 
 
 class MatrixFile:
-    """A float32 matrix in a file, for `numpy.load(path, mmap_mode="r")`; to be closed."""
+    """A float32 matrix for `numpy.load(path, mmap_mode="r")`. End it with `commit` or `keep`.
+
+    Raises OutputError, as all methods do.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file: IO[bytes] = path.open("wb")
+        self._output = OutputFile(path)
         self._rows = 0
         self._dimension = 0
         self._write_header()
@@ -25,18 +28,26 @@ class MatrixFile:
             self._dimension = len(row)
         if len(row) != self._dimension:
             raise ValueError(f"a row of {len(row)} in a matrix of {self._dimension} columns")
-        self._file.write(row.astype("<f4").tobytes())
+        self._output.write(row.astype("<f4").tobytes())
         self._rows += 1
         return self._rows - 1
 
-    def close(self) -> None:
-        """Writes how many rows there are."""
-        self._file.seek(0)
+    def commit(self) -> None:
+        """The matrix is whole: it gets its name."""
         self._write_header()
-        self._file.close()
+        self._output.commit()
+
+    def keep(self) -> tuple[int, Path | None]:
+        """The run ended early. Returns how many rows there are, and the file that has them, as
+        `OutputFile.keep` names it; no file is left for no rows."""
+        if self._rows == 0:
+            self._output.discard()
+            return 0, None
+        self._write_header()
+        return self._rows, self._output.keep()
 
     def _write_header(self) -> None:
         # Always of one length: numpy pads headers to 64 bytes and leaves room for the number of rows to grow.
-        shape = (self._rows, self._dimension)
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, self._dimension)}
+        self._output.file.seek(0)
+        np.lib.format.write_array_header_1_0(self._output.file, header)

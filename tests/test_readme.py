@@ -12,7 +12,7 @@ import grpc
 import pytest
 from PIL import Image
 
-from altclip.cli import parser as client_options
+from altclip.arguments import parser as client_options
 from altclip.version import VERSION
 from service.config.command_line import markdown_table
 from service.config.command_line import parser as server_options

@@ -1,4 +1,4 @@
 """Many items through a service, kept on disk as they come.
 
-Of altclip it may import client, errors, results, datasets, npy and printing.
+Of altclip it may import client, errors, results, datasets, npy, output and printing.
 """

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from altclip.printing import legible
+
 TERMINAL_SECONDS, LINE_SECONDS = 0.2, 10.0
 
 
@@ -58,7 +60,8 @@ class Progress:
 
     def _write(self, line: str) -> None:
         if self._stream is not None:
-            self._stream.write(f"\r\x1b[K{line}" if self._terminal else f"{line}\n")
+            shown = legible(line, self._stream.encoding)
+            self._stream.write(f"\r\x1b[K{shown}" if self._terminal else f"{shown}\n")
             self._stream.flush()
 
 

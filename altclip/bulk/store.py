@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from altclip.datasets.items import DataError
+from altclip.output import whole_file
+from altclip.printing import json_text
 
 COMMIT_SECONDS = 5.0
 """How much work a crash can cost."""
@@ -164,11 +166,12 @@ def _made(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
 def _check_about(path: Path, about: Mapping[str, str]) -> None:
     wanted = dict(about)
     try:
-        found = json.loads(path.read_text()) if path.exists() else None
+        found = json.loads(path.read_text("utf-8")) if path.exists() else None
     except ValueError:
         found = None
     if found is None:
-        path.write_text(json.dumps(wanted, indent=2, ensure_ascii=False) + "\n")
+        with whole_file(path) as file:
+            file.write(f"{json_text(wanted, 2, 'utf-8')}\n".encode())
     elif found != wanted:
         raise DataError(
             f"{path}: these are rows of something else; remove the folder, or give another --work"

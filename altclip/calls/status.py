@@ -15,6 +15,7 @@ from altclip.errors import (
     BY_REASON,
     AltClipError,
     Cancelled,
+    DeadlineExceeded,
     FieldViolation,
     Internal,
     InvalidRequest,
@@ -65,8 +66,11 @@ def from_call(call: FailedCall, *, address: str = "", request_id: str = "") -> A
             status = status_pb2.Status.FromString(packed)
     given_id = metadata.get("x-request-id", request_id)
     error = from_status(status, request_id=given_id if isinstance(given_id, str) else request_id)
-    if isinstance(error, Unavailable) and not error.reason and address:
-        error.message = f"no server answers at {address}: {error.message}"
+    if address and not error.reason:
+        if isinstance(error, Unavailable):
+            error.message = f"no server answers at {address}: {error.message}"
+        elif isinstance(error, DeadlineExceeded):  # gRPC says no more than that
+            error.message = f"no answer from {address} in time"
         error.args = (error.message,)
     return error
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from altclip.datasets.dataset import Request
-from altclip.datasets.items import DataError, read_text
+from altclip.datasets.items import DataError
+from altclip.datasets.text import read_text, split_lines
 
 BARE = ("{}",)
 """The name alone."""
@@ -76,7 +77,7 @@ def _lines(path: Path) -> list[str]:
         if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
             raise DataError(f"{path}: not a list of strings")
     else:
-        entries = text.splitlines()
+        entries = split_lines(text)
     lines = [entry.strip() for entry in entries]
     for number, line in enumerate(lines, 1):
         if not line:

@@ -88,21 +88,3 @@ def mark_of(*parts: str) -> int:
     """64 bits of a hash over these parts; never 0."""
     digest = hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") or 1
-
-
-def read_text(path: Path) -> str:
-    """A file of UTF-8. Raises DataError."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    return decode(content, str(path))
-
-
-def decode(content: bytes, where: str) -> str:
-    """UTF-8, with or without a mark at its start. Raises DataError that names the line."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{where} line {line}: not UTF-8") from None

@@ -9,7 +9,8 @@ from typing import cast
 
 from altclip.datasets import class_names
 from altclip.datasets.dataset import Caption, Dataset, Request, Task
-from altclip.datasets.items import DataError, LeftOut, Picture, Text, decode, read_text
+from altclip.datasets.items import DataError, LeftOut, Picture, Text
+from altclip.datasets.text import decode, read_text, split_lines
 
 CLASS_NAMES = "classnames.txt"
 TEMPLATES = "zeroshot_classification_templates.txt"
@@ -42,7 +43,7 @@ class Sample:
         if suffix.endswith("npy"):
             raise DataError(f"{where}: sets with several labels a picture are not measured here")
         if suffix.endswith("txt"):
-            lines = decode(content, where).splitlines()
+            lines = split_lines(decode(content, where))
             texts = [Text(line, f"{where} line {n}") for n, line in enumerate(lines, 1) if line.strip()]
             language = suffix.removesuffix("txt").rstrip(".")
             if language and not LANGUAGE.fullmatch(language):

@@ -18,8 +18,9 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from altclip.datasets.items import PICTURE_SUFFIXES, DataError, Picture, read_text
+from altclip.datasets.items import PICTURE_SUFFIXES, DataError, Picture
 from altclip.datasets.samples import Sample
+from altclip.datasets.text import read_text
 
 SMALL = 1 << 20
 """No captions or label are longer than this."""

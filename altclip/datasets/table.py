@@ -21,7 +21,8 @@ from pathlib import Path
 
 from altclip.datasets import class_names
 from altclip.datasets.dataset import Caption, Dataset, Request
-from altclip.datasets.items import DataError, Picture, Text, read_text
+from altclip.datasets.items import DataError, Picture, Text
+from altclip.datasets.text import read_text, split_lines
 
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 IMAGE, LABEL, CAPTION = "image", "label", "caption"
@@ -185,7 +186,7 @@ def _in_cell(cell: object, where: str) -> list[str]:
 
 
 def _json_rows(path: Path, text: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(split_lines(text), 1):
         if not line.strip():
             continue
         where = f"{path} line {number}"

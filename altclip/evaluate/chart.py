@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from altclip.evaluate.results import Classification, Report, Retrieval
+from altclip.output import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +39,8 @@ def draw(report: Report, path: Path) -> None:
         f"{report.images:,} images{taken}",
         fontsize=10,
     )
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as file:
+        figure.savefig(file, format=path.suffix.lstrip(".") or None, dpi=150)
 
 
 def _panels(report: Report) -> list[tuple[str, Mapping[str, Mapping[str, float | None]]]]:

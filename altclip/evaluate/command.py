@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -27,7 +26,8 @@ from altclip.evaluate.arguments import languages_of
 from altclip.evaluate.evaluation import Evaluation, safe_name
 from altclip.evaluate.report import render
 from altclip.evaluate.results import Report, Result
-from altclip.printing import say
+from altclip.output import whole_file
+from altclip.printing import json_text, say, say_json, tell
 from altclip.results import Model
 
 REVISION_SECONDS = 120.0
@@ -41,7 +41,7 @@ def run(client: Client, arguments: argparse.Namespace) -> int:
         request = _request(arguments, service.model)
         report = evaluate(service, request, _read(request), arguments)
     except KeyboardInterrupt:
-        sys.stderr.write("\naltclip: interrupted; the same command goes on from here\n")
+        tell("\naltclip: interrupted; the same command goes on from here")
         raise
     return _write(report, arguments)
 
@@ -127,7 +127,7 @@ def _ready_model(client: Client, name: str, sleep: Callable[[float], object] = t
             seconds = f"{REVISION_SECONDS:.0f} s"
             raise Unavailable(f"the model {model.name!r} cannot be evaluated: {wanting}, after {seconds}")
         if not told:
-            sys.stderr.write(f"waiting for the model {model.name!r}: {wanting}\n")
+            tell(f"waiting for the model {model.name!r}: {wanting}")
             told = True
         sleep(0.5)
     return model
@@ -139,15 +139,19 @@ def _write(report: Report, arguments: argparse.Namespace) -> int:
     name = safe_name(f"{report.data}-{report.task}-{model['name']}-{model['revision']}")
     file: Path = arguments.output or arguments.work / f"{name}.json"
     picture: Path = arguments.picture or file.with_suffix(".png")
-    text = json.dumps(dataclasses.asdict(report), ensure_ascii=False, indent=2)
-    say(text if arguments.json else render(report))
+    values = dataclasses.asdict(report)
+    if arguments.json:
+        say_json(values, indent=2)
+    else:
+        say(render(report))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"{text}\n")
-    sys.stderr.write(f"written: {file}\n")
+    with whole_file(file) as written:
+        written.write(f"{json_text(values, 2, 'utf-8')}\n".encode())
+    tell(f"written: {file}")
     if not chart.can_draw():
-        sys.stderr.write(f"altclip: {chart.MISSING}\n")
+        tell(f"altclip: {chart.MISSING}")
         return 0
     picture.parent.mkdir(parents=True, exist_ok=True)
     chart.draw(report, picture)
-    sys.stderr.write(f"written: {picture}\n")
+    tell(f"written: {picture}")
     return 0

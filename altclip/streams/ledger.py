@@ -144,7 +144,9 @@ def item_message(index: int, content: Content) -> pb.StreamItem:
         if isinstance(content, str):
             return pb.StreamItem(id=str(index), text=inputs.text_of(content, field))
         return pb.StreamItem(id=str(index), image=inputs.image_of(content, field))
-    except (OSError, TypeError) as error:
+    except AltClipError:
+        raise
+    except (OSError, TypeError, ValueError) as error:
         raise UnreadableInput(str(error), reason=UnreadableInput.reason_here) from error
 
 

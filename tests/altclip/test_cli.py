@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import signal
@@ -36,14 +35,13 @@ def run(fake: RunningFake, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
     return one
 
 
-def start(fake: RunningFake, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+def start(fake: RunningFake, *arguments: str | bytes, **environment: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "altclip", *arguments],
-        env={**os.environ, "ALTCLIP_ADDRESS": fake.address},
+        env={**os.environ, "ALTCLIP_ADDRESS": fake.address, **environment},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        **options,
     )
 
 
@@ -74,12 +72,38 @@ def test_texts_in_json_are_the_numbers_themselves(run: Run) -> None:
     assert answer["revision"] == "0123456789abcdef"
 
 
+@pytest.mark.parametrize(
+    ("given", "texts"),
+    [
+        (b"one\ntwo words\n", ["one", "two words"]),
+        (b"\xef\xbb\xbfcat\n", ["cat"]),
+        (b"cat\r\ndog\r\n", ["cat", "dog"]),
+        (b"cat\n\ndog", ["cat", "", "dog"]),
+        (b"\xef\xbb\xbfcat\n\xef\xbb\xbfdog\n", ["cat", "dog"]),  # two files, joined by `cat`
+        ("a\u2028b\x0cc\x85d\re\n".encode(), ["a\u2028b\x0cc\x85d\re"]),
+    ],
+)
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 def test_texts_come_from_standard_input(
-    run: Run, monkeypatch: pytest.MonkeyPatch, service: FakeService
+    fake: RunningFake, service: FakeService, given: bytes, texts: list[str], locale: str
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo words\n"))
-    assert run("embed-text")[0] == 0
-    assert list(service.seen["EmbedText"][0].texts) == ["one", "two words"]
+    process = start(fake, "embed-text", LC_ALL=locale, PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    _, complaint = process.communicate(given, timeout=60)
+    assert (process.returncode, complaint) == (0, b"")
+    assert list(service.seen["EmbedText"][0].texts) == texts
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (b"cat\ncaf\xe9\n", b"altclip: standard input line 2: not UTF-8\n"),
+        ("cat\n".encode("utf-16"), b"altclip: standard input line 1: not UTF-8, but UTF-16\n"),
+    ],
+)
+def test_input_that_is_no_utf8_is_named_by_its_line(fake: RunningFake, given: bytes, said: bytes) -> None:
+    process = start(fake, "embed-text")
+    output, complaint = process.communicate(given, timeout=60)
+    assert (process.returncode, output, complaint) == (2, b"", said)
 
 
 def test_embeddings_are_written_as_a_matrix(run: Run, tmp_path: Path, picture: Path) -> None:
@@ -204,8 +228,8 @@ class TestStream:
             b"[]": 'a line is {"id": ',
             b"null": 'a line is {"id": ',
             b'{"id": 1, "text": 5}': 'a line is {"id": ',
-            '{"text": "é"}'.encode("latin-1"): "the line is not UTF-8",
-            '{"text": "a"}'.encode("utf-16"): "the line is not UTF-8",
+            '{"text": "é"}'.encode("latin-1"): "standard input line 4: not UTF-8",
+            '{"text": "a"}'.encode("utf-16"): "standard input line 5: not UTF-8, but UTF-16",
             b"[" * 100_000: "recursion",
         }
         process = start(fake, "embed-stream")

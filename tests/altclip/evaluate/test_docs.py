@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from altclip.cli import parser
+from altclip.arguments import parser
 from altclip.datasets.class_names import read_templates
 from altclip.datasets.dataset import Request
 from altclip.datasets.table import read_table

@@ -1,0 +1,217 @@
+"""The arguments of the `altclip` command. `cli.py` runs it, `commands.py` has what its commands do."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, get_args
+
+from altclip import commands, inputs
+from altclip.channel import DEFAULT_TIMEOUT, channel_credentials
+from altclip.client import Client
+from altclip.evaluate.arguments import add_arguments
+from altclip.evaluate.command import run
+from altclip.printing import legible
+from altclip.streams.ledger import WINDOW
+from altclip.version import VERSION
+
+Command = Callable[[Client, argparse.Namespace], int]
+
+EXAMPLES = """examples:
+  altclip embed-text "a red balloon" "红气球" --output vectors.npy
+  altclip similarity --query-image cat.png --text cat --text dog --score probability
+  altclip classify cat.png dog.png --labels 猫 狗 --language zh
+  altclip embed-stream < items.jsonl > vectors.jsonl
+  altclip evaluate captions.csv --images pictures
+
+environment:
+  ALTCLIP_ADDRESS   where the service is, unless --address says (default: localhost:50051)
+  ALTCLIP_API_KEY   sent as `authorization: Bearer`
+"""
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help with room for the names, so that each option stays on its line."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=min(110, shutil.get_terminal_size().columns))
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose words can be shown in any locale."""
+
+    def format_help(self) -> str:
+        return legible(super().format_help())
+
+    def format_usage(self) -> str:
+        return legible(super().format_usage())
+
+    def error(self, message: str) -> NoReturn:
+        super().error(legible(" ".join(message.split("\n"))))
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their arguments."""
+    root = Parser(
+        prog="altclip",
+        description="Embeds, compares and classifies texts and pictures with an AltCLIP service.",
+        epilog=EXAMPLES,
+        formatter_class=Help,
+    )
+    root.add_argument("--version", action="version", version=f"altclip {VERSION}")
+    added = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    common = _common_arguments()
+
+    def command(name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+        description = f"{summary[0].upper()}{summary[1:]}."
+        one = added.add_parser(
+            name, parents=[common], help=summary, description=description, formatter_class=Help
+        )
+        one.set_defaults(run=run)
+        return one
+
+    one = command("embed-text", commands.embed_text, "embed texts, or the lines of standard input")
+    one.add_argument("texts", nargs="*", metavar="TEXT")
+    _embedding_arguments(one, truncation=True)
+
+    one = command("embed-image", commands.embed_image, "embed picture files")
+    one.add_argument("images", nargs="+", type=Path, metavar="FILE")
+    _embedding_arguments(one, truncation=False)
+
+    one = command("similarity", commands.similarity, "score queries against candidates")
+    for flag, kind, where in (
+        ("--query", str, "queries"),
+        ("--query-image", Path, "queries"),
+        ("--text", str, "candidates"),
+        ("--image", Path, "candidates"),
+    ):
+        what = "FILE" if kind is Path else "TEXT"
+        role = "a query" if where == "queries" else "a candidate"
+        one.add_argument(
+            flag, dest=where, action="append", type=kind, metavar=what, help=f"{role}; may be repeated"
+        )
+    one.add_argument("--score", choices=get_args(inputs.Score), default="cosine", help="default: %(default)s")
+    one.add_argument("--top-k", type=int, default=0, metavar="K", help="show the K best of each query")
+
+    one = command("classify", commands.classify, "classify picture files into labels of your own")
+    one.add_argument("images", nargs="+", type=Path, metavar="FILE")
+    one.add_argument("--labels", nargs="+", required=True, metavar="LABEL", help="the class names")
+    one.add_argument(
+        "--language", default="en", help="of the labels: en zh es fr ru ja ko ar it (default: %(default)s)"
+    )
+    one.add_argument(
+        "--template",
+        dest="templates",
+        action="append",
+        metavar="TEMPLATE",
+        help="a prompt with {} for the label, in place of the server's; may be repeated",
+    )
+    one.add_argument(
+        "--top-k", type=int, default=5, metavar="K", help="show the K best (default: %(default)s)"
+    )
+
+    command("models", commands.models, "list the models of the server")
+    command("version", commands.show_versions, "tell the versions of client and server, and whether they fit")
+
+    one = command("health", commands.health, "tell whether the server answers (exit status 0) or not (3)")
+    one.add_argument("--wait", type=_seconds, metavar="SECONDS", help="wait so long for it to become ready")
+
+    one = command(
+        "embed-stream",
+        commands.embed_stream,
+        'embed JSON lines {"id", "text"} or {"id", "image": FILE} from input',
+    )
+    _embedding_arguments(one, truncation=True)
+    one.add_argument(
+        "--window",
+        type=int,
+        default=WINDOW,
+        metavar="N",
+        help="items on their way at most (default: %(default)s)",
+    )
+
+    one = command("evaluate", run, "measure a model on data of yours: retrieval, classification")
+    add_arguments(one)
+    return root
+
+
+def client_of(parsed: argparse.Namespace) -> Client:
+    """The client that these arguments describe. Raises InvalidArgument, OSError and ValueError."""
+    options: dict[str, Any] = {"tls": parsed.tls, "root_certificates": parsed.root_certificates}
+    if (parsed.certificate is None) != (parsed.key is None):
+        raise ValueError("--certificate and --key are needed together")
+    if parsed.certificate is not None:
+        own = (parsed.certificate.read_bytes(), parsed.key.read_bytes())
+        options["credentials"] = channel_credentials(True, parsed.root_certificates, own)
+    return Client(
+        parsed.address, api_key=os.environ.get("ALTCLIP_API_KEY"), timeout=parsed.timeout, **options
+    )
+
+
+def _common_arguments() -> Parser:
+    common = Parser(add_help=False)
+    group = common.add_argument_group("connection")
+    group.add_argument(
+        "--address",
+        type=_address,
+        default=os.environ.get("ALTCLIP_ADDRESS") or "localhost:50051",
+        metavar="HOST:PORT",
+        help="where the service is (default: %(default)s)",
+    )
+    group.add_argument("--tls", action="store_true", help="encrypt, and check the server's certificate")
+    group.add_argument(
+        "--root-certificates", type=Path, metavar="PEM", help="check it against these; implies --tls"
+    )
+    group.add_argument(
+        "--certificate", type=Path, metavar="PEM", help="show this to a server that asks (mutual TLS)"
+    )
+    group.add_argument("--key", type=Path, metavar="PEM", help="the key of --certificate")
+    group.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=DEFAULT_TIMEOUT,
+        metavar="SECONDS",
+        help="of a call; a stream has none (default: %(default)g)",
+    )
+    common.add_argument(
+        "--model", default="", metavar="NAME", help="which model (default: the server's first)"
+    )
+    common.add_argument("--json", action="store_true", help="answer in JSON")
+    return common
+
+
+def _embedding_arguments(one: argparse.ArgumentParser, *, truncation: bool) -> None:
+    one.add_argument("--output", type=Path, metavar="FILE.npy", help="write the embeddings there")
+    one.add_argument(
+        "--encoding",
+        choices=get_args(inputs.Encoding),
+        default="float32",
+        help="how the numbers travel (default: %(default)s)",
+    )
+    if truncation:
+        one.add_argument(
+            "--truncation",
+            choices=get_args(inputs.Truncation),
+            default="truncate",
+            help="of texts over the model's limit (default: %(default)s)",
+        )
+
+
+def _address(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("give HOST:PORT, such as localhost:50051")
+    return text.strip()
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"give a time in seconds above 0 (inf: no limit), not {text!r}")
+    return value
