@@ -19,11 +19,13 @@ __all__ = [
     "choice",
     "dimensions",
     "either",
+    "elements",
     "integer",
     "number",
     "priority",
     "set_deadline",
     "string",
+    "strings",
     "wrong",
 ]
 
@@ -94,6 +96,23 @@ def array(body: Mapping[str, Any], name: str) -> list[Any]:
     if not isinstance(value, list):
         raise wrong(name, value, "a list")
     return value
+
+
+def elements(body: Mapping[str, Any], name: str, most: int | None = None) -> list[Any]:
+    """A list, of at most so many elements; an absent one is empty."""
+    found = array(body, name)
+    if most is not None and len(found) > most:
+        raise InvalidRequest.at(name, f"holds {len(found)} elements; at most {most} are accepted")
+    return found
+
+
+def strings(body: Mapping[str, Any], name: str, most: int | None = None) -> list[str]:
+    """A list of strings, of at most so many; an absent one is empty."""
+    found = elements(body, name, most)
+    for index, value in enumerate(found):
+        if not isinstance(value, str):
+            raise wrong(f"{name}[{index}]", value, "a string")
+    return found
 
 
 def choice(body: Mapping[str, Any], name: str, kinds: Mapping[str, Chosen], default: Chosen) -> Chosen:

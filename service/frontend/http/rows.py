@@ -1,4 +1,4 @@
-"""Writing embeddings as JSON: numbers or base64, in one of four types. Pure but for the turns it takes.
+"""Writing embeddings as JSON: numbers or base64, in one of some types. Pure but for the turns it takes.
 
     float32 rows ─ type ─▶ arrays ─ numbers: orjson writes the array; base64: its little-endian bytes ─▶ JSON
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ import orjson
 from service.frontend.api import encodings
 from service.frontend.api.messages import Encoding, Matrix
 
-__all__ = ["ENCODINGS", "Row", "embedding_rows", "json_list"]
+__all__ = ["ENCODINGS", "NUMBERS", "Numbers", "Row", "embedding_rows", "json_list", "numbers"]
 
 ENCODINGS: Mapping[str, Encoding] = {
     "float32": Encoding.FLOAT32,
@@ -28,6 +28,10 @@ ENCODINGS: Mapping[str, Encoding] = {
     "int8": Encoding.INT8,
     "binary": Encoding.BINARY,
 }
+
+Numbers = Literal["float", "int8", "uint8", "binary", "ubinary"]
+"""Types as other vendors' clients name them: `numbers` makes each of them from one of the core's."""
+NUMBERS: Mapping[str, Numbers] = {name: name for name in get_args(Numbers)}
 
 NUMBERS_AT_ONCE = 1 << 17
 """Numbers that are written without a pause: about 3 ms."""
@@ -52,6 +56,25 @@ def embedding_rows(rows: Matrix, encoding: Encoding, *, as_base64: bool) -> Iter
     for index, row in enumerate(written):
         scale = scales[index] if scales else None
         yield (base64.b64encode(row.tobytes()).decode() if as_base64 else row), scale
+
+
+def numbers(rows: Matrix, kind: Numbers) -> npt.NDArray[Any]:
+    """All rows in one array [n, width]; its little-endian bytes are what base64 holds.
+
+    float    float32
+    int8     the core's int8, of which the scale is not told: rows of length 1 are compared without it
+    uint8    the same + 128
+    ubinary  uint8, one bit for each component, most significant first
+    binary   the same − 128, as int8
+    """
+    if kind == "float":
+        return rows.astype("<f4", copy=False)
+    encoding = Encoding.INT8 if kind in ("int8", "uint8") else Encoding.BINARY
+    data, _ = encodings.encode(rows, encoding)
+    codes: npt.NDArray[Any] = np.frombuffer(data, np.uint8).reshape(len(rows), -1)
+    if kind in ("uint8", "binary"):
+        codes = codes ^ 0x80  # adds 128 to an int8, takes 128 from a uint8
+    return codes.view(np.int8 if kind in ("int8", "binary") else np.uint8)
 
 
 async def json_list(objects: Sequence[Any], numbers: int) -> orjson.Fragment:

@@ -90,7 +90,7 @@ class _Handlers:
 
     async def classify(self, request: Request) -> Response:
         body = request.body
-        labels = strings(body, "labels")
+        labels = fields.strings(body, "labels")
         images = fields.array(body, "images")
         parts = [one_image(value, f"images[{index}]") for index, value in enumerate(images)]
         request.call.priority = fields.priority(body)
@@ -102,7 +102,7 @@ class _Handlers:
                 [part.image or Image() for part in parts],
                 labels,
                 language=fields.string(body, "language"),
-                templates=strings(body, "templates"),
+                templates=fields.strings(body, "templates"),
                 top_k=fields.integer(body, "top_k", 0, least=0, most=MOST_TOP_K),
             )
         except ServiceError as error:
@@ -117,15 +117,6 @@ class _Handlers:
                 "truncated": done.truncated,
             }
         )
-
-
-def strings(body: Mapping[str, Any], name: str) -> Sequence[str]:
-    """A list of strings; an absent one is empty."""
-    values = fields.array(body, name)
-    for index, value in enumerate(values):
-        if not isinstance(value, str):
-            raise fields.wrong(f"{name}[{index}]", value, "a string")
-    return values
 
 
 def timings(value: Timings) -> dict[str, Any]:

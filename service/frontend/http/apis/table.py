@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from service.frontend.http.apis import health, openai, scoring, upload
+from service.frontend.http.apis import cohere, health, openai, scoring, upload
 from service.frontend.http.routes import Api
 from service.frontend.http.service import Service
 
@@ -15,6 +15,7 @@ APIS: Sequence[Callable[[Service], Api]] = (
     openai.api,
     scoring.api,
     upload.api,
+    cohere.api,
 )
 
 
