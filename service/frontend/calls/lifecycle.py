@@ -145,14 +145,17 @@ class Lifecycle:
         self._ended(call, "OK", None)
         _log.debug("call_answered", method=call.method)
 
-    def failed(self, call: Call, error: BaseException) -> ServiceError | None:
+    def failed(self, call: Call, error: BaseException, *, gone: bool = False) -> ServiceError | None:
         """The call has ended with this exception: what the caller is to be told.
+
+        gone: the transport could not read or write, because the client has gone.
 
         None means that nobody listens: the client has gone, its deadline has passed, or the process ends.
         Then raise the exception again.
         """
         task = asyncio.current_task()
-        if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        cancelled = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling()
+        if gone or cancelled:
             self._ended(call, "CANCELLED" if call.in_time() else "DEADLINE_EXCEEDED", None)
             return None
         if not isinstance(error, (Exception, asyncio.CancelledError)):

@@ -130,10 +130,12 @@ class Handlers:
 
     async def _failed(self, call: Call, context: Context, error: BaseException) -> NoReturn:
         """Ends the call with the error's status. Raises in any case."""
-        known = self._lifecycle.failed(call, error)
+        # A read or a write fails so when the client goes meanwhile; gRPC cancels the handler a moment later.
+        gone = isinstance(error, grpc.aio.InternalError)
+        known = self._lifecycle.failed(call, error, gone=gone)
         if known is None:
             try:
-                raise error
+                raise asyncio.CancelledError if gone else error
             finally:
                 del error  # or it would hold this frame, and all of the call, until cycles are collected
         await abort(context, call, known)
