@@ -28,15 +28,20 @@ def computed(calls: Path) -> dict[str, int]:
 
 
 def test_equal_contents_are_computed_once_and_then_known(tmp_path: Path) -> None:
-    calls = tmp_path / "calls"
+    calls, hold = tmp_path / "calls", tmp_path / "hold"
     picture = pictures(1)[0]
-    stub = f"m=stub:dimension=8,image_size=32,service_time=0.5,calls={calls}"
+    stub = f"m=stub:dimension=8,image_size=32,hold={hold},calls={calls}"
     with start_server("--model", stub, "--cache-bytes", "1MiB") as server, Client(server.grpc) as client:
         until(lambda: bool(client.get_model().weights_sha256), seconds=10, what="the weights are known")
         before = computed(calls)
-        with ThreadPoolExecutor(8) as threads:
+        hold.touch()
+        with ThreadPoolExecutor(16) as threads:
             texts = [threads.submit(client.embed_text, ["a cat"]) for _ in range(8)]
             images = [threads.submit(client.embed_image, [picture]) for _ in range(8)]
+            until(
+                lambda: server.metric("altclip_items_accepted_total") == 16, seconds=20, what="all have come"
+            )
+            hold.unlink()
             rows = {each.result().vectors.tobytes() for each in texts}
             shown = {each.result().vectors.tobytes() for each in images}
         assert (len(rows), len(shown)) == (1, 1)

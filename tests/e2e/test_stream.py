@@ -13,7 +13,7 @@ import numpy as np
 
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.server import start_server
+from tests.server import start_server, until
 from worker.arrays import Floats
 
 STUB = "m=stub:dimension=16,service_time=0.01"
@@ -42,7 +42,13 @@ def test_a_killed_worker_costs_a_stream_nothing_but_time() -> None:
         expected = np.frombuffer(alone.embeddings.data, "<f4").reshape(250, 16)
         answers: list[pb.EmbedStreamResponse] = []
         (worker,) = server.processes("altclip-worker")
-        killer = threading.Timer(0.3, lambda: worker.send_signal(signal.SIGKILL))
+        before = server.metric("altclip_batch_size_count")
+
+        def kill() -> None:
+            until(lambda: server.metric("altclip_batch_size_count") > before + 5, seconds=30, what="it moves")
+            worker.send_signal(signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
         killer.start()
         answers.extend(stub.EmbedStream(messages(20_000), timeout=90))
         killer.join()

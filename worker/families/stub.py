@@ -5,6 +5,7 @@ SOURCE is `stub:` followed by `key=value` pairs with commas between (`stub:dimen
     dimension, state_dimension, image_size, max_tokens, vocabulary, logit_scale, languages (en|zh)
     service_time, per_item, per_token   seconds a batch, an item, a token take
     overlap=1                           behave as an accelerator: the call enqueues, the result waits
+    hold=PATH                           a batch takes as long as this file exists
     calls=PATH                          append a line "MODALITY ITEMS" per batch, for any process to read
     load_time=S, load_fault=raise|abort|hang
     oom_over=N, oom_times=N             `OutOfMemory` for a batch of more than N items; only so many times
@@ -48,6 +49,7 @@ DEFAULTS = {
     "per_item": "0",
     "per_token": "0",
     "overlap": "0",
+    "hold": "",
     "calls": "",
     "load_time": "0",
     "load_fault": "",
@@ -162,6 +164,8 @@ class StubEncoder:
 
         def wait() -> Floats:
             value = result()
+            while options["hold"] and Path(options["hold"]).exists():
+                time.sleep(0.005)
             if (left := done - time.monotonic()) > 0.0:
                 time.sleep(left)
             return value

@@ -61,35 +61,35 @@ ONE = {"text": 5 + STREAMED, "image": 4, "prompt": 2}
 
 
 def test_what_nobody_waits_for_any_more_never_ran(tmp_path: Path) -> None:
-    path = tmp_path / "calls"
-    source = f"m=stub:dimension=8,state_dimension=8,image_size=32,per_token=0.02,calls={path}"
+    path, hold = tmp_path / "calls", tmp_path / "hold"
+    source = f"m=stub:dimension=8,state_dimension=8,image_size=32,hold={hold},calls={path}"
     with service(source) as server, open_stub(server) as stub:
         warm = pb.EmbedImageRequest(images=[pb.Image(content=picture("starts the decoders"))])
         stub.EmbedImage(warm, timeout=30)
         before = computed(path)
-        longest = [
-            "word " * 80,
-            "text " * 80,
-            "some " * 80,
-            "more " * 80,
-        ]  # 6 seconds, and nobody knows it yet
-        blocking = stub.EmbedText.future(pb.EmbedTextRequest(texts=longest), timeout=30)
-        until(lambda: computed(path)["text"] == before["text"] + 4, seconds=5, what="the device is busy")
-        kept, given_up = send(stub, "kept", 30), send(stub, "given up", 30)
+        hold.touch()
+        blocking = stub.EmbedText.future(pb.EmbedTextRequest(texts=["the first"]), timeout=60)
+        until(lambda: computed(path)["text"] == before["text"] + 1, seconds=10, what="the device is busy")
+        kept, given_up = send(stub, "kept", 60), send(stub, "given up", 60)
         queued = {kind: 2.0 * count for kind, count in ONE.items()}
-        until(lambda: metric(server, "altclip_queue_depth") == queued, seconds=5, what="all are queued")
+        until(lambda: metric(server, "altclip_queue_depth") == queued, seconds=10, what="all are queued")
         for call in given_up:
             call.cancel()
-        for call in send(stub, "late", 0.5):
+        for call in send(stub, "late", 1.0):
             assert call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert not blocking.done(), "they were not in time to be queued behind it"
+        assert not blocking.done()
+        left = {kind: float(count) for kind, count in ONE.items()}
+        until(
+            lambda: metric(server, "altclip_queue_depth") == left, seconds=10, what="only those kept are left"
+        )
+        hold.unlink()
         for call in kept[:4]:
             call.result()
         assert sum(len(answer.ids) for answer in kept[4]) == STREAMED
-        assert computed(path) - before == Counter(ONE) + Counter(text=4)
+        assert computed(path) - before == Counter(ONE) + Counter(text=1)
         nothing = dict.fromkeys(ONE, 0.0)
-        until(lambda: metric(server, "altclip_slots_in_use") == nothing, seconds=5, what="slots are free")
+        until(lambda: metric(server, "altclip_slots_in_use") == nothing, seconds=10, what="slots are free")
         ended = {name: server.metric("altclip_items_total", outcome=name) for name in ("ok", "cancelled")}
-        assert ended["ok"] == sum(ONE.values()) + 5
+        assert ended["ok"] == sum(ONE.values()) + 2
         assert ended["cancelled"] >= sum(ONE.values())
         assert server.metric("altclip_items_accepted_total") == sum(ended.values())

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from altclip.channel import CHANNEL_OPTIONS
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.faults.harness import embed, open_stub, service
+from tests.faults.harness import ROOM, embed, open_stub, service, under_way
 from tests.server import Logs, RunningServer, launch, until
 
 
@@ -49,7 +49,7 @@ def test_20_a_drain_under_load_ends_well_and_refuses_politely() -> None:
         stop: threading.Event = threading.Event()
         ended: Counter[str] = Counter()
         threads = load(server, stop, ended)
-        until(lambda: ended["OK"] >= 16, seconds=10, what="load")
+        until(lambda: ended["OK"] >= 16, seconds=30, what="load")
         assert server.stop() == 0
         assert seconds_to_stop(server.logs) < 10.0
         stop.set()
@@ -79,11 +79,11 @@ def test_20_no_call_fails_with_the_documented_configuration_while_one_of_two_ser
             threads = [threading.Thread(target=caller) for _ in range(8)]
             for thread in threads:
                 thread.start()
-            until(lambda: ended["OK"] >= 100, seconds=10, what="load")
+            until(lambda: ended["OK"] >= 100, seconds=30, what="load")
             assert leaving.metric("altclip_requests_total", code="OK") > 0
             assert leaving.stop() == 0
             after = ended["OK"]
-            until(lambda: ended["OK"] >= after + 50, seconds=10, what="load on the other")
+            until(lambda: ended["OK"] >= after + 50, seconds=30, what="load on the other")
             stop.set()
             for thread in threads:
                 thread.join(10)
@@ -105,11 +105,7 @@ def test_20_a_long_call_is_finished_although_the_signal_came() -> None:
         answers: list[int] = []
         caller = threading.Thread(target=lambda: answers.append(embed(stub).embeddings.count))
         caller.start()
-        until(
-            lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
-            seconds=5,
-            what="the call is under way",
-        )
+        under_way(server)
         assert server.stop() == 0
         caller.join(5)
         assert answers == [1]
@@ -127,13 +123,9 @@ def test_20_a_call_longer_than_the_grace_is_cut_off_and_the_exit_status_says_so(
 
         caller = threading.Thread(target=call)
         caller.start()
-        until(
-            lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
-            seconds=5,
-            what="the call is under way",
-        )
+        under_way(server)
         assert server.stop() == 1
-        assert seconds_to_stop(server.logs) < 2.5
+        assert seconds_to_stop(server.logs) < 2.5 + ROOM
         told = [record for record in server.logs.records if record["event"] == "drain_incomplete"]
         assert [(record["level"], record.get("calls")) for record in told] == [
             ("warning", 1),
@@ -147,16 +139,12 @@ def test_20_a_second_signal_ends_it_at_once() -> None:
     with service("m=stub:dimension=8,service_time=30") as server, open_stub(server) as stub:
         caller = threading.Thread(target=lambda: _ignore_failure(stub))
         caller.start()
-        until(
-            lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
-            seconds=5,
-            what="the call is under way",
-        )
+        under_way(server)
         server.process.send_signal(signal.SIGTERM)
-        server.logs.wait_for("signal", seconds=2)
+        server.logs.wait_for("signal", seconds=10)
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(5) == 1
-        assert seconds_to_stop(server.logs) < 1.0
+        assert server.process.wait(15) == 1
+        assert seconds_to_stop(server.logs) < 1.0 + ROOM
         caller.join(5)
 
 
@@ -170,8 +158,8 @@ def test_20_a_signal_while_models_load_ends_it_quickly() -> None:
     try:
         logs.wait_for("child_started", seconds=20)
         process.terminate()
-        assert process.wait(10) == 0
-        assert seconds_to_stop(logs) < 1.0
+        assert process.wait(20) == 0
+        assert seconds_to_stop(logs) < 1.0 + ROOM
     finally:
         process.kill()
         process.wait()

@@ -56,7 +56,7 @@ def works(server: RunningServer, roots: Pair, client: Pair | None = None) -> boo
     """Whether a new connection that trusts only `roots` gets an answer."""
     with open_channel(server, roots, client) as channel:
         try:
-            answer = EmbeddingServiceStub(channel).EmbedText(pb.EmbedTextRequest(texts=["a"]), timeout=5)
+            answer = EmbeddingServiceStub(channel).EmbedText(pb.EmbedTextRequest(texts=["a"]), timeout=30)
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise

@@ -26,7 +26,7 @@ def may_unshare() -> bool:
 
 @pytest.mark.skipif(not may_unshare(), reason="may not make a process namespace here")
 def test_process_1_buries_orphans_and_stops_on_sigterm() -> None:
-    addresses = ["--grpc-address=127.0.0.1:0", "--ops-address=127.0.0.1:0", "--device=cpu"]
+    addresses = ["--device=cpu", *(f"--{port}-address=127.0.0.1:0" for port in ("grpc", "http", "ops"))]
     model = ["--model=m=stub:dimension=8", "--batch-tokens=4096", "--batch-images=32"]
     container = subprocess.Popen(
         [*UNSHARE, str(COMMAND), *addresses, *model],
@@ -41,14 +41,15 @@ def test_process_1_buries_orphans_and_stops_on_sigterm() -> None:
         logs.wait_for("ready", seconds=30)
         (supervisor,) = psutil.Process(container.pid).children()
         assert len(supervisor.children()) == 2
-        # A process whose parent has left at once: it becomes the supervisor's to bury.
-        orphan = "import os, time\nif os.fork() == 0:\n    time.sleep(1)\n    os._exit(0)"
+        # A process whose parent left at once: it becomes the supervisor's to bury. It ends with its input.
+        orphan = "import os\nif os.fork() == 0:\n    os.read(0, 1)\n    os._exit(0)"
         inside = ["nsenter", "--target", str(supervisor.pid), "--pid", "--mount"]
-        subprocess.run([*inside, sys.executable, "-c", orphan], timeout=10, check=True)
-        until(lambda: len(supervisor.children()) == 3, seconds=2, what="the orphan is adopted")
-        until(lambda: len(supervisor.children()) == 2, seconds=4, what="the orphan is buried")
+        with subprocess.Popen([*inside, sys.executable, "-c", orphan], stdin=subprocess.PIPE) as parent:
+            assert parent.wait(30) == 0
+            until(lambda: len(supervisor.children()) == 3, seconds=10, what="the orphan is adopted")
+        until(lambda: len(supervisor.children()) == 2, seconds=10, what="the orphan is buried")
         supervisor.terminate()
-        assert container.wait(10) == 0
+        assert container.wait(20) == 0
     finally:
         container.kill()
         container.wait()

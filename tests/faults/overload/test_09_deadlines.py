@@ -34,15 +34,17 @@ def test_09_a_deadline_shorter_than_the_expected_wait_is_refused_at_once() -> No
 
 
 def test_09_what_expires_in_the_queue_never_reaches_the_encoder(tmp_path: Path) -> None:
-    path = tmp_path / "calls"
-    with service(f"m=stub:dimension=8,service_time=2.0,calls={path}") as server, open_stub(server) as stub:
+    path, hold = tmp_path / "calls", tmp_path / "hold"
+    with service(f"m=stub:dimension=8,hold={hold},calls={path}") as server, open_stub(server) as stub:
         before = len(computed(path))
+        hold.touch()
         running = stub.EmbedText.future(pb.EmbedTextRequest(texts=["a"]), timeout=20)
-        until(lambda: len(computed(path)) > before, seconds=5, what="the device is busy")
+        until(lambda: len(computed(path)) > before, seconds=10, what="the device is busy")
         with pytest.raises(grpc.RpcError) as late:
             embed(stub, "b", "c", seconds=0.5)  # nobody knows yet how long a batch takes: it is let in
         assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert not running.done(), "they came too late to be queued behind it"
+        until(lambda: server.metric("altclip_queue_depth") == 0, seconds=10, what="its time is up there, too")
+        hold.unlink()
         assert running.result().embeddings.count == 1
         assert embed(stub, "d").embeddings.count == 1
         assert computed(path)[before:] == [1, 1]

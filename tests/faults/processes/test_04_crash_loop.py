@@ -11,8 +11,8 @@ from tests.server import Logs, launch, until
 def crash_loop(*arguments: str) -> tuple[int, Logs]:
     process, logs = launch(*QUICK, *arguments)
     try:
-        status = process.wait(30)
-        until(lambda: logs.ended, seconds=5, what="the end of its log")
+        status = process.wait(60)
+        until(lambda: logs.ended, seconds=10, what="the end of its log")
         return status, logs
     finally:
         process.kill()
@@ -20,17 +20,19 @@ def crash_loop(*arguments: str) -> tuple[int, Logs]:
 
 
 def test_04_a_worker_that_crash_loops_ends_the_service_after_a_backoff() -> None:
-    status, logs = crash_loop("--model=m=stub:load_fault=abort", "--restart-limit=4")
+    status, logs = crash_loop(
+        "--model=m=stub:load_fault=abort", "--restart-limit=4", "--restart-backoff=500ms"
+    )
     assert status == 1
     gave_up = logs.wait_for("gave_up", seconds=2)
     assert gave_up["message"] == "altclip-worker m cpu failed 4 times in a row, last: SIGABRT"
     lives = [record for record in logs.records if record.get("title") == "altclip-worker m cpu"]
     assert [record["event"] for record in lives] == ["child_started", "child_ended"] * 4
     times = [datetime.fromisoformat(record["ts"]).timestamp() for record in lives]
-    # At once after the first; then 100 ms and 200 ms, each up to a quarter less or more.
+    # At once after the first; then 0.5 s and 1 s, each up to a quarter less or more.
     waits = [times[at + 1] - times[at] for at in (1, 3, 5)]
-    assert waits[0] < 0.075 < waits[1]
-    assert waits[2] > 0.150
+    assert waits[0] < 0.375 <= waits[1]
+    assert waits[2] >= 0.750
 
 
 def test_04_one_of_two_models_that_crash_loops_ends_the_service() -> None:

@@ -39,9 +39,10 @@ def test_05_a_dead_frontend_is_replaced_and_no_counter_falls() -> None:
 
 
 def test_05_what_a_dead_frontend_had_queued_is_never_computed(tmp_path: Path) -> None:
-    calls = tmp_path / "calls"
-    source = f"m=stub:dimension=8,service_time=0.5,calls={calls}"
+    calls, hold = tmp_path / "calls", tmp_path / "hold"
+    source = f"m=stub:dimension=8,hold={hold},calls={calls}"
     with service(source, "--batch-tokens=3") as server, open_stub(server) as stub:
+        hold.touch()
         texts = [" ".join([letter] * 70) for letter in "abcdefghijkl"]
         caller = threading.Thread(target=lambda: _fails(stub, *texts))
         caller.start()
@@ -52,6 +53,7 @@ def test_05_what_a_dead_frontend_had_queued_is_never_computed(tmp_path: Path) ->
             until(lambda: server.metric("altclip_queue_depth") == 0, seconds=5, what="an empty queue")
             begun = len(computed(calls))
             caller.join(10)
+            hold.unlink()
         with open_stub(server) as another:
             assert embed(another).embeddings.count == 1
         assert len(computed(calls)) == begun + 1 < len(texts)

@@ -13,7 +13,7 @@ from tests.server import until
 
 
 def test_what_was_only_queued_in_a_killed_worker_is_computed_by_the_other(tmp_path: Path) -> None:
-    path = tmp_path / "calls"
+    path, hold = tmp_path / "calls", tmp_path / "hold"
     ended: Counter[str] = Counter()
 
     def begun() -> int:
@@ -26,17 +26,20 @@ def test_what_was_only_queued_in_a_killed_worker_is_computed_by_the_other(tmp_pa
         except grpc.RpcError as error:
             ended[failure_of(error).reason] += 1
 
-    source = f"m=stub:dimension=8,service_time=0.5,calls={path}"
+    source = f"m=stub:dimension=8,hold={hold},calls={path}"
     with service(source, "--replicas=2") as server, open_stub(server) as stub:
         before = begun()  # the workers have measured their batches
+        hold.touch()
         calls = [threading.Thread(target=call, args=(f"text {number}",)) for number in range(20)]
         for thread in calls[:2]:
             thread.start()
-        until(lambda: begun() == before + 2, seconds=5, what="both workers are busy with one text")
+        until(lambda: begun() == before + 2, seconds=10, what="both workers are busy with one text")
         for thread in calls[2:]:
             thread.start()
-        until(lambda: server.metric("altclip_queue_depth", modality="text") == 18, seconds=5, what="a queue")
+        until(lambda: server.metric("altclip_queue_depth", modality="text") == 18, seconds=10, what="a queue")
         server.processes("altclip-worker m")[0].kill()
+        server.logs.wait_for("child_ended", seconds=10)
+        hold.unlink()
         for thread in calls:
             thread.join(20)
         assert ended == {"OK": 19, "WORKER_UNAVAILABLE": 1}

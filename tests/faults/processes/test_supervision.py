@@ -12,7 +12,7 @@ import grpc
 import psutil
 import pytest
 
-from tests.faults.harness import QUICK, embed, failure_of, health, open_stub, service, worker_of
+from tests.faults.harness import QUICK, embed, failure_of, health, open_stub, service, under_way, worker_of
 from tests.server import RunningServer, launch, until
 
 SERVICE = "altclip.v1.EmbeddingService"
@@ -26,11 +26,11 @@ def test_a_worker_that_cannot_be_started_for_a_while_is_started_later() -> None:
         worker_of(server).kill()
         until(
             lambda: _reasons(server) >= {"SIGKILL", "cannot be started: Too many open files"},
-            seconds=5,
+            seconds=20,
             what="it",
         )
         supervisor.rlimit(psutil.RLIMIT_NOFILE, before)
-        until(lambda: health(server) == "SERVING", seconds=10, what="a new worker")
+        until(lambda: health(server) == "SERVING", seconds=30, what="a new worker")
 
 
 def _reasons(server: RunningServer) -> set[str]:
@@ -59,7 +59,7 @@ def test_a_worker_that_is_killed_while_it_loads_is_started_again(stopped: bool) 
 
 
 def test_a_worker_that_dies_while_draining_is_not_replaced() -> None:
-    with service("m=stub:dimension=8,service_time=3") as server, open_stub(server) as stub:
+    with service("m=stub:dimension=8,service_time=30") as server, open_stub(server) as stub:
         ended: list[grpc.StatusCode] = []
 
         def call() -> None:
@@ -70,16 +70,12 @@ def test_a_worker_that_dies_while_draining_is_not_replaced() -> None:
 
         caller = threading.Thread(target=call)
         caller.start()
-        until(
-            lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
-            seconds=5,
-            what="the call is under way",
-        )
+        under_way(server)
         worker = worker_of(server)
         server.process.terminate()
-        server.logs.wait_for("signal", seconds=2)
+        server.logs.wait_for("signal", seconds=10)
         worker.kill()
-        assert server.process.wait(5) == 0
+        assert server.process.wait(20) == 0
         caller.join(5)
         assert ended == [grpc.StatusCode.UNAVAILABLE]
         assert [record["event"] for record in server.logs.records].count("worker_ready") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -60,6 +61,20 @@ def test_a_batch_takes_the_time_it_is_told_to() -> None:
     started = time.monotonic()
     stub.text(ids("a", "b"))
     assert time.monotonic() - started >= 0.07
+
+
+def test_a_batch_is_held_as_long_as_a_file_exists(tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    stub = encoder(f"hold={hold}")
+    stub.text(ids("a"))
+    hold.touch()
+    batch = threading.Thread(target=stub.text, args=[ids("a")])
+    batch.start()
+    batch.join(0.1)
+    assert batch.is_alive()
+    hold.unlink()
+    batch.join(10)
+    assert not batch.is_alive()
 
 
 def test_an_overlapping_stub_enqueues_and_waits_like_a_device() -> None:

@@ -1,16 +1,29 @@
-"""10. Five times overload: the device does what it can, who is let in waits bounded, the rest is told.
+"""Five times overload, seen once for three faults.
 
-Counted in batches and items. How near the goodput is to the peak, and how long calls take, `make overload`
-measures.
+10. The device does what it can, who is let in waits bounded, the rest is told.
+11. Health answers without waiting for any of the work.
+12. The load goes: queue wait is normal again within 5 s.
+
+Counted in batches and items. How near the goodput is to the peak, and how long calls and health take, `make
+overload` measures.
 """
 
 from __future__ import annotations
 
+import pytest
+
 from service.frontend.admission.shedding import TARGET_BATCHES
-from tests.faults.overload.overload import ITEMS, TOKENS, Overload
+from tests.faults.harness import ROOM
+from tests.faults.overload.overload import ITEMS, TOKENS, Overload, watch
 
 LARGEST = 5
 """Tokens of the longest texts of the load."""
+
+
+@pytest.fixture(scope="module")
+def overload(tmp_path_factory: pytest.TempPathFactory) -> Overload:
+    """Some seconds of five times what the device can do."""
+    return watch(6.0, tmp_path_factory.mktemp("overload") / "queue")
 
 
 def test_10_the_device_computes_full_batches_all_the_time(overload: Overload) -> None:
@@ -39,3 +52,17 @@ def test_10_the_rest_is_refused_and_told_when_to_come_again(overload: Overload) 
     assert {answer.reason for answer in refused} == {"QUEUE_FULL"}
     for answer in refused:
         assert answer.pushback == round(answer.retry * 1000) > 0
+
+
+def test_11_health_answers_under_overload(overload: Overload) -> None:
+    assert len(overload.health) > 20
+    assert max(overload.health) < 0.1 + ROOM
+
+
+def test_12_the_queue_is_empty_and_the_wait_normal_again_within_five_seconds(overload: Overload) -> None:
+    assert overload.emptied < 5.0 + ROOM
+    assert len(overload.after) > 5
+    assert overload.after.share("OK") == 1.0
+    # Normal is the rest of the batch that runs.
+    for job in overload.all.jobs[len(overload.during.jobs) :]:
+        assert job.waited_for == ()
