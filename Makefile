@@ -11,10 +11,11 @@ SDKS := $(VENV)/sdks
 RAY := $(VENV)/ray
 FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 20
+TEST_PROCESSES ?= 3
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock wheels proto docs demo serve test lint format bench bench-quick overload soak train audit sbom fuzz sdks ray tools clean
+.PHONY: help setup lock wheels proto docs demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz sdks ray tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,8 +53,13 @@ serve: $(SERVING) ## Run the service (ARGS="--model NAME=SOURCE …" goes to alt
 	$(BIN)/altclip-server $(ARGS)
 
 # Installs no system package: what needs one is skipped, and the closing lines say why.
-test: setup ## Run the tests (ARGS="-k words" goes to pytest)
-	$(BIN)/python -m pytest $(ARGS)
+# Most tests wait for processes, not for cores: three at a time keep two cores busy. A file's tests stay together,
+# for they share a server.
+test: setup ## Run the tests, TEST_PROCESSES at a time (ARGS="-k words" goes to pytest)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+
+test-busy: setup ## The same while other processes take every core: must pass, too
+	$(BIN)/python -m tests.busy $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 lint: setup ## Check style, types, protos, stubs, container and manifests
 	$(BIN)/ruff check

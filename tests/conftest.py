@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import signal
 from collections.abc import Iterator
+from unittest.mock import patch
 
 import pytest
 
 from tests.server import RunningServer, start_server
+
+# gRPC would write lines of its own between pytest's dots. It reads this when it is imported. Programs that
+# tests start do not inherit it: what they write is looked at.
+with patch.dict(os.environ, GRPC_VERBOSITY="NONE"):
+    import grpc  # noqa: F401
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
