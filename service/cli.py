@@ -60,8 +60,8 @@ def _serve(settings: Settings) -> int:
     _raise_descriptor_limit()
     for message in command_line.unknown_variables(os.environ):
         events.warning("unknown_setting", message)
-    # Until the event loop takes over, e.g. while a model is fetched; as process 1 the default would be to
-    # ignore them. What the others ask for has no meaning yet.
+    # Until the event loop takes over, e.g. while a model is fetched. As process 1 of a container these would
+    # be ignored by default; elsewhere the three below would end the server, and there is nothing to reread.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, _stop)
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
@@ -111,11 +111,15 @@ def _convert(arguments: Sequence[str]) -> int:
     from worker.models.convert import convert
 
     try:
-        print(convert(given.source, given.directory))
+        print(convert(given.source, given.directory), flush=True)
     except ModelError as error:
-        print(f"altclip-server: {error}", file=sys.stderr)
-        return 1
-    return 0
+        problem = str(error)
+    except OSError as error:  # a full disk, a directory that may not be written, a closed pipe
+        problem = f"{error.filename or 'standard output'}: {error.strerror}"
+    else:
+        return 0
+    print(f"altclip-server: {problem}", file=sys.stderr)
+    return 1
 
 
 def _key(arguments: Sequence[str], closed: frozenset[int]) -> int:

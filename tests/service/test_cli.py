@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.server import COMMAND
+from worker.models.sources import bundled_directory
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -32,6 +34,14 @@ def test_convert_has_a_help_of_its_own() -> None:
 )
 def test_wrong_usage_is_status_2(arguments: list[str]) -> None:
     assert run(*arguments).returncode == 2
+
+
+@pytest.mark.parametrize("directory", ["/dev/full/x", "/proc/no-such-directory/x"])
+def test_a_directory_that_cannot_be_written_is_one_clear_line(directory: str) -> None:
+    done = run("convert", str(bundled_directory()), directory)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert re.fullmatch(r"altclip-server: /\S+: [A-Z].*\n", done.stderr)
 
 
 def test_a_source_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
