@@ -46,7 +46,9 @@ def _wildcard(port: int, shared: bool) -> socket.socket:
 
 
 def _bound(family: int, target: tuple[object, ...], shared: bool) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio switches Nagle's algorithm off only for sockets that say they are TCP. With it, an answer in two
+    # parts would wait for the client's delayed acknowledgement, 40 ms.
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         # Lets connections of an earlier server linger in TIME_WAIT.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

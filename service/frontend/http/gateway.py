@@ -265,9 +265,10 @@ class _Exchange:
         if long or self._service.draining or self._protocol.broken:
             headers.append(("connection", "close"))
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-        await self._send({"type": "http.response.start", "status": response.status, "headers": raw})
-        # The end is told apart: uvicorn waits before it until the client has taken most of the body.
-        await self._send({"type": "http.response.body", "body": response.body, "more_body": True})
+        with self._protocol.as_one():
+            await self._send({"type": "http.response.start", "status": response.status, "headers": raw})
+            # The end is told apart: uvicorn waits before it until the client has taken most of the body.
+            await self._send({"type": "http.response.body", "body": response.body, "more_body": True})
         if long and not self._protocol.broken:
             await discard(self._receive, waiting="expect" in self._headers)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from typing import Any
 
@@ -105,8 +106,19 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """asyncio's hook; with TLS after the handshake."""
         super().connection_made(transport)
+        self.transport = _Joining(transport)
         found = transport.get_protocol()
         self._bounded = found if isinstance(found, Connection) else None
+
+    @contextmanager
+    def as_one(self) -> Iterator[None]:
+        """What is written in the block leaves as one: a head and its body, in one system call."""
+        assert isinstance(self.transport, _Joining)  # noqa: S101 - set when the connection was made
+        self.transport.held = []
+        try:
+            yield
+        finally:
+            self.transport.release()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """asyncio's hook."""
@@ -164,3 +176,34 @@ class HttpProtocol(HttpToolsProtocol):
         elif not self.transport.is_closing():
             self.transport.write(self._protocols.refused(status, message))
             self.transport.close()
+
+
+class _Joining(asyncio.Transport):
+    """A transport that can keep what is written for a moment, and writes it as one."""
+
+    def __init__(self, below: asyncio.Transport) -> None:
+        super().__init__()
+        self.held: list[bytes] | None = None
+        self._below = below
+
+    def write(self, data: Any) -> None:
+        """As a transport's, as are those below."""
+        if self.held is None:
+            self._below.write(data)
+        else:
+            self.held.append(data)
+
+    def release(self) -> None:
+        """Writes what was held."""
+        held, self.held = self.held, None
+        if held:
+            self._below.write(held[0] if len(held) == 1 else b"".join(held))
+
+    def close(self) -> None:
+        self._below.close()
+
+    def abort(self) -> None:
+        self._below.abort()
+
+    def is_closing(self) -> bool:
+        return self._below.is_closing()

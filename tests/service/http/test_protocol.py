@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,17 @@ async def test_a_connection_is_used_for_one_request_after_another(http: Asking) 
             writer.write(post_request(GOOD))
             status, head, _ = await answered(reader)
             assert (status, b"connection: close" in head) == (200, False)
+
+
+async def test_an_answer_waits_for_no_acknowledgement_and_leaves_as_one(http: Asking) -> None:
+    async with connected(http) as (reader, writer):
+        writer.write(HEALTH)
+        async with asyncio.timeout(10):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert reader._buffer, head  # type: ignore[attr-defined]  # the body came with the head
+        (connection,) = connections(http)
+        accepted = connection.flow._transport.get_extra_info("socket")
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_pipelined_requests_are_answered_in_their_order(http: Asking) -> None:
@@ -236,7 +248,7 @@ async def test_who_reads_nothing_is_let_go_and_nobody_else_notices(monkeypatch: 
         lazy.close()
 
 
-def connections(http: Asking) -> set[object]:
+def connections(http: Asking) -> set[Any]:
     (transport,) = [each for each in http.service.server._transports if each.name == "http"]
     assert isinstance(transport, server.HttpTransport)
     return {*transport._protocols.state.connections}
