@@ -98,6 +98,7 @@ class AsyncClient:
         model: str = "",
         encoding: inputs.Encoding = "float32",
         normalize: bool = True,
+        orientation: inputs.Orientation = "as_stored",
         priority: inputs.Priority = "default",
         timeout: float | None = None,
         request_id: str | None = None,
@@ -110,8 +111,12 @@ class AsyncClient:
                 image; never a `str`. Row i of the result belongs to picture i.
             encoding: How the numbers travel: float32, float16, int8 or binary.
             normalize: Whether each embedding is scaled to length 1.
+            orientation: "as_stored" takes the pixels as they stand in the file, which is what the model was
+                trained on; "upright" turns each picture as its EXIF data says, as photo viewers do.
         """
-        plan = await asyncio.to_thread(methods.embed_image, images, model, encoding, normalize, priority)
+        plan = await asyncio.to_thread(
+            methods.embed_image, images, model, encoding, normalize, orientation, priority
+        )
         return await self._connection.run(plan, timeout, request_id)
 
     async def similarity(
@@ -122,6 +127,7 @@ class AsyncClient:
         model: str = "",
         score: inputs.Score = "cosine",
         top_k: int = 0,
+        orientation: inputs.Orientation = "as_stored",
         priority: inputs.Priority = "default",
         timeout: float | None = None,
         request_id: str | None = None,
@@ -135,8 +141,11 @@ class AsyncClient:
             score: "cosine", "logit" (cosine times the model's logit scale) or "probability" (softmax over the
                 candidates).
             top_k: How many candidates to return for a query, best first; 0 means all, in their order.
+            orientation: As for `embed_image`.
         """
-        plan = await asyncio.to_thread(methods.similarity, queries, candidates, model, score, top_k, priority)
+        plan = await asyncio.to_thread(
+            methods.similarity, queries, candidates, model, score, top_k, orientation, priority
+        )
         return await self._connection.run(plan, timeout, request_id)
 
     async def classify(
@@ -148,6 +157,7 @@ class AsyncClient:
         language: str = "en",
         templates: Iterable[str] = (),
         top_k: int = 0,
+        orientation: inputs.Orientation = "as_stored",
         priority: inputs.Priority = "default",
         timeout: float | None = None,
         request_id: str | None = None,
@@ -161,9 +171,10 @@ class AsyncClient:
                 own for each.
             templates: Prompts in place of the server's, each with one `{}` for the label.
             top_k: How many labels to return for a picture, best first; 0 means all, in their order.
+            orientation: As for `embed_image`.
         """
         plan = await asyncio.to_thread(
-            methods.classify, images, labels, model, language, templates, top_k, priority
+            methods.classify, images, labels, model, language, templates, top_k, orientation, priority
         )
         return await self._connection.run(plan, timeout, request_id)
 
@@ -199,6 +210,7 @@ class AsyncClient:
         encoding: inputs.Encoding = "float32",
         normalize: bool = True,
         truncation: inputs.Truncation = "truncate",
+        orientation: inputs.Orientation = "as_stored",
         priority: inputs.Priority = "default",
         window: int = WINDOW,
         timeout: float | None = math.inf,
@@ -225,11 +237,11 @@ class AsyncClient:
         ledger = Ledger(window)
         config = config_message(
             inputs.text_of(model, "model"),
-            inputs.embedding_options(encoding, normalize, truncation),
+            inputs.embedding_options(encoding, normalize, truncation, orientation),
             inputs.choose(inputs.PRIORITIES, priority, "priority"),
         )
         return StreamTasks(
-            ledger, config, items, self._connection, timeout, request_id_of(request_id)
+            ledger, config, orientation, items, self._connection, timeout, request_id_of(request_id)
         ).results()
 
     async def list_models(self, *, timeout: float | None = None) -> list[Model]:

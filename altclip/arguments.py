@@ -81,6 +81,7 @@ def parser() -> argparse.ArgumentParser:
     one = command("embed-image", commands.embed_image, "embed picture files")
     one.add_argument("images", nargs="+", type=Path, metavar="FILE")
     _embedding_arguments(one, truncation=False)
+    _orientation_argument(one)
 
     one = command("similarity", commands.similarity, "score queries against candidates")
     for flag, kind, where in (
@@ -96,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
         )
     one.add_argument("--score", choices=get_args(inputs.Score), default="cosine", help="default: %(default)s")
     one.add_argument("--top-k", type=int, default=0, metavar="K", help="show the K best of each query")
+    _orientation_argument(one)
 
     one = command("classify", commands.classify, "classify picture files into labels of your own")
     one.add_argument("images", nargs="+", type=Path, metavar="FILE")
@@ -113,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--top-k", type=int, default=5, metavar="K", help="show the K best (default: %(default)s)"
     )
+    _orientation_argument(one)
 
     command("models", commands.models, "list the models of the server")
     command("version", commands.show_versions, "tell the versions of client and server, and whether they fit")
@@ -126,6 +129,7 @@ def parser() -> argparse.ArgumentParser:
         'embed JSON lines {"id", "text"} or {"id", "image": FILE} from input',
     )
     _embedding_arguments(one, truncation=True)
+    _orientation_argument(one)
     one.add_argument(
         "--window",
         type=int,
@@ -182,6 +186,15 @@ def _common_arguments() -> Parser:
     )
     common.add_argument("--json", action="store_true", help="answer in JSON")
     return common
+
+
+def _orientation_argument(one: argparse.ArgumentParser) -> None:
+    one.add_argument(
+        "--orientation",
+        choices=get_args(inputs.Orientation),
+        default="as_stored",
+        help="upright turns pictures as their EXIF data says (default: %(default)s)",
+    )
 
 
 def _embedding_arguments(one: argparse.ArgumentParser, *, truncation: bool) -> None:

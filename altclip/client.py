@@ -107,6 +107,7 @@ class Client:
         model: str = "",
         encoding: inputs.Encoding = "float32",
         normalize: bool = True,
+        orientation: inputs.Orientation = "as_stored",
         priority: inputs.Priority = "default",
         timeout: float | None = None,
         request_id: str | None = None,
@@ -119,9 +120,13 @@ class Client:
                 image; never a `str`. Row i of the result belongs to picture i.
             encoding: How the numbers travel: float32, float16, int8 or binary.
             normalize: Whether each embedding is scaled to length 1.
+            orientation: "as_stored" takes the pixels as they stand in the file, which is what the model was
+                trained on; "upright" turns each picture as its EXIF data says, as photo viewers do.
         """
         return self._connection.run(
-            methods.embed_image(images, model, encoding, normalize, priority), timeout, request_id
+            methods.embed_image(images, model, encoding, normalize, orientation, priority),
+            timeout,
+            request_id,
         )
 
     def similarity(
@@ -132,6 +137,7 @@ class Client:
         model: str = "",
         score: inputs.Score = "cosine",
         top_k: int = 0,
+        orientation: inputs.Orientation = "as_stored",
         priority: inputs.Priority = "default",
         timeout: float | None = None,
         request_id: str | None = None,
@@ -145,8 +151,9 @@ class Client:
             score: "cosine", "logit" (cosine times the model's logit scale) or "probability" (softmax over the
                 candidates).
             top_k: How many candidates to return for a query, best first; 0 means all, in their order.
+            orientation: As for `embed_image`.
         """
-        plan = methods.similarity(queries, candidates, model, score, top_k, priority)
+        plan = methods.similarity(queries, candidates, model, score, top_k, orientation, priority)
         return self._connection.run(plan, timeout, request_id)
 
     def classify(
@@ -158,6 +165,7 @@ class Client:
         language: str = "en",
         templates: Iterable[str] = (),
         top_k: int = 0,
+        orientation: inputs.Orientation = "as_stored",
         priority: inputs.Priority = "default",
         timeout: float | None = None,
         request_id: str | None = None,
@@ -171,8 +179,9 @@ class Client:
                 own for each.
             templates: Prompts in place of the server's, each with one `{}` for the label.
             top_k: How many labels to return for a picture, best first; 0 means all, in their order.
+            orientation: As for `embed_image`.
         """
-        plan = methods.classify(images, labels, model, language, templates, top_k, priority)
+        plan = methods.classify(images, labels, model, language, templates, top_k, orientation, priority)
         return self._connection.run(plan, timeout, request_id)
 
     def encode_prompt(
@@ -207,6 +216,7 @@ class Client:
         encoding: inputs.Encoding = "float32",
         normalize: bool = True,
         truncation: inputs.Truncation = "truncate",
+        orientation: inputs.Orientation = "as_stored",
         priority: inputs.Priority = "default",
         window: int = WINDOW,
         timeout: float | None = math.inf,
@@ -232,11 +242,11 @@ class Client:
         ledger = Ledger(window)
         config = config_message(
             inputs.text_of(model, "model"),
-            inputs.embedding_options(encoding, normalize, truncation),
+            inputs.embedding_options(encoding, normalize, truncation, orientation),
             inputs.choose(inputs.PRIORITIES, priority, "priority"),
         )
         return StreamThreads(
-            ledger, config, items, self._connection, timeout, request_id_of(request_id)
+            ledger, config, orientation, items, self._connection, timeout, request_id_of(request_id)
         ).results()
 
     def list_models(self, *, timeout: float | None = None) -> list[Model]:

@@ -53,7 +53,12 @@ def embed_text(client: Client, arguments: Namespace) -> int:
 def embed_image(client: Client, arguments: Namespace) -> int:
     """Embeds picture files."""
     with _output(arguments) as file:
-        result = client.embed_image(arguments.images, encoding=arguments.encoding, **_common(arguments))
+        result = client.embed_image(
+            arguments.images,
+            encoding=arguments.encoding,
+            orientation=arguments.orientation,
+            **_common(arguments),
+        )
         _write_matrix(file, result)
     _show_embeddings(result, arguments, {"image": [str(path) for path in arguments.images]}, {})
     return DONE
@@ -66,7 +71,12 @@ def similarity(client: Client, arguments: Namespace) -> int:
     if not queries or not candidates:
         raise ValueError("a comparison needs a --query or --query-image, and a --text or --image")
     result = client.similarity(
-        queries, candidates, score=arguments.score, top_k=arguments.top_k, **_common(arguments)
+        queries,
+        candidates,
+        score=arguments.score,
+        top_k=arguments.top_k,
+        orientation=arguments.orientation,
+        **_common(arguments),
     )
     indices = result.indices if result.indices is not None else [range(len(candidates))] * len(queries)
     if arguments.json:
@@ -96,6 +106,7 @@ def classify(client: Client, arguments: Namespace) -> int:
         language=arguments.language,
         templates=arguments.templates or (),
         top_k=arguments.top_k or len(arguments.labels),
+        orientation=arguments.orientation,
         **_common(arguments),
     )
     if arguments.json:
@@ -120,7 +131,7 @@ def models(client: Client, arguments: Namespace) -> int:
     if arguments.json:
         say_json([asdict(model) for model in found])
         return DONE
-    header = ("model", "ready", "source", "revision", "languages", "dimension", "device", "dtype")
+    header = ("model", "ready", "source", "revision", "languages", "dimension", "device", "dtype", "aliases")
     rows = [
         (
             model.name,
@@ -131,6 +142,7 @@ def models(client: Client, arguments: Namespace) -> int:
             str(model.dimension),
             model.device,
             model.dtype,
+            " ".join(model.aliases) or "-",
         )
         for model in found
     ]
@@ -172,6 +184,7 @@ def embed_stream(client: Client, arguments: Namespace) -> int:
             model=arguments.model,
             encoding=arguments.encoding,
             truncation=arguments.truncation,
+            orientation=arguments.orientation,
             window=arguments.window,
         )
         with contextlib.closing(results):
@@ -226,6 +239,8 @@ def _stream_line(result: StreamResult, matrix: MatrixFile | None) -> dict[str, A
     if result.error is not None:
         return line | {"error": {"reason": result.error.reason, "message": result.error.message}}
     line |= {"row": matrix.append(result.vector)} if matrix else {"vector": _numbers(result.vector)}
+    if result.token_count:
+        line["token_count"] = result.token_count
     return line | {"truncated": True} if result.truncated else line
 
 

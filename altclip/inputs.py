@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Encoding = Literal["float32", "float16", "int8", "binary"]
 Truncation = Literal["truncate", "reject"]
+Orientation = Literal["as_stored", "upright"]
 Score = Literal["cosine", "logit", "probability"]
 Priority = Literal["default", "interactive", "bulk"]
 States = Literal["altdiffusion", "altclip"]
@@ -43,6 +44,10 @@ ENCODINGS: dict[Encoding, pb.Encoding.ValueType] = {
 TRUNCATIONS: dict[Truncation, pb.Truncation.ValueType] = {
     "truncate": pb.TRUNCATION_TRUNCATE,
     "reject": pb.TRUNCATION_REJECT,
+}
+ORIENTATIONS: dict[Orientation, pb.Orientation.ValueType] = {
+    "as_stored": pb.ORIENTATION_AS_STORED,
+    "upright": pb.ORIENTATION_UPRIGHT,
 }
 SCORES: dict[Score, pb.Score.ValueType] = {
     "cosine": pb.SCORE_COSINE,
@@ -121,13 +126,17 @@ def count_of(number: int, field: str) -> int:
     return count
 
 
-def images_of(images: ImageSource | Iterable[ImageSource], field: str) -> list[pb.Image]:
+def images_of(
+    images: ImageSource | Iterable[ImageSource], field: str, orientation: Orientation
+) -> list[pb.Image]:
     """One picture or several as messages; files are read. Raises as `image_of` does, with the index."""
-    return [image_of(image, f"{field}[{index}]") for index, image in enumerate(_several(images, field))]
+    given = enumerate(_several(images, field))
+    return [image_of(image, f"{field}[{index}]", orientation) for index, image in given]
 
 
-def image_of(source: Any, field: str) -> pb.Image:
-    """A picture as a message; a file is read.
+def image_of(source: Any, field: str, orientation: Orientation) -> pb.Image:
+    """A picture as a message; a file is read. The server turns files upright; a Pillow image is turned here,
+    for its EXIF data is not sent.
 
     Raises OSError for a file that cannot be read, UnreadableInput for a Pillow image without readable pixels,
     TypeError for what is no picture.
@@ -145,7 +154,7 @@ def image_of(source: Any, field: str) -> pb.Image:
             raise UnreadableInput.at(field, f"{source!r:.200}: {error}") from error
     if _is_pillow(source):
         try:
-            return pb.Image(content=png_of(source))
+            return pb.Image(content=png_of(source, upright=orientation == "upright"))
         except Exception as error:  # Pillow raises many kinds for images that are damaged or closed
             raise UnreadableInput.at(field, f"Pillow cannot read the image: {error}") from error
     hint = "; a file name is a pathlib.Path, an address a Uri" if isinstance(source, str) else ""
@@ -153,7 +162,7 @@ def image_of(source: Any, field: str) -> pb.Image:
     raise TypeError(f"{field}: a picture is bytes, a pathlib.Path, a Uri or a Pillow image, not {kind}{hint}")
 
 
-def item_of(source: Any, field: str) -> pb.Item:
+def item_of(source: Any, field: str, orientation: Orientation) -> pb.Item:
     """One side of a comparison as a message. Raises as `image_of` does, and InvalidArgument for an array that
     is no embedding."""
     if isinstance(source, str):
@@ -165,20 +174,29 @@ def item_of(source: Any, field: str) -> pb.Item:
         if source.dtype.kind not in "fiu":
             raise InvalidArgument.at(field, f"an embedding holds numbers, not {source.dtype}")
         return pb.Item(vector=source.astype("<f4").tobytes())
-    return pb.Item(image=image_of(source, field))
+    return pb.Item(image=image_of(source, field, orientation))
 
 
-def items_of(sources: ItemSource | Iterable[ItemSource], field: str) -> list[pb.Item]:
+def items_of(
+    sources: ItemSource | Iterable[ItemSource], field: str, orientation: Orientation
+) -> list[pb.Item]:
     """One item or several as messages; the rows of a matrix are items. Raises as `item_of` does."""
-    return [item_of(source, f"{field}[{index}]") for index, source in enumerate(_several(sources, field))]
+    given = enumerate(_several(sources, field))
+    return [item_of(source, f"{field}[{index}]", orientation) for index, source in given]
 
 
-def embedding_options(encoding: Encoding, normalize: bool, truncation: Truncation) -> pb.EmbeddingOptions:
+def embedding_options(
+    encoding: Encoding,
+    normalize: bool,
+    truncation: Truncation = "truncate",
+    orientation: Orientation = "as_stored",
+) -> pb.EmbeddingOptions:
     """How embeddings are wanted. Raises InvalidArgument for an unknown word."""
     return pb.EmbeddingOptions(
         encoding=choose(ENCODINGS, encoding, "encoding"),
         normalize=normalize,
         truncation=choose(TRUNCATIONS, truncation, "truncation"),
+        orientation=choose(ORIENTATIONS, orientation, "orientation"),
     )
 
 
@@ -198,13 +216,13 @@ def _is_pillow(source: object) -> TypeGuard[PilImage]:
     return module is not None and isinstance(source, module.Image)
 
 
-def png_of(image: PilImage) -> bytes:
+def png_of(image: PilImage, *, upright: bool = False) -> bytes:
     """The pixels of the current frame as a PNG without metadata; the service sees them as it would see those
-    of the image's own file.
+    of the image's own file. upright: turned as the image's EXIF data says.
 
     Raises what Pillow raises: OSError for a damaged file, ValueError for a closed one.
     """
-    pixels = image.copy()  # also reads the file; the caller's own image keeps what it has
+    pixels = _turned(image) if upright else image.copy()  # both read the file and leave the image as it is
     pixels.info = {}
     if pixels.width == 0 or pixels.height == 0:
         raise ValueError("the image has no pixels")
@@ -216,3 +234,13 @@ def png_of(image: PilImage) -> bytes:
     written = io.BytesIO()
     pixels.save(written, "PNG", compress_level=1)
     return written.getvalue()
+
+
+def _turned(image: PilImage) -> PilImage:
+    from PIL import ImageOps
+
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # EXIF data that cannot be read says nothing
+        return image.copy()

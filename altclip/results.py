@@ -180,6 +180,8 @@ class StreamResult:
         embeddings: A matrix of one row.
         error: Why there is none. The stream goes on.
         truncated: Whether the text was cut.
+        token_count: The number of tokens of the text as computed, its special tokens included. 0 for a
+            picture.
         revision: The revision of the weights, as in every answer.
         timings: How long the work took.
     """
@@ -189,6 +191,7 @@ class StreamResult:
     embeddings: Embeddings | None = None
     error: AltClipError | None = None
     truncated: bool = False
+    token_count: int = 0
     revision: str = ""
     timings: Timings = Timings()
 
@@ -235,4 +238,5 @@ class Model:
     weights_sha256: str
     ready: bool
     state_dimension: int
+    aliases: tuple[str, ...]
     limits: Limits

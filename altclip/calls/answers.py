@@ -26,9 +26,10 @@ DTYPES: dict[int, np.dtype[Any]] = {
 
 def model(message: model_pb.Model) -> Model:
     """A model from its message."""
-    limits = {name: getattr(message.limits, name) for name in Limits.__slots__}
-    plain = {name: getattr(message, name) for name in Model.__slots__ if name not in ("languages", "limits")}
-    return Model(languages=tuple(message.languages), limits=Limits(**limits), **plain)
+    limits = Limits(**{name: getattr(message.limits, name) for name in Limits.__slots__})
+    lists: dict[str, Any] = {"languages": tuple(message.languages), "aliases": tuple(message.aliases)}
+    plain = {name: getattr(message, name) for name in Model.__slots__ if name not in {*lists, "limits"}}
+    return Model(**plain, **lists, limits=limits)
 
 
 def timings(message: pb.Timings) -> Timings:

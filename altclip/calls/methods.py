@@ -58,6 +58,7 @@ def embed_image(
     model: str,
     encoding: inputs.Encoding,
     normalize: bool,
+    orientation: inputs.Orientation,
     priority: inputs.Priority,
 ) -> Plan[ImageEmbeddings]:
     """Row i of the result belongs to images[i]."""
@@ -65,8 +66,8 @@ def embed_image(
     def decode(responses: Sequence[pb.EmbedImageResponse], request_id: str) -> ImageEmbeddings:
         return ImageEmbeddings(**_common(responses, request_id), embeddings=_matrix(responses, len(elements)))
 
-    elements = inputs.images_of(images, "images")
-    options = inputs.embedding_options(encoding, normalize, "truncate")
+    elements = inputs.images_of(images, "images", orientation)
+    options = inputs.embedding_options(encoding, normalize, orientation=orientation)
     template = pb.EmbedImageRequest(
         model=inputs.text_of(model, "model"), options=options, priority=_priority(priority)
     )
@@ -79,6 +80,7 @@ def similarity(
     model: str,
     score: inputs.Score,
     top_k: int,
+    orientation: inputs.Orientation,
     priority: inputs.Priority,
 ) -> Plan[Similarities]:
     """Every query against every candidate; never split, for a probability needs all candidates at once."""
@@ -97,12 +99,13 @@ def similarity(
             truncated=tuple(answer.truncated),
         )
 
-    elements = inputs.items_of(queries, "queries")
+    elements = inputs.items_of(queries, "queries", orientation)
     template = pb.SimilarityRequest(
         model=inputs.text_of(model, "model"),
-        candidates=inputs.items_of(candidates, "candidates"),
+        candidates=inputs.items_of(candidates, "candidates", orientation),
         score=inputs.choose(inputs.SCORES, score, "score"),
         top_k=inputs.count_of(top_k, "top_k"),
+        orientation=inputs.choose(inputs.ORIENTATIONS, orientation, "orientation"),
         priority=_priority(priority),
     )
     return Plan("Similarity", template, "queries", elements, "", decode)
@@ -115,6 +118,7 @@ def classify(
     language: str,
     templates: Iterable[str],
     top_k: int,
+    orientation: inputs.Orientation,
     priority: inputs.Priority,
 ) -> Plan[Classifications]:
     """Result i belongs to images[i]."""
@@ -133,13 +137,14 @@ def classify(
             truncated=tuple(responses[0].truncated),
         )
 
-    elements = inputs.images_of(images, "images")
+    elements = inputs.images_of(images, "images", orientation)
     template = pb.ClassifyImageRequest(
         model=inputs.text_of(model, "model"),
         labels=inputs.texts_of(labels, "labels"),
         language=inputs.text_of(language, "language"),
         templates=inputs.texts_of(templates, "templates"),
         top_k=inputs.count_of(top_k, "top_k"),
+        orientation=inputs.choose(inputs.ORIENTATIONS, orientation, "orientation"),
         priority=_priority(priority),
     )
     return Plan("ClassifyImage", template, "images", elements, "max_images", decode)

@@ -103,6 +103,7 @@ class Ledger:
                 index=int(wire_id),
                 embeddings=rows[row],
                 truncated=row in cut,
+                token_count=response.token_counts[row] if response.token_counts else 0,
                 revision=response.revision,
                 timings=timings,
             )
@@ -135,7 +136,9 @@ class Ledger:
         return item
 
 
-def item_message(index: int, content: Content) -> pb.StreamItem:
+def item_message(
+    index: int, content: Content, orientation: inputs.Orientation = "as_stored"
+) -> pb.StreamItem:
     """An item as a message; a file is read. Raises AltClipError for what cannot be sent."""
     if isinstance(content, AltClipError):
         raise content
@@ -143,7 +146,7 @@ def item_message(index: int, content: Content) -> pb.StreamItem:
     try:
         if isinstance(content, str):
             return pb.StreamItem(id=str(index), text=inputs.text_of(content, field))
-        return pb.StreamItem(id=str(index), image=inputs.image_of(content, field))
+        return pb.StreamItem(id=str(index), image=inputs.image_of(content, field, orientation))
     except AltClipError:
         raise
     except (OSError, TypeError, ValueError) as error:

@@ -17,6 +17,7 @@ import grpc
 from altclip.calls import forking
 from altclip.calls.aio_connection import AioConnection
 from altclip.errors import AltClipError, Cancelled
+from altclip.inputs import Orientation
 from altclip.results import Limits, StreamResult
 from altclip.streams.ledger import (
     MESSAGE_ITEMS,
@@ -74,6 +75,7 @@ class StreamTasks:
         self,
         ledger: Ledger,
         config: pb.EmbedStreamRequest,
+        orientation: Orientation,
         items: Items,
         connection: AioConnection,
         timeout: float | None,
@@ -81,6 +83,7 @@ class StreamTasks:
     ) -> None:
         self._ledger = ledger
         self._config = config
+        self._orientation = orientation
         self._items = items
         self._connection = connection
         self._timeout = timeout
@@ -133,9 +136,9 @@ class StreamTasks:
         identity, content, index = self._ledger.admit(given)
         try:
             if not isinstance(content, str | bytes):  # a file to read, or a picture to compress
-                message = await asyncio.to_thread(item_message, index, content)
+                message = await asyncio.to_thread(item_message, index, content, self._orientation)
             else:
-                message = item_message(index, content)
+                message = item_message(index, content, self._orientation)
             if is_large(message):
                 check_item(message, await self._limits())
         except AltClipError as error:

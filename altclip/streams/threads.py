@@ -26,6 +26,7 @@ from typing import Any
 from altclip.calls import forking
 from altclip.calls.connection import Connection
 from altclip.errors import AltClipError, ClientUnusable
+from altclip.inputs import Orientation
 from altclip.results import Limits, StreamResult
 from altclip.streams.ledger import Ledger, StreamInput, batch_message, check_item, is_large, item_message
 from altclip.v1 import embedding_service_pb2 as pb
@@ -46,6 +47,7 @@ class StreamThreads:
         self,
         ledger: Ledger,
         config: pb.EmbedStreamRequest,
+        orientation: Orientation,
         items: Iterable[StreamInput],
         connection: Connection,
         timeout: float | None,
@@ -53,6 +55,7 @@ class StreamThreads:
     ) -> None:
         self._ledger = ledger
         self._config = config
+        self._orientation = orientation
         self._items = items
         self._connection = connection
         self._timeout = timeout
@@ -141,7 +144,7 @@ class StreamThreads:
         with self._changed:
             identity, content, index = self._ledger.admit(given)
         try:
-            message = item_message(index, content)
+            message = item_message(index, content, self._orientation)
             if is_large(message):
                 check_item(message, self._limits())
         except AltClipError as error:

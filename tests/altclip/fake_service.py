@@ -188,6 +188,7 @@ class FakeService(
                     answer.truncated.append(len(rows))
                 rows.append(image_vector(item.image) if item.HasField("image") else text_vector(item.text))
                 answer.ids.append(item.id)
+                answer.token_counts.append(len(item.text))
             answer.embeddings.CopyFrom(encoded(rows, config.config.options.encoding))
             yield answer
             if self.stream_limit == answered:
@@ -268,5 +269,11 @@ def timings() -> pb.Timings:
 
 def a_model(name: str) -> model_pb.Model:
     return model_pb.Model(
-        name=name, source="bundled", languages=["en", "zh"], dimension=DIMENSION, ready=True, limits=LIMITS
+        name=name,
+        aliases=[f"{name}-clip"],
+        source="bundled",
+        languages=["en", "zh"],
+        dimension=DIMENSION,
+        ready=True,
+        limits=LIMITS,
     )

@@ -17,6 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from altclip.cli import main
+from altclip.v1 import embedding_service_pb2 as pb
 from altclip.version import VERSION, mismatch
 from tests.altclip.fake_service import Failure, FakeService, RunningFake
 
@@ -125,6 +126,21 @@ def test_a_comparison_names_both_sides(run: Run, picture: Path) -> None:
     ]
 
 
+def test_pictures_are_turned_upright_on_request(
+    fake: RunningFake, service: FakeService, run: Run, picture: Path
+) -> None:
+    run("embed-image", picture, "--orientation", "upright")
+    run("classify", picture, "--labels", "a", "--orientation", "upright")
+    run("similarity", "--query-image", picture, "--text", "a", "--orientation", "upright")
+    line = json.dumps({"image": str(picture)}).encode()
+    start(fake, "embed-stream", "--orientation", "upright").communicate(line, timeout=60)
+    seen = service.seen
+    assert seen["EmbedImage"][0].options.orientation == pb.ORIENTATION_UPRIGHT
+    assert seen["ClassifyImage"][0].orientation == pb.ORIENTATION_UPRIGHT
+    assert seen["Similarity"][0].orientation == pb.ORIENTATION_UPRIGHT
+    assert seen["EmbedStream"][0].config.options.orientation == pb.ORIENTATION_UPRIGHT
+
+
 def test_classes_come_with_their_probabilities(run: Run, picture: Path) -> None:
     status, output, _ = run("classify", picture, "--labels", "猫", "狗", "--language", "zh")
     assert (status, output.splitlines()[2].split()) == (0, ["cat.png", "猫", "50.0%"])
@@ -134,6 +150,7 @@ def test_classes_come_with_their_probabilities(run: Run, picture: Path) -> None:
 
 def test_models_and_health_are_told(run: Run, fake: RunningFake) -> None:
     assert run("models")[1].splitlines()[2].split()[:3] == ["first", "yes", "bundled"]
+    assert run("models")[1].splitlines()[2].split()[-1] == "first-clip"
     assert json.loads(run("models", "--json")[1])[1]["limits"]["max_texts"] == 50
     assert run("health", "--wait", "5")[:2] == (0, "SERVING\n")
     fake.health.set("altclip.v1.EmbeddingService", health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -216,7 +233,7 @@ class TestStream:
     def test_each_line_has_its_answer(self, fake: RunningFake) -> None:
         output, complaint = start(fake, "embed-stream").communicate(self.LINES, timeout=60)
         answers = {line["index"]: line for line in map(json.loads, output.splitlines())}
-        assert answers[0] == {"id": "a", "index": 0, "vector": [3.0, 1.0, 2.0, 3.0]}
+        assert answers[0] == {"id": "a", "index": 0, "vector": [3.0, 1.0, 2.0, 3.0], "token_count": 3}
         assert (answers[1]["id"], answers[1]["error"]["reason"]) == (7, "TEXT_TOO_LONG")
         assert answers[2]["error"]["reason"] == "UNREADABLE_INPUT"
         assert answers[3]["vector"][0] == 4

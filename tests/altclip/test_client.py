@@ -50,7 +50,10 @@ def test_options_reach_the_server(client: Client, service: FakeService) -> None:
         model="m",
         texts=["a"],
         options=pb.EmbeddingOptions(
-            encoding=pb.ENCODING_INT8, normalize=False, truncation=pb.TRUNCATION_REJECT
+            encoding=pb.ENCODING_INT8,
+            normalize=False,
+            truncation=pb.TRUNCATION_REJECT,
+            orientation=pb.ORIENTATION_AS_STORED,
         ),
         priority=pb.PRIORITY_BULK,
     )
@@ -134,7 +137,25 @@ def test_prompts_become_states_of_every_token(client: Client, encoding: Any) -> 
 def test_models_and_their_limits_are_told(client: Client) -> None:
     first, second = client.list_models()
     assert (first.name, second.name, first.languages) == ("first", "second", ("en", "zh"))
+    assert (first.aliases, second.aliases) == (("first-clip",), ("second-clip",))
     assert client.get_model("second").limits.max_texts == 50
+
+
+def test_the_orientation_reaches_the_server(client: Client, service: FakeService) -> None:
+    for orientation, value in (("as_stored", pb.ORIENTATION_AS_STORED), ("upright", pb.ORIENTATION_UPRIGHT)):
+        chosen: Any = {"orientation": orientation}
+        client.embed_image(b"1", **chosen)
+        client.similarity(b"1", "a", **chosen)
+        client.classify(b"1", ["a"], **chosen)
+        list(client.embed_stream([b"1"], **chosen))
+        assert service.seen["EmbedImage"][-1].options.orientation == value
+        assert service.seen["Similarity"][-1].orientation == value
+        assert service.seen["ClassifyImage"][-1].orientation == value
+        assert service.seen["EmbedStream"][-1].config.options.orientation == value
+    with pytest.raises(
+        altclip.InvalidArgument, match="orientation: 'sideways' is none of as_stored"
+    ):
+        client.embed_image(b"1", orientation="sideways")  # type: ignore[arg-type]
 
 
 class TestSplitCalls:

@@ -100,6 +100,25 @@ def test_the_frame_at_hand_is_sent() -> None:
         assert read.convert("RGB").getpixel((4, 4)) == (0, 0, 255)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_an_image_is_turned_upright_as_its_file_is(orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file, as_opened = opened(colourful(), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    expected = PREPARER.prepare(file, upright=True)
+    np.testing.assert_array_equal(seen(png_of(as_opened, upright=True)), expected)
+    # The pixels that are sent say nothing of turning: the server must not do it again.
+    np.testing.assert_array_equal(PREPARER.prepare(png_of(as_opened, upright=True), upright=True), expected)
+    np.testing.assert_array_equal(seen(png_of(as_opened)), seen(file))
+
+
+def test_exif_data_that_cannot_be_read_turns_nothing() -> None:
+    image = colourful()
+    image.info["exif"] = b"Exif\0\0garbage"
+    np.testing.assert_array_equal(seen(png_of(image, upright=True)), seen(png_of(image)))
+
+
 class TestImagesThatCannotBeRead:
     def broken(self) -> list[Image.Image]:
         file, _ = opened(colourful((400, 300)), "PNG")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import re
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from service.frontend.api import validation
@@ -13,22 +14,48 @@ from service.frontend.api.errors import InvalidRequest, UriNotAllowed
 __all__ = ["read_data_uri"]
 
 
+_NOT_PART_OF_URLS = str.maketrans("", "", "\t\n\r")
+_BASE64 = re.compile(r"; *base64 *", re.IGNORECASE)
+_WHITE_SPACE = b"\t\n\f\r "
+
+
 def read_data_uri(path: str, uri: str, most_bytes: int) -> bytes:
-    """The content of a `data:` URI, in base64 or percent-encoded. Any other address is refused."""
-    if uri[:5].lower() != "data:":
+    """The content of a `data:` URI, read as browsers read it (WHATWG's standards of URLs and of fetching):
+    tabs and line ends are no part of an address, a fragment is no part of the content, anything may be
+    percent-encoded, and base64 may hold white space and lack its padding.
+
+    Any other address is refused. Raises InvalidRequest, ImageTooLarge and UriNotAllowed.
+    """
+    # White space and control characters around an address are no part of it.
+    address = uri.strip("".join(map(chr, range(0x21)))).translate(_NOT_PART_OF_URLS)
+    if address[:5].lower() != "data:":
         raise refused(path, uri)
-    head, comma, data = uri[5:].partition(",")
+    head, comma, data = address[5:].partition("#")[0].partition(",")
     if not comma:
         raise InvalidRequest.at(path, "a data: URI has a comma before its content: data:image/png;base64,…")
-    if not head.lower().endswith(";base64"):
-        # Percent-encoding makes the content at most three times as long.
-        validation.image_size(path, len(data) // 3, most_bytes)
-        content = unquote_to_bytes(data)
-        validation.image_size(path, len(content), most_bytes)
-        return content
-    validation.image_size(path, len(data) * 3 // 4 - data[-2:].count("="), most_bytes)
+    # Percent-encoding makes the content at most three times as long, and base64 by a third longer.
+    is_base64 = _ends_in_base64(head)
+    validation.image_size(path, len(data) // (4 if is_base64 else 3), most_bytes)
+    content = unquote_to_bytes(data)
+    if is_base64:
+        content = _from_base64(path, content.translate(None, _WHITE_SPACE), most_bytes)
+    validation.image_size(path, len(content), most_bytes)
+    return content
+
+
+def _ends_in_base64(head: str) -> bool:
+    return _BASE64.fullmatch(head, head.rfind(";")) is not None if ";" in head else False
+
+
+def _from_base64(path: str, data: bytes, most_bytes: int) -> bytes:
+    """Base64 with or without its padding, and nothing else in it."""
+    if len(data) % 4 == 0:
+        data = data.removesuffix(b"=").removesuffix(b"=")
+    validation.image_size(path, len(data) * 3 // 4, most_bytes)
     try:
-        return base64.b64decode(data, validate=True)
+        if b"=" in data:
+            raise ValueError
+        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidRequest.at(path, "is not valid base64") from None
 

@@ -29,6 +29,7 @@ def test_results_carry_the_callers_ids(client: Client) -> None:
     ]  # fmt: skip
     assert {result.revision for result in results} == {"0123456789abcdef"}
     assert results[0].timings.batch_size == 7
+    assert [result.token_count for result in results] == [3, 0, 5, 5]
 
 
 def test_thousands_come_back_once_each(client: Client, service: FakeService) -> None:
