@@ -152,9 +152,7 @@ def test_the_orientation_reaches_the_server(client: Client, service: FakeService
         assert service.seen["Similarity"][-1].orientation == value
         assert service.seen["ClassifyImage"][-1].orientation == value
         assert service.seen["EmbedStream"][-1].config.options.orientation == value
-    with pytest.raises(
-        altclip.InvalidArgument, match="orientation: 'sideways' is none of as_stored"
-    ):
+    with pytest.raises(altclip.InvalidArgument, match="orientation: 'sideways' is none of as_stored"):
         client.embed_image(b"1", orientation="sideways")  # type: ignore[arg-type]
 
 
