@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from altclip.datasets.dataset import Dataset, Request
-from altclip.datasets.items import PICTURE_SUFFIXES, DataError, Picture
-from altclip.datasets.samples import LANGUAGE, Sample, make_dataset
+from altclip.datasets.items import PICTURE_SUFFIXES, DataError, Picture, is_hidden
+from altclip.datasets.samples import CLASS_NAMES, LANGUAGE, Sample, make_dataset
 from altclip.datasets.shards import find_shards, read_shards
 
 
@@ -22,18 +22,30 @@ def read_folder(request: Request) -> Dataset:
     root = request.path
     split = root / request.split
     if not split.is_dir():
-        if any(root.glob("*.tar")):
+        if find_shards(root):
             split = root  # the shards alone, without a split
         else:
             raise DataError(f"{split}: no such folder (--split names another)")
     shards = find_shards(split)
     if shards:
         return make_dataset(root, request, read_shards(shards))
-    files = sorted(path for path in split.rglob("*") if path.is_file())
+    files = sorted(path for path in split.rglob("*") if path.is_file() and not _is_hidden(path, split))
     if any(path.suffix in {".txt", ".cls", ".npy"} for path in files):
         return make_dataset(root, request, _loose(split, files))
-    folders = sorted(path.name for path in split.iterdir() if path.is_dir())
+    found = [path for path in split.iterdir() if path.is_dir() and not _is_hidden(path, split)]
+    folders = sorted(path.name for path in found)
+    if not (root / CLASS_NAMES).exists() and not request.classnames:
+        # A file of names counts every folder; without one, a folder without pictures is no class.
+        folders = [name for name in folders if any(_is_picture_below(split / name, path) for path in files)]
     return make_dataset(root, request, _by_folder(split, files, folders), names=folders)
+
+
+def _is_hidden(path: Path, split: Path) -> bool:
+    return is_hidden(path.relative_to(split).as_posix())
+
+
+def _is_picture_below(folder: Path, path: Path) -> bool:
+    return path.suffix.lower().lstrip(".") in PICTURE_SUFFIXES and path.is_relative_to(folder)
 
 
 def _loose(split: Path, files: list[Path]) -> Iterator[Sample]:

@@ -13,6 +13,13 @@ PICTURE_SUFFIXES = frozenset({"webp", "png", "jpg", "jpeg", "gif", "bmp", "tif",
 """The names of picture files; LAION's sets use the first four."""
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a part of this path belongs to a program, not to the data: `._a.jpg`, `.ipynb_checkpoints`,
+    `__MACOSX`."""
+    parts = name.replace("\\", "/").split("/")
+    return any((part.startswith(".") and part not in {".", ".."}) or part == "__MACOSX" for part in parts)
+
+
 class DataError(ValueError):
     """The data cannot be used as it is. One line, which names the file and the line, column or member."""
 

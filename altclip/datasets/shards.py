@@ -18,7 +18,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from altclip.datasets.items import PICTURE_SUFFIXES, DataError, Picture
+from altclip.datasets.items import PICTURE_SUFFIXES, DataError, Picture, is_hidden
 from altclip.datasets.samples import Sample
 from altclip.datasets.text import read_text
 
@@ -31,7 +31,8 @@ def find_shards(folder: Path) -> list[Path]:
     missing."""
     count_file = folder / "nshards.txt"
     if not count_file.exists():
-        return sorted(folder.glob("*.tar"), key=_numbers_by_value)
+        tars = [path for path in folder.glob("*.tar") if not is_hidden(path.name)]
+        return sorted(tars, key=_numbers_by_value)
     text = read_text(count_file).strip()
     if not re.fullmatch(r"[0-9]{1,9}", text):
         raise DataError(f"{count_file} line 1: not a number of shards: {text[:40]!r}")
@@ -62,7 +63,7 @@ def _read_shard(shard: Path, archive: tarfile.TarFile) -> Iterator[Sample]:
     # Members are not kept, as `for member in archive` would: a shard may hold millions.
     while (member := archive.next()) is not None:
         archive.members.clear()  # type: ignore[attr-defined]  # typeshed does not have it
-        if not member.isreg():
+        if not member.isreg() or is_hidden(member.name):
             continue
         key, suffix = split_name(member.name)
         where = f"{shard}: {member.name}"

@@ -97,7 +97,7 @@ def test_a_folder_for_each_class_takes_the_classes_in_order_of_their_folders(tmp
         ("n01/x.JPEG", 0),
         ("n02/x.JPEG", 1),
     ]
-    assert dataset.classes == {"en": ["n01", "n02", "n03"]}
+    assert dataset.classes == {"en": ["n01", "n02"]}  # n03 has no picture
     (tmp_path / "classnames.txt").write_text("cat\ndog\nbird\n")
     assert read_folder(request(tmp_path, split="val")).classes == {"en": ["cat", "dog", "bird"]}
 
@@ -174,3 +174,53 @@ def test_a_template_with_a_cyrillic_placeholder_is_named(tmp_path: Path) -> None
     (tmp_path / "zeroshot_classification_templates.txt").write_text("a {c}\nфото {с}\n")
     with pytest.raises(DataError, match=r"templates\.txt line 2: .*Cyrillic"):
         read_folder(request(tmp_path))
+
+
+class TestWhatIsNoData:
+    """What file managers, archives and notebooks leave beside the data."""
+
+    def write(self, root: Path) -> None:
+        for name in (
+            "cat/1.png",
+            "dog/1.png",
+            ".ipynb_checkpoints/1.png",
+            "__MACOSX/dog/._1.png",
+            "dog/._1.png",
+        ):
+            (root / "test" / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / "test" / name).write_bytes(picture(name))
+        (root / "test" / "empty").mkdir()
+        (root / "test" / "notes").mkdir()
+        (root / "test" / "notes" / "README.md").touch()
+        (root / "test" / ".DS_Store").touch()
+
+    def test_hidden_and_empty_folders_are_no_classes(self, tmp_path: Path) -> None:
+        self.write(tmp_path)
+        dataset = read_folder(request(tmp_path))
+        assert dataset.classes["en"] == ["cat", "dog"]
+        assert [each.name for each in dataset.pictures] == ["cat/1.png", "dog/1.png"]
+
+    def test_a_file_of_names_counts_every_folder(self, tmp_path: Path) -> None:
+        self.write(tmp_path)
+        (tmp_path / "classnames.txt").write_text("a cat\na dog\nnothing\nsome notes\n")
+        dataset = read_folder(request(tmp_path))
+        assert (dataset.labels, dataset.classes["en"][1]) == ([0, 1], "a dog")
+
+    def test_hidden_members_and_shards_are_no_samples(self, tmp_path: Path) -> None:
+        members = [("a.jpg", picture("cat")), ("a.txt", b"a cat")]
+        hidden = [("__MACOSX/._a.jpg", b"?"), ("._a.txt", b"\xff"), (".x/b.jpg", b"?")]
+        write_tar(tmp_path / "test" / "0.tar", [*members, *hidden])
+        (tmp_path / "test" / "._0.tar").write_bytes(b"?")
+        assert pairs(read_folder(request(tmp_path))) == {(picture("cat"), "a cat")}
+
+    def test_hidden_files_beside_captions_are_no_captions(self, tmp_path: Path) -> None:
+        (tmp_path / "test").mkdir()
+        for name, content in (
+            ("a.jpg", picture("cat")),
+            ("a.txt", b"a cat"),
+            ("._a.txt", b"\xff"),
+            ("._a.jpg", b""),
+        ):
+            (tmp_path / "test" / name).write_bytes(content)
+        dataset = read_folder(request(tmp_path))
+        assert (pairs(dataset), dataset.left_out) == ({(picture("cat"), "a cat")}, [])
