@@ -58,7 +58,8 @@ class WholeItem(NamedTuple):
 class EmbeddedItems:
     """rows: float32 [n, dimension], as `Options.normalize` says; a row of zeros where `errors` has the item.
 
-    token_counts: of each item, the sum over its texts. truncated: items of which a text was cut.
+    token_counts: of each item, the sum over its texts. truncated: items of which a text was cut. image_sizes:
+    widths and heights in pixels, of all parts that are images in their order; zeros where one has an error.
     """
 
     model: str
@@ -68,6 +69,7 @@ class EmbeddedItems:
     token_counts: Sequence[int]
     truncated: Sequence[int]
     image_count: int
+    image_sizes: Sequence[tuple[int, int]]
     errors: dict[int, ServiceError] = field(default_factory=dict)
 
 
@@ -111,6 +113,9 @@ async def embed_items(
         token_counts=[sum(counts[group]) for group in groups],
         truncated=[index for index, group in enumerate(groups) if any(cut[group])],
         image_count=images,
+        image_sizes=[
+            size for part, size in zip(parts, computed.sizes, strict=True) if part.image is not None
+        ],
         errors={
             index: next(filter(None, computed.errors[group]))
             for index, group in enumerate(groups)
@@ -125,7 +130,7 @@ def _at_most(path: str, kind: str, number: int, most: int) -> None:
 
 
 class _Parts:
-    """All parts of a call. errors, token_counts, truncated, outcomes: one for each part."""
+    """All parts of a call. errors, token_counts, truncated, sizes, outcomes: one for each part."""
 
     def __init__(
         self, core: Core, model: Model, items: CallItems, parts: Sequence[Part], *, reject: bool
@@ -133,6 +138,7 @@ class _Parts:
         self.errors: list[ServiceError | None] = [None] * len(parts)
         self.token_counts = [0] * len(parts)
         self.truncated = [False] * len(parts)
+        self.sizes = [(0, 0)] * len(parts)
         self.outcomes: list[Outcome | None] = [None] * len(parts)
         self.parts = parts
         self.strict = items.strict
@@ -160,6 +166,7 @@ class _Parts:
             self.outcomes[index] = outcomes[place]
             self.token_counts[index] = self._items.tokens[place]
             self.truncated[index] = self._items.truncated[place]
+            self.sizes[index] = self._items.sizes[place]
             self._note(index, outcomes[place].error)
 
     async def _add_texts(self, chosen: Sequence[int]) -> None:

@@ -34,11 +34,13 @@ def content_length(headers: Headers) -> int | None:
     return int(values[0]) if values else None
 
 
-def check_type(headers: Headers, body: str) -> None:
-    """body: "json" or "multipart". Raises UnsupportedMediaType."""
+def check_type(headers: Headers, body: str, *, untyped: bool = False) -> None:
+    """body: "json" or "multipart". untyped: the client need not say it. Raises UnsupportedMediaType."""
     for encoding in headers.get("content-encoding", ()):
         if encoding.strip().lower() not in ("", "identity"):
             raise UnsupportedMediaType("Compressed bodies are not read; send it without Content-Encoding.")
+    if untyped and "content-type" not in headers:
+        return
     given = headers.get("content-type", [""])[-1]
     kind, _, parameters = given.partition(";")
     kind = kind.strip().lower()

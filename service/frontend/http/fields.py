@@ -21,6 +21,7 @@ __all__ = [
     "either",
     "elements",
     "integer",
+    "nested",
     "number",
     "priority",
     "set_deadline",
@@ -86,6 +87,16 @@ def number(value: Any, path: str) -> float:
     if not math.isfinite(value):
         raise InvalidRequest.at(path, "must be finite")
     return float(value)
+
+
+def nested(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object; an absent one is empty."""
+    value = body.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise wrong(name, value, "an object")
+    return value
 
 
 def array(body: Mapping[str, Any], name: str) -> list[Any]:

@@ -211,7 +211,7 @@ class _Exchange:
     async def _body(self, found: Found) -> bytes:
         if not found.route.body:
             return b""
-        check_type(self._headers, found.route.body)
+        check_type(self._headers, found.route.body, untyped=found.route.untyped)
         raw = await self._gateway._bodies.read(self._headers, self._receive, lambda: self._protocol.broken)
         self._held, self._unread = len(raw), False
         return raw

@@ -40,7 +40,7 @@ class Route:
     """One method of one path. path: may end in a name in braces, which stands for all that follows.
 
     keyless: answered without a key, while the server drains, and counted for no caller. body: what is read
-    before the handler runs.
+    before the handler runs. untyped: a body without a Content-Type is read, too.
     """
 
     method: Literal["GET", "POST"]
@@ -48,6 +48,7 @@ class Route:
     handler: Handler
     keyless: bool = False
     body: Literal["", "json", "multipart"] = "json"
+    untyped: bool = False
 
     @property
     def prefix(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from service.frontend.http.apis import cohere, health, openai, scoring, upload
+from service.frontend.http.apis import cohere, health, immich, openai, scoring, tei, upload, voyage, weaviate
 from service.frontend.http.routes import Api
 from service.frontend.http.service import Service
 
@@ -16,6 +16,10 @@ APIS: Sequence[Callable[[Service], Api]] = (
     scoring.api,
     upload.api,
     cohere.api,
+    voyage.api,
+    tei.api,
+    weaviate.api,
+    immich.api,
 )
 
 
