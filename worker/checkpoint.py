@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import struct
 from collections.abc import Iterable, Mapping
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "FLOATING",
     "INDEX",
     "MANIFEST",
+    "SINGLE",
     "check_names",
     "damaged_files",
+    "has_no_effect",
+    "indexed",
     "is_weight",
     "load",
+    "lone_files",
     "mapped",
     "sha256_of",
     "weight_files",
@@ -35,29 +41,51 @@ __all__ = [
 
 INDEX = "model.safetensors.index.json"
 MANIFEST = "manifest.json"
+SINGLE = "model.safetensors"
 # Buffers that older checkpoints carry and that are computed, not learnt.
 NOT_WEIGHTS = re.compile(r"\.(position_ids|token_type_ids)$")
+# What the authors' own class saves beside the model: the pooler of the text tower, whose output is not used,
+# and a head for another task.
+WITHOUT_EFFECT = re.compile(r"(^|\.)roberta\.pooler\.dense\.(weight|bias)$|(^|\.)lm_head\.")
+FLOATING = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 NAMED_IN_ERRORS = 6
+
+log = logging.getLogger(__name__)
 
 
 def weight_files(directory: Path) -> list[Path]:
-    """The safetensors files of a model, sorted; raises `ModelError` for none, or a shard that is missing."""
-    index = directory / INDEX
-    if index.is_file():
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{index} is not an index of safetensors files") from error
-        files = sorted(directory / Path(name).name for name in names)
-        if missing := [file.name for file in files if not file.is_file()]:
-            raise ModelError(f"{directory} lacks {_some(missing)}, which {INDEX} names")
-        return files
-    files = [directory / "model.safetensors"]
-    files = files if files[0].is_file() else sorted(directory.glob("*.safetensors"))
+    """The safetensors files of a model, sorted; raises `ModelError` for none, or a shard that is missing.
+
+    They are those that transformers would load: model.safetensors, or else what the index names. A lone file
+    of another name is taken where there is neither.
+    """
+    if (directory / SINGLE).is_file():
+        return [directory / SINGLE]
+    if (directory / INDEX).is_file():
+        return indexed(directory / INDEX)
+    files = lone_files(directory)
     if len(files) != 1:
         found = f"{len(files)} safetensors files and no {INDEX}" if files else "no safetensors file"
         raise ModelError(f"{directory} has {found}")
     return files
+
+
+def indexed(index: Path) -> list[Path]:
+    """The files that an index of weight files names, sorted, from its own directory; raises `ModelError`."""
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        files = sorted(index.parent / Path(name).name for name in names)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{index} is not an index of weight files") from error
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise ModelError(f"{index.parent} lacks {_some(missing)}, which {index.name} names")
+    return files
+
+
+def lone_files(directory: Path) -> list[Path]:
+    """The safetensors files that may be a whole model: hidden ones and adapters are not."""
+    found = sorted(directory.glob("*.safetensors"))
+    return [file for file in found if not file.name.startswith((".", "adapter_")) and file.is_file()]
 
 
 def load(module: torch.nn.Module, directory: Path, device: str, dtype: torch.dtype) -> None:
@@ -71,8 +99,16 @@ def load(module: torch.nn.Module, directory: Path, device: str, dtype: torch.dty
     for path in weight_files(directory):
         tensors.update(mapped(path))
     names = check_names({key: tuple(t.shape) for key, t in tensors.items()}, expected, str(directory))
-    weights = {name: tensors.pop(key).to(device, dtype) for key, name in names.items()}
+    weights = {name: _as_computed(tensors.pop(key), device, dtype) for key, name in names.items()}
     module.load_state_dict(weights, strict=True, assign=True)
+
+
+def _as_computed(tensor: torch.Tensor, device: str, dtype: torch.dtype) -> torch.Tensor:
+    """In the dtype of the layers; a single number, such as the logit scale, in float32."""
+    import torch
+
+    # Copied, since as a view it would keep the whole file mapped.
+    return tensor.to(device, dtype) if tensor.ndim else tensor.to(device, torch.float32, copy=True)
 
 
 def mapped(path: Path) -> dict[str, torch.Tensor]:
@@ -83,7 +119,6 @@ def mapped(path: Path) -> dict[str, torch.Tensor]:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    dtypes = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
     try:
         with safe_open(path, framework="pt", device="cpu"):
             pass
@@ -94,13 +129,16 @@ def mapped(path: Path) -> dict[str, torch.Tensor]:
     except (SafetensorError, OSError, RuntimeError) as error:
         raise ModelError(f"{path} cannot be read: {error}") from error
     tensors = {}
+    header.pop("__metadata__", None)
+    if without := sorted(filter(has_no_effect, header)):
+        log.info("%s holds weights that change no answer; they are left out: %s", path, ", ".join(without))
     for key, entry in header.items():
-        if key == "__metadata__" or not is_weight(key):
+        if not is_weight(key) or has_no_effect(key):
             continue
-        if entry["dtype"] not in dtypes:
-            raise ModelError(f"{path}: {key} is {entry['dtype']}, not floating point")
+        if entry["dtype"] not in FLOATING:
+            raise ModelError(f"{path}: {key} is {entry['dtype']}; weights are {', '.join(FLOATING)}")
         begin, end = (8 + length + offset for offset in entry["data_offsets"])
-        kind, part = dtypes[entry["dtype"]], data[begin:end]
+        kind, part = getattr(torch, FLOATING[entry["dtype"]]), data[begin:end]
         part = part.clone() if begin % kind.itemsize else part
         tensors[key] = part.view(kind).view(entry["shape"])
     return tensors
@@ -109,6 +147,11 @@ def mapped(path: Path) -> dict[str, torch.Tensor]:
 def is_weight(key: str) -> bool:
     """False for the buffers that older checkpoints carry along."""
     return NOT_WEIGHTS.search(key) is None
+
+
+def has_no_effect(key: str) -> bool:
+    """Whether a weight cannot change any answer."""
+    return WITHOUT_EFFECT.search(key) is not None
 
 
 def check_names(

@@ -34,12 +34,21 @@ class PieceTokenizer:
         self._max_tokens = max_tokens
 
     @classmethod
-    def read(cls, directory: Path, max_tokens: int, vocab_size: int) -> PieceTokenizer:
-        """From a model's directory; `vocab_size` is that of the word embeddings. Raises `ModelError`."""
+    def read(cls, directory: Path, max_tokens: int, vocab_size: int, pad_id: int = 1) -> PieceTokenizer:
+        """From a model's directory; raises `ModelError`.
+
+        vocab_size: of the word embeddings. pad_id: of the configuration, by which positions are counted.
+        """
         backend = read_backend(directory)
         if (pieces := backend.get_vocab_size(with_added_tokens=True)) > vocab_size:
             raise ModelError(f"{directory}: the tokenizer has {pieces} tokens, the model only {vocab_size}")
-        return cls(backend, max_tokens)
+        if (pad := backend.token_to_id(PAD)) not in (None, pad_id):
+            raise ModelError(
+                f"{directory}: {PAD} is token {pad} of the tokenizer and {pad_id} of config.json"
+            )
+        made = cls(backend, max_tokens)
+        _check_frame(directory, made, backend)
+        return made
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Each text's ids with <s> and </s>, cut to `max_tokens` with the </s> kept."""
@@ -70,7 +79,33 @@ def read_backend(directory: Path) -> tokenizers.Tokenizer:
 
 
 def _read_json(path: Path) -> tokenizers.Tokenizer:
-    return tokenizers.Tokenizer.from_file(str(path))
+    tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    if tokenizer.post_processor is None:
+        _add_frame(tokenizer)
+    return tokenizer
+
+
+def _add_frame(tokenizer: tokenizers.Tokenizer) -> None:
+    """Every text stands between <s>, where its embedding is read, and </s>."""
+    first, last = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
+    if first is None or last is None:
+        return  # `_check_frame` refuses it
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A {EOS}",
+        pair=f"{BOS} $A {EOS} {EOS} $B {EOS}",
+        special_tokens=[(BOS, first), (EOS, last)],
+    )
+
+
+def _check_frame(directory: Path, made: PieceTokenizer, backend: tokenizers.Tokenizer) -> None:
+    """An empty text must be <s> </s>, and any other one stand between them; raises `ModelError`."""
+    frame = [backend.token_to_id(BOS), backend.token_to_id(EOS)]
+    empty, word = (tokens.ids.tolist() for tokens in made.encode(["", "a"]))
+    if empty != frame or [*word[:1], *word[-1:]] != frame or len(word) < 3:
+        raise ModelError(
+            f"{directory}: the tokenizer makes {empty} of an empty text and {word} of 'a'; a text must stand"
+            f" between {BOS} and {EOS}, which are {frame}: its post-processor is another model's"
+        )
 
 
 def read_sentencepiece(path: Path) -> tokenizers.Tokenizer:
@@ -103,11 +138,7 @@ def read_sentencepiece(path: Path) -> tokenizers.Tokenizer:
     tokenizer.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
     special = [AddedToken(text, normalized=False, special=True) for text in (BOS, PAD, EOS, UNK, MASK)]
     tokenizer.add_tokens([*added, *special])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{BOS} $A {EOS}",
-        pair=f"{BOS} $A {EOS} {EOS} $B {EOS}",
-        special_tokens=[(BOS, 0), (EOS, 2)],
-    )
+    _add_frame(tokenizer)
     return tokenizer
 
 

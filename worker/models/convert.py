@@ -1,10 +1,10 @@
 """`altclip-server convert SOURCE DIRECTORY`: a checkpoint as published becomes one that is served.
 
     pytorch_model.bin or safetensors → model.safetensors     one file, keys checked against the configuration
-    either tokenizer layout          → tokenizer.json
+    either tokenizer layout          → tokenizer.json, with <s> … </s> added where it has no post-processor
     configurations, licence, notices → copied
                                      → manifest.json         sha256 and size of every file, source, commit,
-                                     version
+                                     version, and the weights that were left out
 
 The pickle is opened with torch's restricted unpickler, mapped, and never again. The result appears whole or
 not at all.
@@ -63,8 +63,8 @@ def convert(source: str, directory: str | Path, *, dtype: str | None = None) -> 
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        _write(origin, work, dtype)
-        _write_manifest(work, source, revision)
+        left_out = _write(origin, work, dtype)
+        _write_manifest(work, source, revision, left_out)
         work.chmod(0o755)
         _put_in_place(work, target)
     except OSError as error:
@@ -81,7 +81,8 @@ def _check_target(target: Path) -> None:
         raise ModelError(f"{target} is not empty and no earlier conversion; give another directory")
 
 
-def _write(origin: Path, work: Path, dtype: str | None) -> None:
+def _write(origin: Path, work: Path, dtype: str | None) -> list[str]:
+    """Everything but the manifest. Returns the names of the weights that were left out."""
     for name in COPIED:
         if (origin / name).is_file():
             shutil.copyfile(origin / name, work / name)
@@ -90,10 +91,20 @@ def _write(origin: Path, work: Path, dtype: str | None) -> None:
             if path.is_file():
                 shutil.copyfile(path, work / path.name)
     read_backend(origin).save(str(work / "tokenizer.json"))
+    kind = family(_model_type(work))
+    kind.tokenizer(kind.describe("converted", "", work, ""))  # raises where it would not be served
     tensors = dict(_tensors(origin))
+    left_out = sorted(filter(checkpoint.has_no_effect, tensors))
+    for key in left_out:
+        del tensors[key]
+    for key, tensor in tensors.items():
+        if str(tensor.dtype).removeprefix("torch.") not in checkpoint.FLOATING.values():
+            allowed = ", ".join(checkpoint.FLOATING.values())
+            raise ModelError(f"{origin}: {key} is {str(tensor.dtype)[6:]}; weights are {allowed}")
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    names = checkpoint.check_names(shapes, family(_model_type(work)).shapes(work), str(origin))
+    names = checkpoint.check_names(shapes, kind.shapes(work), str(origin))
     save({names[key]: tensors[key] for key in names}, work / "model.safetensors", dtype)
+    return left_out
 
 
 def _model_type(directory: Path) -> str:
@@ -104,17 +115,22 @@ def _model_type(directory: Path) -> str:
 
 
 def _tensors(origin: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every weight of the checkpoint, mapped; buffers that are no weights left out."""
+    """Every weight of the checkpoint, mapped; buffers that are no weights left out.
+
+    From the files that transformers would load; only then from a lone safetensors file of another name.
+    """
     import pickle
 
     import torch
 
-    if any(origin.glob("*.safetensors")):
+    pickles = _pickles(origin)
+    published = (origin / checkpoint.SINGLE).is_file() or (origin / checkpoint.INDEX).is_file()
+    if published or not pickles:
         for path in checkpoint.weight_files(origin):
             yield from checkpoint.mapped(path).items()
         return
     try:
-        for path in _pickles(origin):
+        for path in pickles:
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             if not isinstance(loaded, dict) or not all(isinstance(t, torch.Tensor) for t in loaded.values()):
                 raise ModelError(f"{path} is not a state dictionary of tensors")
@@ -124,30 +140,26 @@ def _tensors(origin: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _pickles(origin: Path) -> list[Path]:
-    index = origin / "pytorch_model.bin.index.json"
-    if index.is_file():
-        try:
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            paths = sorted(origin / Path(name).name for name in names)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{index} is not an index of weight files") from error
-        if missing := [path.name for path in paths if not path.is_file()]:
-            raise ModelError(f"{origin} lacks {missing[0]}, which {index.name} names")
-        return paths
-    path = origin / "pytorch_model.bin"
-    if not path.is_file():
-        raise ModelError(f"{origin} has neither safetensors nor pytorch_model.bin")
-    return [path]
+    """The pickles of the checkpoint, as transformers chooses them; none where there are none."""
+    path, index = origin / "pytorch_model.bin", origin / "pytorch_model.bin.index.json"
+    if path.is_file():
+        return [path]
+    return checkpoint.indexed(index) if index.is_file() else []
 
 
 def save(tensors: Mapping[str, torch.Tensor], path: Path, dtype: str | None) -> None:
     """A safetensors file with each layer's query, key and value side by side, so that they can be one matrix.
 
-    The order of tensors in the file is free, the library's own writer sorts by name.
+    dtype: None keeps each tensor's own, but for float64, which becomes float32. Single numbers, such as the
+    logit scale, are float32 in any case. The library's own writer would sort by name.
     """
     import torch
 
-    wanted = getattr(torch, dtype) if dtype else None
+    def kind_of(tensor: torch.Tensor) -> torch.dtype:
+        if not tensor.ndim or (tensor.dtype == torch.float64 and not dtype):
+            return torch.float32
+        return getattr(torch, dtype) if dtype else tensor.dtype
+
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     at = 0
     # Wide dtypes first and the scalar last keep every tensor aligned.
@@ -156,7 +168,7 @@ def save(tensors: Mapping[str, torch.Tensor], path: Path, dtype: str | None) -> 
     )
     for name in ordered:
         tensor = tensors[name]
-        kind = wanted or tensor.dtype
+        kind = kind_of(tensor)
         size = tensor.numel() * kind.itemsize
         code = SAFETENSORS_DTYPES[str(kind).removeprefix("torch.")]
         header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [at, at + size]}
@@ -166,7 +178,7 @@ def save(tensors: Mapping[str, torch.Tensor], path: Path, dtype: str | None) -> 
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in ordered:
-            tensor = tensors[name].to(wanted) if wanted else tensors[name]
+            tensor = tensors[name].to(kind_of(tensors[name]))
             file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         _sync(file)
 
@@ -178,7 +190,7 @@ def _place(name: str) -> tuple[str, str, int]:
     return (owner, kind, PARTS.index(part)) if part in PARTS else (module, kind, 0)
 
 
-def _write_manifest(work: Path, source: str, revision: str) -> None:
+def _write_manifest(work: Path, source: str, revision: str, left_out: list[str]) -> None:
     files = [
         {"name": path.name, "bytes": path.stat().st_size, "sha256": checkpoint.sha256_of(path)}
         for path in sorted(work.iterdir())
@@ -190,6 +202,7 @@ def _write_manifest(work: Path, source: str, revision: str) -> None:
         "revision": revision,
         "converter": f"altclip {VERSION}",
         "files": files,
+        **({"left_out": left_out} if left_out else {}),
     }
     with (work / checkpoint.MANIFEST).open("wb") as file:
         file.write(json.dumps(manifest, indent=2).encode() + b"\n")

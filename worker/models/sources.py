@@ -13,7 +13,7 @@ import json
 import re
 from pathlib import Path
 
-from worker.checkpoint import MANIFEST, weight_files
+from worker.checkpoint import INDEX, MANIFEST, lone_files, weight_files
 from worker.errors import ModelChoiceError, ModelError
 from worker.families import family
 from worker.models.hub import KNOWN, download, is_hub_name, split_revision
@@ -97,9 +97,10 @@ def _describe(name: str, source: str, directory: Path, revision: str) -> ModelSp
 
 
 def _check_weights(source: str, directory: Path) -> None:
-    if not any(directory.glob("*.safetensors")) and any(directory.glob("pytorch_model*.bin")):
+    safe = lone_files(directory) or (directory / INDEX).is_file()
+    if not safe and any(directory.glob("pytorch_model*.bin")):
         found = "only a pickle, which can run code"
-    elif not any(directory.glob("*.safetensors")) and is_hub_name(source) and not Path(source).is_dir():
+    elif not safe and is_hub_name(source) and not Path(source).is_dir():
         found = "no safetensors at that revision"
     else:
         weight_files(directory)

@@ -50,7 +50,8 @@ class AltClipFamily:
         from worker.inputs.tokenizer import PieceTokenizer
 
         directory = Path(spec.directory)
-        return PieceTokenizer.read(directory, spec.max_tokens, config.read(directory).vocab_size)
+        shape = config.read(directory)
+        return PieceTokenizer.read(directory, spec.max_tokens, shape.vocab_size, shape.pad_id)
 
     def image_processor(self, spec: ModelSpec, max_pixels: int = MAX_IMAGE_PIXELS) -> ImageProcessor:
         """CLIP's resize and crop."""

@@ -6,6 +6,7 @@ waits for the answer (see devices.py).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -17,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AltCLIPModel
 
 from worker.arrays import Floats, Ids, Pixels
+from worker.errors import ModelError
 from worker.families import Pending
 from worker.families.altclip import bins
 from worker.families.altclip.devices import Cuda, Device, Host, Recordings
@@ -58,10 +60,11 @@ class AltClipEncoder:
         """model: what the towers are made of; they may have joined or rounded some of its weights."""
         self._text, self._vision = text, vision
         self._weights = [parameter.detach() for parameter in model.parameters()]
+        self._dtype = next(weight.dtype for weight in self._weights if weight.ndim)
         self.info = ModelInfo(
             device=device,
             dtype=dtype,
-            logit_scale=float(model.logit_scale.detach().float().exp()),
+            logit_scale=logit_scale(model),
             parameters=sum(parameter.numel() for parameter in self._weights),
             weights_bytes=sum(parameter.nbytes for parameter in self._weights),
             load_seconds=load_seconds,
@@ -190,7 +193,7 @@ class AltClipEncoder:
     def _apart(self, there: bins.Rows) -> Sequences:
         """Texts in bins, which only ask themselves. Rows of no text ask each other: of a row that asks none
         comes no number, and that would spread."""
-        dtype, length = self._weights[0].dtype, min(len(there.asking), BIN)
+        dtype, length = self._dtype, min(len(there.asking), BIN)
         asking, asked = there.asking.view(-1, 1, length, 1), there.asked.view(-1, 1, 1, length)
         mask = torch.zeros((), dtype=dtype, device=asking.device).where(asking == asked, -torch.inf)
         return Sequences(mask=mask)
@@ -219,6 +222,15 @@ class AltClipEncoder:
                 return _unpacked(wait(), order)
 
         return result
+
+
+def logit_scale(model: AltCLIPModel) -> float:
+    """What a cosine is multiplied by: exp of the parameter. Raises `ModelError` where that is no number."""
+    scale = float(model.logit_scale.detach().float().exp())
+    if not math.isfinite(scale) or scale <= 0.0:
+        given = float(model.logit_scale.detach())
+        raise ModelError(f"logit_scale is {given}, and exp of it, by which scores are multiplied, is {scale}")
+    return scale
 
 
 def _unpacked(rows: Floats, order: np.ndarray[Any, Any] | None) -> Floats:
