@@ -19,7 +19,7 @@ import orjson
 from service.frontend.api import encodings
 from service.frontend.api.messages import Encoding, Matrix
 
-__all__ = ["ENCODINGS", "NUMBERS", "Numbers", "Row", "embedding_rows", "json_list", "numbers"]
+__all__ = ["ENCODINGS", "NUMBERS", "Numbers", "Row", "embedding_rows", "json_list", "number_rows", "numbers"]
 
 ENCODINGS: Mapping[str, Encoding] = {
     "float32": Encoding.FLOAT32,
@@ -75,6 +75,12 @@ def numbers(rows: Matrix, kind: Numbers) -> npt.NDArray[Any]:
     if kind in ("uint8", "binary"):
         codes = codes ^ 0x80  # adds 128 to an int8, takes 128 from a uint8
     return codes.view(np.int8 if kind in ("int8", "binary") else np.uint8)
+
+
+def number_rows(rows: Matrix, kind: Numbers, *, as_base64: bool) -> Iterator[Any]:
+    """Of each row, in order: what `json_list` writes as numbers, or a string of base64."""
+    for row in numbers(rows, kind):
+        yield base64.b64encode(row.tobytes()).decode() if as_base64 else row
 
 
 async def json_list(objects: Sequence[Any], numbers: int) -> orjson.Fragment:

@@ -5,7 +5,6 @@ texts, images or inputs, embedding_types ─▶ items ─ Service.embed ─▶ {
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,7 @@ from service.frontend.http import fields
 from service.frontend.http.items import image_value, item
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Response, Route
-from service.frontend.http.rows import NUMBERS, json_list, numbers
+from service.frontend.http.rows import NUMBERS, json_list, number_rows
 from service.frontend.http.service import Service
 
 __all__ = ["api"]
@@ -120,5 +119,5 @@ def check_max_tokens(body: Mapping[str, Any], most: int) -> None:
 
 async def _written(rows: Matrix, kind: str) -> Any:
     if kind == "base64":
-        return [base64.b64encode(row.tobytes()).decode() for row in numbers(rows, "float")]
-    return await json_list(list(numbers(rows, NUMBERS[kind])), rows.size)
+        return list(number_rows(rows, "float", as_base64=True))
+    return await json_list(list(number_rows(rows, NUMBERS[kind], as_base64=False)), rows.size)

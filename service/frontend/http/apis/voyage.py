@@ -5,7 +5,6 @@ inputs[{content: [parts]}] ─▶ items ─ Service.embed ─▶ {"data": […],
 
 from __future__ import annotations
 
-import base64
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from service.frontend.http import fields
 from service.frontend.http.items import item
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Response, Route
-from service.frontend.http.rows import NUMBERS, Numbers, json_list, numbers
+from service.frontend.http.rows import NUMBERS, Numbers, json_list, number_rows
 from service.frontend.http.service import Service
 
 __all__ = ["api"]
@@ -64,12 +63,8 @@ def input_item(value: Any, path: str) -> WholeItem:
 async def answer(done: EmbeddedItems, kind: Numbers, *, as_base64: bool) -> Response:
     """As Voyage's. No part of usage may be null; an image costs no tokens here."""
     data = [
-        {
-            "object": "embedding",
-            "embedding": base64.b64encode(row.tobytes()).decode() if as_base64 else row,
-            "index": index,
-        }
-        for index, row in enumerate(numbers(done.rows, kind))
+        {"object": "embedding", "embedding": row, "index": index}
+        for index, row in enumerate(number_rows(done.rows, kind, as_base64=as_base64))
     ]
     tokens = sum(done.token_counts)
     return Response.of(

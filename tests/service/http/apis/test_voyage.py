@@ -175,12 +175,28 @@ async def test_its_client_comes_again_by_itself_when_the_queue_is_full() -> None
 
 
 @SHARED
-async def test_its_embed_speaks_to_the_route_of_openai(shared: Asking) -> None:
-    answer = await client(shared).embed(
-        ["a", "two words"], model="m", input_type="query", output_dimension=DIMENSION
+@pytest.mark.parametrize("kind", [None, "float", "int8", "uint8", "binary", "ubinary"])
+async def test_its_embed_speaks_to_the_route_of_openai(shared: Asking, kind: str | None) -> None:
+    texts, asked = ["a", "two words"], client(shared)
+    answer = await asked.embed(
+        texts, model="m", input_type="query", output_dtype=kind, output_dimension=DIMENSION
     )
-    assert np.array_equal(np.array(answer.embeddings, np.float32), await expected(shared, "a", "two words"))
+    alike = await asked.multimodal_embed([[text] for text in texts], model="m", output_dtype=kind)
+    assert np.array_equal(answer.embeddings, alike.embeddings)
     assert answer.total_tokens == 3 + 4
+
+
+@SHARED
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"output_dtype": "int4"}, "output_dtype"),
+        ({"output_dtype": "int8", "embed_dtype": "int8"}, "output_dtype"),
+        ({"output_dimension": 8}, "output_dimension"),
+    ],
+)
+async def test_its_embed_cannot_ask_for_what_there_is_not(shared: Asking, body: Any, param: str) -> None:
+    assert (await shared.refused(input="a", **body))["param"] == param
 
 
 @SHARED
