@@ -13,6 +13,7 @@ import pytest
 
 from altclip import Client
 from altclip.errors import Unauthenticated
+from tests.faults.harness import replacing
 from tests.server import COMMAND, RunningServer, launch, start_server, until
 
 STUB = "m=stub:dimension=8,image_size=32"
@@ -58,15 +59,9 @@ def test_keys_are_made_by_a_command_and_read_again_when_their_file_changes(tmp_p
         assert works(server, new_key)
 
         # What is started while the file is damaged has what was good.
-        for frontend in server.processes("altclip-frontend"):
-            frontend.kill()
-        until(
-            lambda: (
-                '"ready": 2' in server.get("/readyz")[1] and len(server.processes("altclip-frontend")) == 2
-            ),
-            seconds=30,
-            what="new frontends",
-        )
+        with replacing(server, 2):
+            for frontend in server.processes("altclip-frontend"):
+                frontend.kill()
         assert not works(server, None)
         assert works(server, new_key)
 

@@ -89,7 +89,7 @@ def health(server: RunningServer, name: str = "") -> str:
     with grpc.insecure_channel(server.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its types miss the methods
         try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=5)
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=20)
         except grpc.RpcError as error:
             return str(error.code().name)
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
@@ -206,11 +206,11 @@ def die_in_mid_batch(server: RunningServer, kill: Callable[[psutil.Process], Non
         # Not as long as its process lives: as long as it cannot work.
         assert health(server) == "NOT_SERVING"
         until(lambda: server.metric("altclip_worker_up") == 1, seconds=10, what="a new worker")
-        until(lambda: health(server) == "SERVING", seconds=5, what="health comes back")
+        until(lambda: health(server) == "SERVING", seconds=20, what="health comes back")
         assert server.metric("altclip_worker_restarts_total", **label) == restarts + 1
         assert embed(stub).embeddings == first.embeddings
         # Nothing was lost from the books: eight calls that failed, and one after them.
-        until(lambda: server.metric("altclip_requests_total") == requests + 9, seconds=5, what="the counts")
+        until(lambda: server.metric("altclip_requests_total") == requests + 9, seconds=20, what="the counts")
         assert server.metric("altclip_requests_total", code="UNAVAILABLE") == refused + 8
         assert server.metric("altclip_items_total", outcome="failed") == failed + 24
 

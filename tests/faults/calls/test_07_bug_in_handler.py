@@ -79,7 +79,7 @@ def check(server: RunningServer, failure: Failure, request_id: str, exception: s
     assert (failure.code, failure.reason) == ("INTERNAL", "INTERNAL")
     assert request_id in failure.sent
     assert [word for word in NEVER_TOLD if word in failure.sent] == []
-    logged = server.logs.wait_for("call_failed", seconds=5, start=start)
+    logged = server.logs.wait_for("call_failed", seconds=20, start=start)
     assert (logged["level"], logged["request_id"]) == ("error", request_id)
     assert logged["exception"] == exception
     assert "sitecustomize.py" in logged["traceback"]
@@ -125,6 +125,6 @@ def test_07_in_a_stream_it_is_the_items_error(server: RunningServer) -> None:
     assert (error.id, error.status.code) == ("2", grpc.StatusCode.INTERNAL.value[0])
     assert b"altclip" in error.status.details[0].value
     assert [word for word in NEVER_TOLD if word in str(error)] == []
-    logged = server.logs.wait_for("stream_items_failed", seconds=5, start=start)
+    logged = server.logs.wait_for("stream_items_failed", seconds=20, start=start)
     assert (logged["level"], logged["request_id"]) == ("error", "in-a-stream")
     assert logged["exception"] == "builtins.ZeroDivisionError"

@@ -90,7 +90,7 @@ def test_16_it_is_found_by_bisection_and_only_its_item_fails(
     assert (error.id, error.status.code) == ("20", grpc.StatusCode.INTERNAL.value[0])
     assert not any(word in str(error) for word in ("secret", "Error(", ".py", "Traceback"))
     check([rows[str(number)] for number in range(32) if number != 20], solo)
-    told = poisoned.logs.wait_for("item_failed", seconds=5, start=logged)
+    told = poisoned.logs.wait_for("item_failed", seconds=20, start=logged)
     assert "RuntimeError" in told["traceback"]
 
 

@@ -89,10 +89,10 @@ def checked(server: RunningServer) -> Iterator[list[float]]:
     def ask() -> None:
         with grpc.insecure_channel(server.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
-            check(health_pb2.HealthCheckRequest(), timeout=5)  # the connection is made
+            check(health_pb2.HealthCheckRequest(), timeout=30)  # the connection is made
             while not over.wait(0.05):
                 started = time.perf_counter()
-                answer = check(health_pb2.HealthCheckRequest(), timeout=5)
+                answer = check(health_pb2.HealthCheckRequest(), timeout=30)
                 took.append(time.perf_counter() - started)
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
 

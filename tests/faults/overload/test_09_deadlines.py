@@ -22,7 +22,7 @@ def test_09_a_deadline_shorter_than_the_expected_wait_is_refused_at_once() -> No
         embed(stub, *TEXTS)  # it has seen what a batch takes
         others = [[text.replace("text", f"other{n}") for text in TEXTS] for n in range(5)]
         calls = [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=30) for each in others]
-        until(lambda: server.metric("altclip_queue_depth") > 100, seconds=5, what="four seconds of work")
+        until(lambda: server.metric("altclip_queue_depth") > 100, seconds=20, what="four seconds of work")
         with pytest.raises(grpc.RpcError) as refused:
             embed(stub, "hurry", seconds=1.5)
         failure = failure_of(refused.value)

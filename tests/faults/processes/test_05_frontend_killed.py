@@ -50,7 +50,7 @@ def test_05_what_a_dead_frontend_had_queued_is_never_computed(tmp_path: Path) ->
         (frontend,) = server.processes("altclip-frontend")
         with replacing(server):
             frontend.kill()
-            until(lambda: server.metric("altclip_queue_depth") == 0, seconds=5, what="an empty queue")
+            until(lambda: server.metric("altclip_queue_depth") == 0, seconds=20, what="an empty queue")
             begun = len(computed(calls))
             caller.join(10)
             hold.unlink()
@@ -78,7 +78,7 @@ def test_05_an_idle_worker_gives_back_the_memory_of_a_dead_frontend() -> None:
                 queued.join(10)
             until(
                 lambda: len(shared_memory(worker_of(server).pid)) == 2,
-                seconds=5,
+                seconds=20,
                 what="the memory given back",
             )
 

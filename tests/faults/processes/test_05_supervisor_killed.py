@@ -62,7 +62,7 @@ def test_05_nothing_outlives_a_supervisor_that_dies_under_load() -> None:
         psutil.Process(server.pid).kill()
         assert outliving(children, seconds=2.0 + ROOM) == []
         for caller in callers:
-            caller.join(5)
+            caller.join(20)
             assert not caller.is_alive(), "a caller hangs"
     assert ended == {"UNAVAILABLE": 5}
     assert leftovers() <= before

@@ -64,7 +64,7 @@ def test_18_the_worker_is_replaced_and_readiness_drops_meanwhile(server: Running
     assert server.metric("altclip_worker_restarts_total", **label) == restarts + 1
     assert crew(server) - before == {worker_of(server).pid}
     assert not worker.is_running()
-    logged = server.logs.wait_for("device_lost", seconds=5, start=start)
+    logged = server.logs.wait_for("device_lost", seconds=20, start=start)
     assert "DeviceLost" in logged["traceback"]
 
 

@@ -25,8 +25,6 @@ from worker.runtime.metrics import Metrics
 from worker.runtime.notices import Modality, Priority
 from worker.spec import ModelSpec
 
-BATCH_SECONDS = 1.0
-SOURCE = f"m=stub:dimension=8,service_time={BATCH_SECONDS}"
 COUNT = 200
 """Items of each batch: as many slots of each slab."""
 
@@ -80,15 +78,18 @@ def slots_in_use(pool: ModelPool) -> int:
 
 
 async def test_a_dying_workers_late_write_meets_neither_its_successor_nor_new_calls(tmp_path: Path) -> None:
-    source, calls = f"{SOURCE},calls={tmp_path}/calls", tmp_path / "calls"
-    with started(source, tokens=3 * COUNT) as old, started(source, tokens=3 * COUNT) as new:
+    calls, holds = tmp_path / "calls", [tmp_path / "old", tmp_path / "new"]
+    sources = [f"m=stub:dimension=8,hold={hold},calls={calls}" for hold in holds]
+    with started(sources[0], tokens=3 * COUNT) as old, started(sources[1], tokens=3 * COUNT) as new:
+        for hold in holds:
+            hold.touch()
         pool = ModelPool(old.spec, Metrics.local())
         old.join(pool, 1)
         dying = compute(pool, items(old.spec, "a"))
         await eventually(lambda: begun(calls) == 1)
         assert slots_in_use(pool) == COUNT
         psutil.Process(old.process.pid).suspend()
-        await asyncio.sleep(BATCH_SECONDS)  # when it goes on, it writes at once
+        holds[0].unlink()  # when it goes on, it writes at once
         # Earlier than it can ever be: the supervisor says so when it has buried the process.
         pool.remove_worker(1)
         assert {type(outcome.error) for outcome in await dying} == {WorkerUnavailable}
@@ -103,7 +104,8 @@ async def test_a_dying_workers_late_write_meets_neither_its_successor_nor_new_ca
         await asyncio.sleep(0)
         psutil.Process(old.process.pid).resume()
         await eventually(lambda: old.metrics.batch_duration.value("m", "text") == 1)
-        assert begun(calls) == 2, "it wrote too late to meet anyone"
+        assert begun(calls) == 2
+        holds[1].unlink()
         check(new.spec, first, await blocking)
         check(new.spec, behind, await waiting)
         assert slots_in_use(pool) == 0
@@ -117,10 +119,11 @@ async def test_a_dying_workers_late_write_meets_neither_its_successor_nor_new_ca
 
 
 async def test_what_was_computed_for_a_dead_frontend_meets_no_other_one(tmp_path: Path) -> None:
-    calls = tmp_path / "calls"
-    with started(f"{SOURCE},calls={calls}", tokens=3 * COUNT) as worker:
+    calls, hold = tmp_path / "calls", tmp_path / "hold"
+    with started(f"m=stub:dimension=8,hold={hold},calls={calls}", tokens=3 * COUNT) as worker:
         dead, alive = (ModelPool(worker.spec, Metrics.local()) for _ in range(2))
         worker.join(dead)
+        hold.touch()
         lost = compute(dead, items(worker.spec, "a"))
         await eventually(lambda: begun(calls) == 1)
         dead.remove_worker(0)  # closes its end of the link, as the end of a frontend does
@@ -130,6 +133,7 @@ async def test_what_was_computed_for_a_dead_frontend_meets_no_other_one(tmp_path
         work = items(worker.spec, "b")
         running = compute(alive, work)
         assert worker.metrics.batch_duration.value("m", "text") == 0
+        hold.unlink()
         check(worker.spec, work, await running)
         assert slots_in_use(alive) == 0
         assert worker.metrics.batch_duration.value("m", "text") == 2

@@ -76,7 +76,7 @@ def test_a_worker_that_dies_while_draining_is_not_replaced() -> None:
         server.logs.wait_for("signal", seconds=10)
         worker.kill()
         assert server.process.wait(20) == 0
-        caller.join(5)
+        caller.join(20)
         assert ended == [grpc.StatusCode.UNAVAILABLE]
         assert [record["event"] for record in server.logs.records].count("worker_ready") == 1
 
@@ -110,9 +110,8 @@ def test_as_long_as_one_of_two_models_crash_loops_the_other_serves() -> None:
                     ended[error.code().name] += 1
                     break
         assert process.wait(10) == 1
-        assert (
-            "altclip-worker bad cpu failed 6 times in a row" in logs.wait_for("gave_up", seconds=2)["message"]
-        )
+        gave_up = logs.wait_for("gave_up", seconds=20)
+        assert "altclip-worker bad cpu failed 6 times in a row" in gave_up["message"]
         assert ended["OK"] > 0
         assert set(ended) <= {"OK", "UNAVAILABLE"}
         titles = {record["title"] for record in logs.records if record["event"] == "child_ended"}
