@@ -28,7 +28,8 @@ __all__ = ["Listen", "Server", "Transport", "start"]
 
 LINGER = 0.2
 """Seconds between refusing calls and closing connections. Calls that reach a connection in the moment it is
-closed end CANCELLED, which clients do not retry. A call that was refused before is waiting in that moment."""
+closed end CANCELLED, which clients do not retry. A call that was refused before waits in that moment: it was
+told to come again later than that."""
 STREAMS_SHARE = 0.5
 """Part of the grace in which a stream may go on as before. One that has not ended by then is read no further,
 gets its answers, and ends with DRAINING: its client sends the rest to another server."""

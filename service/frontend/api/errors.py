@@ -194,7 +194,8 @@ class Draining(ServiceError):
     """This server is shutting down."""
 
     default_message = "The server is shutting down; another one will answer."
-    default_retry_after = 0.1
+    default_retry_after = 0.5
+    """Longer than connections stay open, or the call would come again in the moment when they are closed."""
 
 
 class Internal(ServiceError):
@@ -228,7 +229,7 @@ TABLE: Mapping[type[ServiceError], Entry] = {
     QuotaExceeded: Entry("QUOTA_EXCEEDED", Code.RESOURCE_EXHAUSTED, 429, pushback=True),
     DeadlineTooShort: Entry("DEADLINE_TOO_SHORT", Code.DEADLINE_EXCEEDED, 504),
     WorkerUnavailable: Entry("WORKER_UNAVAILABLE", Code.UNAVAILABLE, 503),
-    Draining: Entry("DRAINING", Code.UNAVAILABLE, 503),
+    Draining: Entry("DRAINING", Code.UNAVAILABLE, 503, pushback=True),
     Internal: Entry("INTERNAL", Code.INTERNAL, 500),
 }
 

@@ -18,17 +18,21 @@ from tests.service.streaming import CONFIG, Answers, texts
 TEXT = pb.EmbedTextRequest(texts=["a"])
 
 
-async def test_admitted_calls_end_and_new_ones_are_sent_elsewhere() -> None:
+async def test_admitted_calls_end_and_new_ones_are_sent_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    linger = 1.0
+    monkeypatch.setattr("service.frontend.server.LINGER", linger)
     async with running() as service:
         service.pool.hold = asyncio.Event()
         admitted = asyncio.create_task(service.call("EmbedText", TEXT))
         await eventually(lambda: service.pool.deadlines)
         draining = asyncio.create_task(service.server.drain(20.0))
-        await asyncio.sleep(LINGER / 4)
+        await asyncio.sleep(0.05)
         refused = await service.refusal("EmbedText", TEXT)
         assert (refused.code, refused.reason) == ("UNAVAILABLE", "DRAINING")
-        assert refused.retry_seconds > 0
-        await asyncio.sleep(LINGER * 2)
+        # Whoever is told to come again does not do so in the moment in which connections are closed.
+        assert refused.retry_seconds > 2 * LINGER
+        assert refused.trailers["grpc-retry-pushback-ms"] == str(round(1000 * refused.retry_seconds))
+        await asyncio.sleep(linger * 1.5)
         assert not draining.done()
         service.pool.hold.set()
         assert (await admitted).embeddings.count == 1
@@ -40,7 +44,7 @@ async def test_health_says_so_before_calls_are_refused() -> None:
         watch = health(service).Watch(health_pb2.HealthCheckRequest())
         await watch.read()
         draining = asyncio.create_task(service.server.drain(5.0))
-        told = await asyncio.wait_for(watch.read(), LINGER)
+        told = await asyncio.wait_for(watch.read(), 5)
         assert told.status == health_pb2.HealthCheckResponse.NOT_SERVING
         await draining
 
@@ -52,7 +56,7 @@ async def test_calls_that_do_not_end_are_cut_off_after_the_grace() -> None:
         await eventually(lambda: service.pool.deadlines)
         started = time.monotonic()
         assert await service.server.drain(1.0) == 1
-        assert 0.9 < time.monotonic() - started < 2.5
+        assert 0.9 < time.monotonic() - started < 10
         with pytest.raises(Refused):
             await stuck
 
@@ -62,8 +66,8 @@ async def test_a_watcher_that_reads_nothing_does_not_hold_the_exit() -> None:
         watch = health(service).Watch(health_pb2.HealthCheckRequest())
         await asyncio.sleep(0.1)
         started = time.monotonic()
-        await service.server.drain(30.0)
-        assert time.monotonic() - started < 5
+        await service.server.drain(60.0)
+        assert time.monotonic() - started < 20
         watch.cancel()
 
 
