@@ -17,6 +17,7 @@ from altclip.version import VERSION
 from service.config.command_line import markdown_table
 from service.config.command_line import parser as server_options
 from service.frontend.api.errors import TABLE
+from tests.overlays import overlay
 from tests.server import RunningServer
 
 ROOT = Path(__file__).parents[1]
@@ -77,6 +78,25 @@ def test_the_first_example_runs_as_it_stands(server: RunningServer, tmp_path: Pa
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert {"gato", "perro"} <= set(done.stdout.split())
+
+
+def test_the_clients_of_others_run_as_they_stand(server: RunningServer, tmp_path: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", (DOCS / "http.md").read_text(), re.DOTALL)
+    Image.new("RGB", (80, 60), "teal").save(tmp_path / "cat.png")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", "".join(examples).replace("localhost:8080", server.http)],
+        cwd=tmp_path,
+        env=overlay("sdks"),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    openai, langchain, cohere, voyage, hub = done.stdout.splitlines()
+    width = langchain
+    assert [openai.split()[0], cohere.split()[0], hub] == [width, width, f"(1, {width})"]
+    assert voyage == f"{width} {80 * 60}"
 
 
 def test_every_page_is_listed() -> None:
