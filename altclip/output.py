@@ -7,6 +7,7 @@ older file is kept until then. A device or a pipe, which cannot be replaced, get
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import shutil
@@ -14,7 +15,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 class OutputError(OSError):
@@ -34,30 +35,31 @@ class OutputFile:
         self.path = path
         self._target = Path(os.path.realpath(path))
         self._part: Path | None = None
-        with self._errors():
-            status = self._target.stat() if self._target.exists() else None
+        with _naming(path):
+            status = path.stat() if path.exists() else None
             if status is not None and stat.S_ISDIR(status.st_mode):
                 raise OutputError(f"{path}: cannot be written: it is a folder")
-            if status is not None and not os.access(self._target, os.W_OK):
+            if status is not None and not os.access(path, os.W_OK):
                 raise OutputError(f"{path}: cannot be written: no permission")
-            if status is not None and not stat.S_ISREG(status.st_mode):
-                self.file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by what ends this
-                return
-            part = self._target.with_name(f".altclip-{secrets.token_hex(8)}.partial")
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self.file = os.fdopen(os.open(part, flags, 0o666), "w+b")
-            self._part = part
-            if status is not None:
-                part.chmod(stat.S_IMODE(status.st_mode))
+            if status is not None and _is_device(path, status):
+                descriptor, name = tempfile.mkstemp()
+                Path(name).unlink()
+                self._target = path
+            else:
+                self._part = self._target.with_name(f".altclip-{secrets.token_hex(8)}.partial")
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                descriptor = os.open(self._part, flags, 0o666)
+                if status is not None:
+                    self._part.chmod(stat.S_IMODE(status.st_mode))
+            self.file: IO[bytes] = io.BufferedRandom(_Raw(descriptor, path))
 
     def write(self, content: bytes) -> None:
         """Appends."""
-        with self._errors():
-            self.file.write(content)
+        self.file.write(content)
 
     def commit(self) -> None:
         """The content is whole: it gets its name."""
-        with self._errors():
+        with _naming(self.path):
             try:
                 self._finish(self._target)
             except BaseException:
@@ -70,7 +72,7 @@ class OutputFile:
         path = self.path
         if self._part is not None and self._target.exists():
             path = path.with_name(f"{path.name}.partial")
-        with self._errors():
+        with _naming(self.path):
             self._finish(path if path is not self.path else self._target)
         return path
 
@@ -93,14 +95,32 @@ class OutputFile:
             shutil.copyfileobj(self.file, device)
         self.file.close()
 
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (OutputError, BrokenPipeError):
-            raise
-        except OSError as error:
-            raise OutputError(f"{self.path}: cannot be written: {error.strerror or error}") from error
+
+class _Raw(io.FileIO):
+    """A file whose failures name the output; the errors of other files in the same block stay theirs."""
+
+    def __init__(self, descriptor: int, path: Path) -> None:
+        super().__init__(descriptor, "r+b")
+        self._output = path
+
+    def write(self, content: Any, /) -> int:
+        with _naming(self._output):
+            return super().write(content)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OutputError, BrokenPipeError):
+        raise
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def _is_device(path: Path, status: os.stat_result) -> bool:
+    """Whether this cannot be replaced: a device, a pipe, or a descriptor of this process."""
+    return not stat.S_ISREG(status.st_mode) or str(path).startswith(("/dev/fd/", "/dev/std", "/proc/"))
 
 
 @contextlib.contextmanager
@@ -109,8 +129,7 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
     Raises OutputError."""
     output = OutputFile(path)
     try:
-        with output._errors():
-            yield output.file
+        yield output.file
     except BaseException:
         output.discard()
         raise

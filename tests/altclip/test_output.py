@@ -91,6 +91,23 @@ class TestWholeFile:
         np.testing.assert_array_equal(np.load(tmp_path / "read.npy"), [[0, 1, 2]])
         assert stat.S_ISFIFO(path.stat().st_mode)
 
+    def test_an_error_of_another_file_is_not_the_outputs(self, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError, match="other"), whole_file(tmp_path / "a"):
+            (tmp_path / "other").read_bytes()
+        assert names(tmp_path) == set()
+
+    def test_a_descriptor_may_be_named(self, tmp_path: Path) -> None:
+        reading, writing = os.pipe()
+        with whole_file(Path(f"/dev/fd/{writing}")) as file:
+            np.save(file, np.arange(3))
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:
+            (tmp_path / "a.npy").write_bytes(pipe.read())
+        assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2]
+        with (tmp_path / "b").open("wb") as regular, whole_file(Path(f"/dev/fd/{regular.fileno()}")) as file:
+            file.write(b"x")
+        assert (tmp_path / "b").read_bytes() == b"x"
+
     @pytest.mark.parametrize(
         ("name", "said"),
         [("missing/a", "No such file or directory"), (".", "it is a folder"), ("file/a", "Not a directory")],
@@ -158,6 +175,12 @@ class TestKeep:
 
 
 class TestCommands:
+    def test_a_missing_image_is_named_and_not_the_output(self, fake: RunningFake, tmp_path: Path) -> None:
+        process = command(fake, "embed-image", tmp_path / "cat.png", "--output", tmp_path / "a")
+        _, complaint = process.communicate(timeout=60)
+        assert (process.returncode, names(tmp_path)) == (2, set())
+        assert complaint.endswith(b"cat.png'\n")
+
     def test_the_output_has_the_name_that_was_given(self, fake: RunningFake, tmp_path: Path) -> None:
         process = command(fake, "embed-text", "cat", "--output", tmp_path / "vectors")
         process.communicate(timeout=60)
