@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
+from worker.errors import ModelError
+
 __all__ = ["ALL_LANGUAGES", "MAX_IMAGE_PIXELS", "ModelInfo", "ModelSpec"]
 
+_LARGEST_FLOAT32 = 3.4028234663852886e38
 ALL_LANGUAGES = ("en", "zh", "es", "fr", "ru", "ja", "ko", "ar", "it")
 MAX_IMAGE_PIXELS = 64_000_000
 """Width × height of an image file, where nobody sets another limit."""
@@ -65,6 +68,11 @@ class ModelInfo:
     weights_bytes: int = 0
     load_seconds: float = 0.0
     batch_costs: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises `ModelError` for a logit scale with which no score could be right."""
+        if not 0.0 < self.logit_scale <= _LARGEST_FLOAT32:  # False for NaN, too
+            raise ModelError(f"the logit scale is {self.logit_scale}, but must be a positive number")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""

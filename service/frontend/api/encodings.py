@@ -5,27 +5,47 @@
     BINARY             1 where the component is > 0, most significant bit first, rows padded to whole bytes
 
 All rows are encoded at once, and an answer is one `bytes`.
+
+All numbers that leave pass the check that stands here. A number that is not finite, or that its encoding
+cannot hold, is a fault of the model, and reaches nobody.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
+from service.frontend.api.errors import Internal
 from service.frontend.api.messages import Encoding, Matrix
 
-__all__ = ["encode"]
+__all__ = ["checked", "encode", "sound"]
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
+def sound(rows: Matrix, encoding: Encoding = Encoding.FLOAT32) -> npt.NDArray[np.bool_]:
+    """Of each row [n, …], whether all its numbers are finite and within what the encoding can hold."""
+    flat = rows.reshape(len(rows), -1)
+    if encoding is Encoding.FLOAT16:
+        return np.asarray((np.abs(flat) <= _FLOAT16_MAX).all(axis=1))  # False for NaN, too
+    return np.asarray(np.isfinite(flat).all(axis=1))
+
+
+def checked(rows: Matrix, encoding: Encoding = Encoding.FLOAT32) -> Matrix:
+    """The same rows; raises Internal unless all are sound."""
+    if not sound(rows, encoding).all():
+        raise Internal
+    return rows
+
+
 def encode(rows: Matrix, encoding: Encoding) -> tuple[bytes, list[float]]:
-    """float32 rows [n, d] as bytes, and for INT8 the scale of each row."""
+    """float32 rows [n, d] as bytes, and for INT8 the scale of each row. Raises Internal for unsound rows."""
+    rows = checked(rows, encoding)
     match encoding:
         case Encoding.FLOAT32:
             return rows.astype("<f4", copy=False).tobytes(), []
         case Encoding.FLOAT16:
-            # A value beyond half precision's range becomes its largest number, and not infinity.
-            return rows.clip(-_FLOAT16_MAX, _FLOAT16_MAX).astype("<f2").tobytes(), []
+            return rows.astype("<f2").tobytes(), []
         case Encoding.INT8:
             peaks = np.abs(rows).max(axis=1, initial=0.0)
             scales = np.where(peaks > 0.0, peaks / np.float32(127.0), np.float32(1.0)).astype(np.float32)

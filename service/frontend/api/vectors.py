@@ -13,6 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from service.frontend.api.encodings import checked
 from service.frontend.api.messages import Matrix, ScoreRow, Scores
 
 __all__ = ["best", "lengths", "normalized", "probabilities", "scores"]
@@ -37,15 +38,17 @@ def normalized(rows: Matrix, known_lengths: Wide | None = None) -> Matrix:
 
 
 def scores(queries: Matrix, candidates: Matrix, kind: Scores, logit_scale: float) -> Matrix:
-    """float32 [queries, candidates] for rows of length 1."""
+    """float32 [queries, candidates] for rows of length 1. Raises Internal for a score that is not finite."""
     cosines: Wide = (queries.astype(np.float64) @ candidates.astype(np.float64).T).clip(-1.0, 1.0)
     match kind:
         case Scores.COSINE:
-            return cosines.astype(np.float32)
+            result: Matrix = cosines.astype(np.float32)
         case Scores.LOGIT:
-            return (cosines * logit_scale).astype(np.float32)
+            with np.errstate(over="ignore"):  # told by the check below
+                result = (cosines * logit_scale).astype(np.float32)
         case Scores.PROBABILITY:
-            return probabilities(cosines * logit_scale).astype(np.float32)
+            result = probabilities(cosines * logit_scale).astype(np.float32)
+    return checked(result)
 
 
 def probabilities(logits: Wide) -> Wide:

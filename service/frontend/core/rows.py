@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from service.frontend.api.errors import Internal
 from service.frontend.api.messages import Matrix, Timings
-from service.frontend.api.vectors import lengths, normalized
+from service.frontend.api.vectors import normalized
 from service.frontend.compute.flights import Outcome
 
 __all__ = ["matrix", "timings", "values"]
@@ -22,21 +21,13 @@ def values(outcomes: Sequence[Outcome]) -> Matrix:
 
 
 def matrix(outcomes: Sequence[Outcome], normalize: bool) -> Matrix:
-    """Embeddings as rows, float32 [n, dimension], each scaled to length 1 where `normalize` says so.
-
-    Raises Internal for numbers that are not finite: they are a fault of the model, and no caller gets them.
-    """
+    """Embeddings as rows, float32 [n, dimension], each scaled to length 1 where `normalize` says so."""
     rows = values(outcomes)
     if len(rows) == 1:  # the commonest call: the same numbers in half the time
         wide = rows[0].astype(np.float64)
         length = math.sqrt(wide @ wide)
-        if not math.isfinite(length):
-            raise Internal
         return (wide / length).astype(np.float32).reshape(1, -1) if normalize and length > 0.0 else rows
-    size = lengths(rows)
-    if not np.isfinite(size).all():
-        raise Internal
-    return normalized(rows, size) if normalize else rows
+    return normalized(rows) if normalize else rows
 
 
 def timings(outcomes: Sequence[Outcome]) -> Timings:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from service.frontend.api import validation
+from service.frontend.api.encodings import sound
 from service.frontend.api.errors import Internal, InvalidRequest, ServiceError, WorkerUnavailable
 from service.frontend.api.messages import Image, Options, StreamItem, StreamResults
-from service.frontend.api.vectors import lengths, normalized
+from service.frontend.api.vectors import normalized
 from service.frontend.calls.call import Call
 from service.frontend.compute.flights import Outcome
 from service.frontend.core.call_items import CallItems
@@ -63,16 +64,16 @@ class Chunks:
 
     def _rows(self, good: Sequence[Outcome], results: StreamResults) -> None:
         rows = values(good)
-        size = lengths(rows)
-        finite = np.isfinite(size)
-        if not finite.all():  # the model fails on these items alone
-            keep = np.flatnonzero(finite).tolist()
-            results.errors += [(results.ids[index], Internal()) for index in np.flatnonzero(~finite)]
+        rows = normalized(rows) if self._options.normalize else rows
+        fits = sound(rows, self._options.encoding)
+        if not fits.all():  # the encoding cannot hold these items
+            keep = np.flatnonzero(fits).tolist()
+            results.errors += [(results.ids[index], Internal()) for index in np.flatnonzero(~fits)]
             results.truncated = [new for new, old in enumerate(keep) if old in results.truncated]
             results.ids = [results.ids[index] for index in keep]
             results.token_counts = [results.token_counts[index] for index in keep]
-            rows, size = rows[finite], size[finite]
-        results.rows = [normalized(rows, size) if self._options.normalize else rows]
+            rows = rows[fits]
+        results.rows = [rows]
 
     async def _add(self, computed: CallItems, kind: Modality, items: Sequence[StreamItem]) -> None:
         if kind is Modality.TEXT:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.frontend.api.encodings import encode
+from service.frontend.api.encodings import encode, sound
+from service.frontend.api.errors import Internal
 from service.frontend.api.messages import Encoding, Matrix
 from service.frontend.api.vectors import normalized
 
@@ -34,12 +35,33 @@ def test_float32_is_bit_exact(rows: Matrix) -> None:
     np.testing.assert_array_equal(np.frombuffer(data, "<f4").reshape(rows.shape), rows)
 
 
-def test_float16_is_rounded_and_never_infinite(rows: Matrix) -> None:
-    rows[0, 0] = 1e6
+def test_float16_is_rounded_up_to_its_largest_number(rows: Matrix) -> None:
+    rows[0, 0] = np.finfo(np.float16).max
     data, _ = encode(rows, Encoding.FLOAT16)
     back = np.frombuffer(data, "<f2").reshape(rows.shape)
-    assert back[0, 0] == np.finfo(np.float16).max
-    np.testing.assert_allclose(back[1:], rows[1:], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(back, rows, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("encoding", Encoding)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_not_finite_is_written_in_no_encoding(
+    rows: Matrix, encoding: Encoding, value: float
+) -> None:
+    rows[1, 2] = value
+    assert sound(rows, encoding).tolist() == [True, False, True, True, True]
+    with pytest.raises(Internal):
+        encode(rows, encoding)
+
+
+@pytest.mark.parametrize("value", [65_505.0, -1e6, 3e38])
+def test_a_number_beyond_half_precision_is_written_in_every_other_encoding(
+    rows: Matrix, value: float
+) -> None:
+    rows[4, 0] = value
+    with pytest.raises(Internal):
+        encode(rows, Encoding.FLOAT16)
+    for encoding in (Encoding.FLOAT32, Encoding.INT8, Encoding.BINARY):
+        encode(rows, encoding)
 
 
 def test_int8_times_scale_is_the_value_within_half_a_step(rows: Matrix) -> None:

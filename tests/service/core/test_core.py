@@ -188,13 +188,6 @@ async def test_priorities(service: Running) -> None:
     assert service.pool.priorities == [Priority.INTERACTIVE, Priority.INTERACTIVE, Priority.BULK]
 
 
-async def test_numbers_that_are_not_finite_go_to_nobody(service: Running) -> None:
-    encoder = service.pool.encoder
-    encoder.text = lambda sequences: lambda: np.full((len(sequences), DIMENSION), np.nan, np.float32)  # type: ignore[method-assign]
-    refused = await service.refusal("EmbedText", pb.EmbedTextRequest(texts=["a"]))
-    assert refused.reason == "INTERNAL"
-
-
 async def test_a_model_without_a_worker_is_unavailable(service: Running) -> None:
     service.pool.ready = False
     refused = await service.refusal("EmbedText", pb.EmbedTextRequest(texts=["a"]))

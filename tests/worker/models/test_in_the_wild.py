@@ -265,5 +265,5 @@ def test_the_logit_scale_is_the_same_in_every_dtype(dtype: str, scaled: Path, tm
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 200.0])
 def test_a_logit_scale_that_multiplies_by_no_number_is_refused(value: float, model: Path) -> None:
     change(model, lambda tensors: tensors.update(logit_scale=torch.tensor(value)))
-    with pytest.raises(ModelError, match="logit_scale"):
+    with pytest.raises(ModelError, match="logit scale"):
         texts(model)

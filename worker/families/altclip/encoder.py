@@ -6,7 +6,6 @@ waits for the answer (see devices.py).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -18,7 +17,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AltCLIPModel
 
 from worker.arrays import Floats, Ids, Pixels
-from worker.errors import ModelError
 from worker.families import Pending
 from worker.families.altclip import bins
 from worker.families.altclip.devices import Cuda, Device, Host, Recordings
@@ -64,7 +62,7 @@ class AltClipEncoder:
         self.info = ModelInfo(
             device=device,
             dtype=dtype,
-            logit_scale=logit_scale(model),
+            logit_scale=float(model.logit_scale.detach().float().exp()),
             parameters=sum(parameter.numel() for parameter in self._weights),
             weights_bytes=sum(parameter.nbytes for parameter in self._weights),
             load_seconds=load_seconds,
@@ -222,15 +220,6 @@ class AltClipEncoder:
                 return _unpacked(wait(), order)
 
         return result
-
-
-def logit_scale(model: AltCLIPModel) -> float:
-    """What a cosine is multiplied by: exp of the parameter. Raises `ModelError` where that is no number."""
-    scale = float(model.logit_scale.detach().float().exp())
-    if not math.isfinite(scale) or scale <= 0.0:
-        given = float(model.logit_scale.detach())
-        raise ModelError(f"logit_scale is {given}, and exp of it, by which scores are multiplied, is {scale}")
-    return scale
 
 
 def _unpacked(rows: Floats, order: np.ndarray[Any, Any] | None) -> Floats:
