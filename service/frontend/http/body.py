@@ -39,7 +39,8 @@ def check_type(headers: Headers, body: str, *, untyped: bool = False) -> None:
     for encoding in headers.get("content-encoding", ()):
         if encoding.strip().lower() not in ("", "identity"):
             raise UnsupportedMediaType("Compressed bodies are not read; send it without Content-Encoding.")
-    if untyped and "content-type" not in headers:
+    # A browser sends a page's bytes without a type unasked, but never without the page's origin.
+    if untyped and "content-type" not in headers and "origin" not in headers:
         return
     given = headers.get("content-type", [""])[-1]
     kind, _, parameters = given.partition(";")

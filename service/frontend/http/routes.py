@@ -40,7 +40,8 @@ class Route:
     """One method of one path. path: may end in a name in braces, which stands for all that follows.
 
     keyless: answered without a key, while the server drains, and counted for no caller. body: what is read
-    before the handler runs. untyped: a body without a Content-Type is read, too.
+    before the handler runs. untyped: a body without a Content-Type is read, too,
+    unless a web page sends it.
     """
 
     method: Literal["GET", "POST"]

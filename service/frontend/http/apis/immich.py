@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from service.frontend.api.errors import Code, Entry, InvalidRequest, ServiceError
+from service.frontend.api.errors import Code, Entry, InvalidRequest, QueueFull, ServiceError
 from service.frontend.api.messages import Image, Options
 from service.frontend.core.embed_items import Part, WholeItem
 from service.frontend.http.json_body import read_object
@@ -27,10 +27,13 @@ __all__ = ["api"]
 CONNECT_SECONDS = 5.0
 UPSTREAM_SECONDS = 300.0
 """An immich server that needs a model for the first time loads it from the internet before it answers."""
-UPSTREAM_REQUESTS = 16
-"""How many are passed on at a time, by each frontend."""
+UPSTREAM_REQUESTS = 32
+"""How many are passed on at a time, by each frontend; more are refused. immich sends a few."""
 UPSTREAM_BYTES = 16 << 20
 """Of an answer."""
+
+VIA = "1.1 altclip"
+"""Says that it was passed on: an address that leads back to this server would have it go round for ever."""
 
 _KINDS = {"visual": "image", "textual": "text"}
 """The part of the form that each has."""
@@ -84,7 +87,7 @@ class _Handlers:
     async def predict(self, request: Request) -> Response:
         entries = read_entries(request.form)
         if "clip" not in entries:
-            return await self._passed_on(request.form)
+            return await self._passed_on(request)
         if len(entries) > 1:
             raise InvalidRequest.at(
                 "entries", "holds clip and other tasks; send each in a request of its own"
@@ -99,14 +102,18 @@ class _Handlers:
             answer |= {"imageHeight": height, "imageWidth": width}
         return Response.of(answer)
 
-    async def _passed_on(self, form: Form) -> Response:
+    async def _passed_on(self, request: Request) -> Response:
         upstream = self.service.settings.immich_upstream
         if not upstream:
             raise InvalidRequest.at(
                 "entries", "this server answers clip only; --immich-upstream names one for other tasks"
             )
+        if VIA in request.headers.get("via", ()):
+            raise InvalidRequest("--immich-upstream leads back to this server.")
+        if self.places.locked():
+            raise QueueFull("Too much is waiting for the server of the other tasks.")
         async with self.places:
-            return await pass_on(f"{upstream}/predict", form)
+            return await pass_on(f"{upstream}/predict", request.form)
 
 
 def read_entries(form: Form) -> Mapping[str, Any]:
@@ -168,7 +175,7 @@ async def pass_on(url: str, form: Form) -> Response:
     try:
         async with (
             aiohttp.ClientSession(timeout=limits, cookie_jar=aiohttp.DummyCookieJar()) as session,
-            session.post(url, data=data, allow_redirects=False) as response,
+            session.post(url, data=data, headers={"via": VIA}, allow_redirects=False) as response,
         ):
             if 300 <= response.status < 400:
                 raise UpstreamFailed("The server of the other tasks redirects.")

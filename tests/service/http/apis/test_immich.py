@@ -201,6 +201,32 @@ async def test_another_server_that_is_not_there_is_a_bad_gateway() -> None:
         assert http.counted("/predict", 502) == 1
 
 
+async def test_an_address_that_leads_back_is_noticed() -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with asking(http_address=f"127.0.0.1:{port}", immich_upstream=url) as http:
+        assert "leads back" in await refused(http, FACES, 400, image=PICTURE)
+
+
+async def test_more_than_are_passed_on_at_a_time_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(immich, "UPSTREAM_REQUESTS", 2)
+    go_on, asked = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def answering(request: web.Request) -> web.Response:
+        asked.release()
+        await go_on.wait()
+        return web.json_response(FOUND)
+
+    async with upstream(answering) as url, asking(immich_upstream=url) as http:
+        waiting = [asyncio.create_task(predict(http, FACES, image=PICTURE)) for _ in range(2)]
+        for _ in waiting:
+            await asked.acquire()
+        await refused(http, FACES, 429, image=PICTURE)
+        assert (await predict(http, VISUAL, image=PICTURE)).status == 200
+        go_on.set()
+        assert [answer.status for answer in await asyncio.gather(*waiting)] == [200, 200]
+
+
 @pytest.mark.parametrize("fault", ["redirects", "too much", "broken off"])
 async def test_an_answer_that_is_none_is_a_bad_gateway(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(immich, "UPSTREAM_BYTES", 1000)
