@@ -72,6 +72,7 @@ FOLDERS: dict[str, frozenset[str]] = {
         {F + "api", F + "calls", F + "core", F + "compute.pool", "service.config", "service.listening"}
     )
     | _of("worker", "runtime", "spec", "models"),
+    F + "http.openapi": frozenset({F + "api", F + "http", F + "core.templates", "altclip.version"}),
     F + "http.apis": frozenset({F + "api", F + "calls", F + "core", F + "http", "worker.spec"}),
     "service.frontend": frozenset({"service.config", "service.listening", "worker"}),
     "service": frozenset({"service.config", "service.supervisor"})

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from service.frontend.http.apis import cohere, health, immich, openai, scoring, tei, upload, voyage, weaviate
+from service.frontend.http.apis import (
+    cohere,
+    documentation,
+    health,
+    immich,
+    openai,
+    scoring,
+    tei,
+    upload,
+    voyage,
+    weaviate,
+)
 from service.frontend.http.routes import Api
 from service.frontend.http.service import Service
 
@@ -24,6 +35,7 @@ APIS: Sequence[Callable[[Service], Api]] = (
 
 
 def chosen(service: Service) -> Sequence[Api]:
-    """Those without a name, and those of --http-apis."""
+    """Those without a name, those of --http-apis, and what describes them."""
     made = [api(service) for api in APIS]
-    return [api for api in made if not api.name or api.name in service.settings.http_apis]
+    served = [api for api in made if not api.name or api.name in service.settings.http_apis]
+    return [*served, documentation.api(service, served)]
