@@ -10,8 +10,10 @@ import aiohttp
 import jsonschema
 import pytest
 
+from service.config.settings import Settings
 from service.frontend.api.errors import TABLE
 from service.frontend.http.apis import table
+from service.frontend.http.openapi.table import DESCRIBED
 from service.frontend.http.routes import Route
 from service.frontend.http.service import Service
 from tests.service.http.asking import Answer, Asking, asking, keyed
@@ -51,6 +53,11 @@ async def test_every_route_is_described_and_nothing_else_is(shared: Asking) -> N
     assert found == set(served(shared))
 
 
+async def test_no_description_is_left_of_a_route_that_has_gone(shared: Asking) -> None:
+    assert set(shared.service.settings.http_apis) == set(Settings().http_apis)
+    assert {route for each in DESCRIBED for route in each.operations} == set(served(shared))
+
+
 async def test_it_is_a_valid_document_and_its_schemas_are_valid(shared: Asking) -> None:
     document = await read(shared)
     assert document["openapi"].startswith("3.1")
@@ -78,9 +85,10 @@ async def test_every_example_is_answered_as_its_description_says(shared: Asking)
                     {"json": content["example"]} if media == "application/json" else form(content["example"])
                 )
             answer = await shared.ask(method.upper(), path.replace("{id}", "m"), **options)
-            best = min(operation["responses"])
-            assert str(answer.status) == best, (path, answer.body)
-            fits(document, answer, operation["responses"][best])
+            answers = operation["responses"]
+            assert str(answer.status) in answers
+            assert answer.status < 300 or min(answers) >= "400", (path, answer.body)
+            fits(document, answer, answers[str(answer.status)])
             tried += 1
     assert tried == len(served(shared))
 
