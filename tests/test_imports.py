@@ -105,9 +105,6 @@ NOT_YET = {
     "service.frontend.compute.flights",
     "service.frontend.compute.worker_link",
     "service.frontend.preprocessing.decoders",
-    "tests.service.admission.test_admission",
-    "tests.service.compute.test_pool",
-    "tests.service.core.test_stream",
     "tests.service.running",
 }
 MOST_MODULES = 15
