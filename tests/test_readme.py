@@ -81,7 +81,7 @@ def test_the_first_example_runs_as_it_stands(server: RunningServer, tmp_path: Pa
 
 
 def test_the_clients_of_others_run_as_they_stand(server: RunningServer, tmp_path: Path) -> None:
-    examples = re.findall(r"```python\n(.*?)```", (DOCS / "http.md").read_text(), re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", (DOCS / "http-clients.md").read_text(), re.DOTALL)
     Image.new("RGB", (80, 60), "teal").save(tmp_path / "cat.png")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", "".join(examples).replace("localhost:8080", server.http)],
