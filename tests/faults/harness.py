@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def under_way(server: RunningServer) -> None:
     """Returns once the only worker computes something, or waits with a batch."""
     until(
         lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
-        seconds=10,
+        seconds=30,
         what="the call is under way",
         interval=0.005,
     )
@@ -156,10 +156,10 @@ def failure_of(error: grpc.RpcError) -> Failure:
     return Failure(error.code().name, info.reason, seconds, sent)
 
 
-def die_in_mid_batch(server: RunningServer, kill: Callable[[psutil.Process], None]) -> None:
-    """Eight calls of three texts are under way when the only worker is killed; batches take half a second.
+def die_in_mid_batch(server: RunningServer, hold: Path, kill: Callable[[psutil.Process], None]) -> None:
+    """Eight calls of three texts are under way when the only worker is killed in the middle of a batch.
 
-    It is stopped in the middle of one first, so that no answer leaves it, however late the callers come.
+    hold: the file by which the stub holds it, however late the callers come.
 
     Callers hear of it in under a second and when to come again, health is down until the model is loaded, one
     restart is counted, and the books balance.
@@ -178,34 +178,32 @@ def die_in_mid_batch(server: RunningServer, kill: Callable[[psutil.Process], Non
 
         def call() -> None:
             try:
-                embed(stub, "a", "b", "c")
+                embed(stub, "a", "b", "c", seconds=60)
             except grpc.RpcError as error:
                 outcomes.append((failure_of(error), time.monotonic() - died[0]))
 
         calls = [threading.Thread(target=call) for _ in range(8)]
-        calls[0].start()
-        under_way(server)
-        worker.suspend()
-        for thread in calls[1:]:
+        hold.touch()
+        for thread in calls:
             thread.start()
+        under_way(server)
         until(
             lambda: server.metric("altclip_items_accepted_total") == accepted + 24,
-            seconds=10,
+            seconds=30,
             what="all calls are under way",
         )
         died.append(time.monotonic())
         kill(worker)
-        with suppress(psutil.NoSuchProcess):  # SIGKILL ends a stopped process, too
-            worker.resume()
         for thread in calls:
-            thread.join(10)
+            thread.join(30)
+        hold.unlink()
         assert [failure.code for failure, _ in outcomes] == ["UNAVAILABLE"] * 8
         assert {failure.reason for failure, _ in outcomes} == {"WORKER_UNAVAILABLE"}
         assert all(failure.retry_seconds > 0 for failure, _ in outcomes)
         assert max(took for _, took in outcomes) < 1.0 + ROOM
         # Not as long as its process lives: as long as it cannot work.
         assert health(server) == "NOT_SERVING"
-        until(lambda: server.metric("altclip_worker_up") == 1, seconds=10, what="a new worker")
+        until(lambda: server.metric("altclip_worker_up") == 1, seconds=30, what="a new worker")
         until(lambda: health(server) == "SERVING", seconds=20, what="health comes back")
         assert server.metric("altclip_worker_restarts_total", **label) == restarts + 1
         assert embed(stub).embeddings == first.embeddings

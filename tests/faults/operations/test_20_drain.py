@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -100,13 +101,19 @@ def test_20_a_health_watcher_that_reads_nothing_does_not_hold_the_server() -> No
         channel.close()
 
 
-def test_20_a_long_call_is_finished_although_the_signal_came() -> None:
-    with service("m=stub:dimension=8,service_time=1.5") as server, open_stub(server) as stub:
+def test_20_a_long_call_is_finished_although_the_signal_came(tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    with service(f"m=stub:dimension=8,hold={hold}", "--grace=30") as server, open_stub(server) as stub:
+        hold.touch()
         answers: list[int] = []
-        caller = threading.Thread(target=lambda: answers.append(embed(stub).embeddings.count))
+        caller = threading.Thread(target=lambda: answers.append(embed(stub, seconds=60).embeddings.count))
         caller.start()
         under_way(server)
-        assert server.stop() == 0
+        server.process.send_signal(signal.SIGTERM)
+        server.logs.wait_for("signal", seconds=20)
+        assert answers == []
+        hold.unlink()
+        assert server.process.wait(30) == 0
         caller.join(20)
         assert answers == [1]
 

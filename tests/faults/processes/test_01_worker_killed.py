@@ -27,9 +27,10 @@ LOAD_SECONDS = 2.5
 """Health is asked a few times meanwhile."""
 
 
-def test_01_a_worker_that_is_killed_in_mid_batch_is_replaced() -> None:
-    with service("m=stub:dimension=8,service_time=0.5,load_time=0.5", "--restart-stable=100ms") as server:
-        die_in_mid_batch(server, psutil.Process.kill)
+def test_01_a_worker_that_is_killed_in_mid_batch_is_replaced(tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    with service(f"m=stub:dimension=8,hold={hold},load_time=1", "--restart-stable=100ms") as server:
+        die_in_mid_batch(server, hold, psutil.Process.kill)
 
 
 def test_01_health_is_down_until_the_model_is_loaded_again() -> None:

@@ -37,7 +37,7 @@ def start_call(server: RunningServer, stub: EmbeddingServiceStub) -> list[int]:
     """A call of several batches that is under way when this returns; the list gets how many embeddings it was
     answered."""
     answers: list[int] = []
-    texts = [f"{letter} " * 70 for letter in "abcdefgh"]
+    texts = [f"{number} " * 70 for number in range(16)]
     threading.Thread(target=lambda: answers.append(embed(stub, *texts).embeddings.count), daemon=True).start()
     under_way(server)
     return answers
@@ -100,7 +100,7 @@ def test_03_nobody_is_blamed_for_a_machine_that_slept(
         os.killpg(server.pid, signal.SIGSTOP)
         time.sleep(2.5)
         os.killpg(server.pid, signal.SIGCONT)
-        until(lambda: answers == [8], seconds=10, what="the answer")
+        until(lambda: answers == [16], seconds=10, what="the answer")
     assert restarts() == 0
     assert {process.pid for process in server.processes()} == processes
 
@@ -110,7 +110,7 @@ def test_03_a_stopped_frontend_is_replaced_and_its_worker_is_not_blamed(
 ) -> None:
     (frontend,) = server.processes("altclip-frontend 0")
     with open_stub(server) as stub:
-        texts = [f"{letter} " * 70 for letter in "stuvwxyz"]
+        texts = [f"other{number} " * 70 for number in range(40)]
         call = stub.EmbedText.future(EmbedTextRequest(texts=texts), timeout=30)
         under_way(server)
         with replacing(server):

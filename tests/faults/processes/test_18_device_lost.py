@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -25,9 +26,14 @@ from tests.server import RunningServer, until
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[RunningServer]:
+def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("lost") / "hold"
+
+
+@pytest.fixture(scope="module")
+def server(hold: Path) -> Iterator[RunningServer]:
     """Two models, one of which has a word that its device does not survive, and takes a while to load."""
-    broken = "m=stub:dimension=8,lost=gone,load_time=1.5,service_time=0.3"
+    broken = f"m=stub:dimension=8,lost=gone,load_time=1.5,hold={hold}"
     with service(broken, "--model=n=stub:dimension=8", "--restart-stable=100ms") as running:
         yield running
 
@@ -68,33 +74,32 @@ def test_18_the_worker_is_replaced_and_readiness_drops_meanwhile(server: Running
     assert "DeviceLost" in logged["traceback"]
 
 
-def test_18_whoever_waits_for_that_device_is_told_at_once(server: RunningServer) -> None:
+def test_18_whoever_waits_for_that_device_is_told_at_once(server: RunningServer, hold: Path) -> None:
     ended: list[tuple[str, str, float]] = []
 
     def call(text: str) -> None:
         try:
-            embed(stub, text, model="m")
+            embed(stub, text, model="m", seconds=60)
         except grpc.RpcError as error:
             failure = failure_of(error)
             ended.append((failure.code, failure.reason, time.monotonic()))
 
     accepted = server.metric("altclip_items_accepted_total", model="m")
-    worker = worker_of(server)
+    hold.touch()
     with replacing(server), open_stub(server) as stub:
         callers = [threading.Thread(target=call, args=(text,)) for text in ("first", "gone", *"abcdef")]
         callers[0].start()
         under_way(server)
-        worker.suspend()
         for caller in callers[1:]:
             caller.start()
         until(
             lambda: server.metric("altclip_items_accepted_total", model="m") == accepted + len(callers),
-            seconds=10,
+            seconds=30,
             what="all calls are under way",
         )
-        worker.resume()
+        hold.unlink()
         for caller in callers:
-            caller.join(10)
+            caller.join(30)
     # The first was being computed when the others came, and has its answer.
     assert {(code, reason) for code, reason, _ in ended} == {("UNAVAILABLE", "WORKER_UNAVAILABLE")}
     assert len(ended) == 7

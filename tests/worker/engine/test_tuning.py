@@ -77,7 +77,7 @@ def test_bulk_work_beside_interactive_makes_batches_a_tenth_longer() -> None:
 
 
 def test_a_size_that_the_device_has_no_memory_for_ends_the_measuring() -> None:
-    spec = resolve("m=stub:dimension=8,max_tokens=77,oom_over=20,service_time=0.001")
+    spec = resolve("m=stub:dimension=8,max_tokens=77,oom_over=20,service_time=0.02")
     found = budgets(family("stub").load(spec, "cpu", "auto", 1), spec)
     assert found[Modality.TEXT].cost == 512  # 20 of 16 tokens would be less
     assert found[Modality.IMAGE].items == 16
