@@ -237,7 +237,7 @@ def line(record: logging.LogRecord) -> dict[str, Any]:
     return parsed
 
 
-async def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> None:
+async def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> None:
     """Waits until it holds."""
     until = time.monotonic() + seconds
     while not condition():

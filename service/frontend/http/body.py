@@ -23,6 +23,8 @@ LINGER_SECONDS = 10.0
 connection is closed would not see the answer."""
 LINGER_WAITING_SECONDS = 0.5
 RETRY_SECONDS = 1.0
+COPIES = 2
+"""A body, and the strings that are read from it (or the copy that the parser's error holds)."""
 
 Headers = Mapping[str, Sequence[str]]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -57,14 +59,15 @@ def check_type(headers: Headers, body: str, *, untyped: bool = False) -> None:
 
 
 class Bodies:
-    """All bodies that a frontend holds. most: bytes of one; held: of all together."""
+    """All bodies that a frontend holds."""
 
-    def __init__(self, most: int, most_held: int) -> None:
+    def __init__(self, most: int, most_memory: int) -> None:
+        """most: bytes of one body. most_memory: what all may take together, what is read from them included."""
         self._most = most
-        self._most_held = max(most, most_held)
+        self._most_held = max(most, most_memory // COPIES)
         self._held = 0
 
-    async def read(self, headers: Headers, receive: Receive, broken: Callable[[], bool]) -> bytes:
+    async def read(self, headers: Headers, receive: Receive, broken: Callable[[], bool]) -> bytearray:
         """The whole body; `release` must follow with its length. broken: what arrived last is no HTTP.
 
         Raises PayloadTooLarge before more than that was read, ContentTooSlow, QueueFull or BadHttp.
@@ -84,7 +87,7 @@ class Bodies:
                 self._held += len(chunk)
                 body += chunk
                 if not message.get("more_body"):
-                    return bytes(body)
+                    return body
         except BaseException:
             self.release(len(body))
             raise

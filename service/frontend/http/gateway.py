@@ -147,18 +147,23 @@ class _Exchange:
             first = next(iter(methods.values()))
             self._route, self._shape = first.route.path, first.api.shape
         call = self._begin()
+        response = await self._ended(call)
+        self._count(response.status, call)
+        await self._answer(call, response)
+
+    async def _ended(self, call: Call) -> Response:
+        """The answer, or an error's. An error holds what it failed on, so it ends here and not with the
+        answer, which a client may take its time to read."""
         try:
-            response = await self._response(call)
+            return await self._response(call)
         except BaseException as error:
             known = self._lifecycle.failed(call, error)
             if known is None:
                 self._count(CLIENT_WENT, call)
                 raise
-            response = self._failure(known)
+            return self._failure(known)
         finally:
             self._gateway._bodies.release(self._held)
-        self._count(response.status, call)
-        await self._answer(call, response)
 
     def _begin(self) -> Call:
         client = self._scope["client"]
@@ -208,15 +213,15 @@ class _Exchange:
                 raise InvalidRequest.at("x-request-timeout-ms", "must be a whole number of milliseconds")
             set_deadline(request.call, int(given) / 1000, "x-request-timeout-ms", time.monotonic())
 
-    async def _body(self, found: Found) -> bytes:
+    async def _body(self, found: Found) -> bytearray:
         if not found.route.body:
-            return b""
+            return bytearray()
         check_type(self._headers, found.route.body, untyped=found.route.untyped)
         raw = await self._gateway._bodies.read(self._headers, self._receive, lambda: self._protocol.broken)
         self._held, self._unread = len(raw), False
         return raw
 
-    async def _parse(self, found: Found, request: Request, raw: bytes) -> None:
+    async def _parse(self, found: Found, request: Request, raw: bytearray) -> None:
         arrived = time.monotonic()
 
         def read() -> None:

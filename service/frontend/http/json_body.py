@@ -26,7 +26,7 @@ MOST_VALUES = 1 << 22
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
-def read_object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes | bytearray) -> dict[str, Any]:
     """The JSON object in these bytes. Raises InvalidRequest that says where it is broken."""
     if _values(body) > MOST_VALUES:
         raise InvalidRequest(f"The body holds more than {MOST_VALUES:,} values.")
@@ -41,7 +41,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _values(body: bytes) -> int:
+def _values(body: bytes | bytearray) -> int:
     """About how many values there are: exact where a quick count says too many."""
     marks = (b",", b"[", b"{")
     quick = sum(map(body.count, marks))
@@ -68,7 +68,7 @@ def _colons(value: dict[str, Any]) -> int:
     return count
 
 
-def _refuse_duplicates(body: bytes) -> None:
+def _refuse_duplicates(body: bytes | bytearray) -> None:
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, value in pairs:

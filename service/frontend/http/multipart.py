@@ -58,8 +58,8 @@ class _Reader:
         self.ended = True
 
 
-def read_form(body: bytes, content_type: str) -> Form:
-    """The parts of a form. Raises InvalidRequest where it is broken or ends too early."""
+def read_form(body: Any, content_type: str) -> Form:
+    """The parts of a form, which is any buffer. Raises InvalidRequest where it is broken or ends too early."""
     _, parameters = parse_options_header(content_type)
     boundary = parameters.get(b"boundary")
     if not boundary:

@@ -211,7 +211,7 @@ async def test_after_a_long_refused_body_it_is_closed_once_the_client_has_the_an
 
 
 async def test_what_all_bodies_hold_together_is_bounded() -> None:
-    async with asking(http_max_body_bytes=1 << 20, max_queue_bytes=3 << 19) as http:
+    async with asking(http_max_body_bytes=1 << 20, max_queue_bytes=3 << 20) as http:
         large = json.dumps({"input": "a" * 1_000_000}).encode()
         async with connected(http) as (_, first):
             first.write(post_request(large)[:-2])
