@@ -99,7 +99,7 @@ async def embed_items(
     _at_most(path, "images", images, model.limits.max_images if most_images is None else most_images)
     plain = [Item(part.text, part.image) for part in parts]
     with model.admitted(call, Cost.of(plain)), model.items(call, strict=strict) as computing:
-        computed = _Parts(core, model, computing, parts, reject=options.reject)
+        computed = _Parts(core, model, computing, parts, options)
         await computed.compute()
         alone = all(len(item.parts) == 1 for item in items)
         rows = _single(computed, options) if alone else _summed(computed, items, options)
@@ -133,7 +133,7 @@ class _Parts:
     """All parts of a call. errors, token_counts, truncated, sizes, outcomes: one for each part."""
 
     def __init__(
-        self, core: Core, model: Model, items: CallItems, parts: Sequence[Part], *, reject: bool
+        self, core: Core, model: Model, items: CallItems, parts: Sequence[Part], options: Options
     ) -> None:
         self.errors: list[ServiceError | None] = [None] * len(parts)
         self.token_counts = [0] * len(parts)
@@ -146,7 +146,7 @@ class _Parts:
         self._core = core
         self._model = model
         self._items = items
-        self._reject = reject
+        self._options = options
 
     async def compute(self) -> None:
         """Gives every part an outcome or an error. Strict: raises the first error."""
@@ -160,7 +160,7 @@ class _Parts:
         for start in range(0, len(images), limits.max_images):
             chosen = [self.parts[index] for index in images[start : start + limits.max_images]]
             given = [part.image or Image() for part in chosen]
-            await self._items.add_images([part.path for part in chosen], given)
+            await self._items.add_images([part.path for part in chosen], given, self._options.orientation)
         outcomes = await self._items.outcomes()
         for place, index in enumerate([*texts, *images]):
             self.outcomes[index] = outcomes[place]
@@ -171,7 +171,7 @@ class _Parts:
 
     async def _add_texts(self, chosen: Sequence[int]) -> None:
         texts = [self.parts[index].text or "" for index in chosen]
-        rejected_at = (lambda place: self.parts[chosen[place]].path) if self._reject else None
+        rejected_at = (lambda place: self.parts[chosen[place]].path) if self._options.reject else None
         await self._items.add_texts(texts, rejected_at=rejected_at)
 
     def _validate(self) -> None:

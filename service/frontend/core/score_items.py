@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from service.frontend.api import validation
-from service.frontend.api.messages import Options, Scored, Scores
+from service.frontend.api.messages import Options, Orientation, Scored, Scores
 from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
 from service.frontend.core.embed_items import WholeItem, embed_items
@@ -24,6 +24,7 @@ async def score_items(
     top_k: int,
     *,
     most_texts: int,
+    orientation: Orientation = Orientation.AS_STORED,
 ) -> Scored:
     """Row i belongs to queries[i]. most_texts: how many the call may hold."""
     model = core.model_for(call, name)
@@ -33,7 +34,14 @@ async def score_items(
     info = model.info
     items = [*queries, *candidates]
     done = await embed_items(
-        core, call, name, items, Options(), path="candidates", most_texts=most_texts, most_images=2 * most
+        core,
+        call,
+        name,
+        items,
+        Options(orientation=orientation),
+        path="candidates",
+        most_texts=most_texts,
+        most_images=2 * most,
     )
     return Scored(
         model=done.model,

@@ -62,7 +62,7 @@ class Bodies:
     """All bodies that a frontend holds."""
 
     def __init__(self, most: int, most_memory: int) -> None:
-        """most: bytes of one body. most_memory: what all may take together, what is read from them included."""
+        """most: bytes of one body. most_memory: of all together, with what is read from them."""
         self._most = most
         self._most_held = max(most, most_memory // COPIES)
         self._held = 0

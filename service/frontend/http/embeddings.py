@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.frontend.api.errors import InvalidRequest
-from service.frontend.api.messages import Encoding, Matrix, Options
+from service.frontend.api.messages import Encoding, Matrix, Options, Orientation
 from service.frontend.core.embed_items import EmbeddedItems, WholeItem
 from service.frontend.http import fields
 from service.frontend.http.errors import openai_detail
@@ -45,7 +45,7 @@ class Wanted:
     normalize: bool
     reject: bool
     strict: bool
-    orientation: str
+    orientation: Orientation
 
 
 def wanted(service: Service, request: Request) -> Wanted:
@@ -70,9 +70,7 @@ def wanted(service: Service, request: Request) -> Wanted:
         normalize=fields.boolean(body, normalize, True),
         reject=_rejects(body, found.pool.spec.max_tokens),
         strict=fields.choice(body, "error_policy", _POLICIES, True),
-        orientation=fields.choice(
-            body, "orientation", {"as_stored": "as_stored", "upright": "upright"}, "as_stored"
-        ),
+        orientation=fields.orientation(body),
     )
 
 
@@ -92,7 +90,7 @@ async def embed(
     service: Service, request: Request, chosen: Wanted, items: Sequence[WholeItem], *, path: str
 ) -> EmbeddedItems:
     """Row i belongs to items[i]. path: of the list of items."""
-    options = Options(normalize=chosen.normalize, reject=chosen.reject)
+    options = Options(normalize=chosen.normalize, reject=chosen.reject, orientation=chosen.orientation)
     return await service.embed(request, chosen.model, items, options, path=path, strict=chosen.strict)
 
 

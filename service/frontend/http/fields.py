@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from service.frontend.api.errors import InvalidRequest
+from service.frontend.api.messages import Orientation
 from service.frontend.calls.call import Call
 from worker.runtime.notices import Priority
 
@@ -23,6 +24,7 @@ __all__ = [
     "integer",
     "nested",
     "number",
+    "orientation",
     "priority",
     "set_deadline",
     "string",
@@ -158,6 +160,12 @@ def dimensions(body: Mapping[str, Any], width: int, name: str = "dimensions") ->
     asked = integer(body, name, width, least=-(1 << 63), most=1 << 63)
     if asked != width:
         raise InvalidRequest.at(name, f"is {asked}, but this model's embeddings have {width} dimensions")
+
+
+def orientation(body: Mapping[str, Any]) -> Orientation:
+    """`as_stored` or `upright`."""
+    kinds = {each.name.lower(): each for each in Orientation}
+    return choice(body, "orientation", kinds, Orientation.AS_STORED)
 
 
 def set_deadline(call: Call, seconds: float, path: str, now: float) -> None:

@@ -59,7 +59,7 @@ class _Reader:
 
 
 def read_form(body: Any, content_type: str) -> Form:
-    """The parts of a form, which is any buffer. Raises InvalidRequest where it is broken or ends too early."""
+    """The parts of a form, which is any buffer. Raises InvalidRequest where it is broken or ends early."""
     _, parameters = parse_options_header(content_type)
     boundary = parameters.get(b"boundary")
     if not boundary:

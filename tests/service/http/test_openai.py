@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.api.errors import Internal, WorkerUnavailable
@@ -15,6 +17,7 @@ from tests.service.http.asking import PICTURE, Answer, Asking, asking, data_uri
 from tests.service.running import pictures
 from worker.runtime.notices import Priority
 
+ORIENTATION = 0x0112
 LONG = "word " * 30
 URI = data_uri(PICTURE)
 
@@ -270,26 +273,30 @@ async def test_more_images_than_a_call_may_hold_are_refused() -> None:
         assert "holds 3 images; at most 2" in (await http.refused(input=[URI] * 3))["message"]
 
 
-async def test_models_are_listed_with_their_aliases() -> None:
-    async with asking("BAAI/AltCLIP", "second", alias=("clip=BAAI/AltCLIP",)) as http:
-        listed = (await http.get("/v1/models")).json
-        assert listed["object"] == "list"
-        assert [each["id"] for each in listed["data"]] == ["BAAI/AltCLIP", "second", "clip"]
-        assert {each["object"] for each in listed["data"]} == {"model"}
-        assert all(isinstance(each["created"], int) and each["owned_by"] for each in listed["data"])
-        for path in ("BAAI/AltCLIP", "BAAI%2FAltCLIP", "clip", "second"):
-            one = await http.get(f"/v1/models/{path}")
-            assert one.json["id"] == path.replace("%2F", "/")
-        answer = await http.get("/v1/models/none")
-        assert (answer.status, answer.error["code"], answer.error["param"]) == (
-            404,
-            "model_not_found",
-            "model",
-        )
-        answer = await http.embed(model="clip", input="a")
-        assert answer.json["model"] == "BAAI/AltCLIP"
-        answer = await http.embed(model="none", input="a")
-        assert (answer.status, answer.error["type"]) == (404, "not_found_error")
+async def test_images_are_turned_upright_where_that_is_asked_for(http: Asking) -> None:
+    file = io.BytesIO()
+    image = Image.open(io.BytesIO(PICTURE))
+    exif = image.getexif()
+    exif[ORIENTATION] = 6  # to be turned by a quarter
+    image.save(file, "PNG", exif=exif)
+    turned = data_uri(file.getvalue())
+    found = float32(await http.embed(input=[turned], orientation="upright"))
+    assert found != float32(await http.embed(input=[turned]))
+    expected = await http.service.call(
+        "EmbedImage",
+        pb.EmbedImageRequest(
+            images=[pb.Image(content=file.getvalue())],
+            options=pb.EmbeddingOptions(orientation=pb.ORIENTATION_UPRIGHT),
+        ),
+    )
+    assert found == expected.embeddings.data
+    body = {"queries": [turned], "candidates": [turned], "orientation": "upright"}
+    assert (await http.post("/v1/similarity", body)).json["rows"][0]["scores"][0] == pytest.approx(1.0)
+    body = {"images": [turned], "labels": ["a", "b"]}
+    answers = [
+        (await http.post("/v1/classify", {**body, "orientation": way})).json for way in (None, "upright")
+    ]
+    assert answers[0]["results"] != answers[1]["results"]
 
 
 async def test_the_short_path_is_the_same(http: Asking) -> None:

@@ -73,6 +73,7 @@ class _Handlers:
                 score,
                 top_k,
                 most_texts=self.service.most_items,
+                orientation=fields.orientation(body),
             )
         except ServiceError as error:
             raise renamed(error, field_paths([*queries, *candidates])) from None
@@ -104,6 +105,7 @@ class _Handlers:
                 language=fields.string(body, "language"),
                 templates=fields.strings(body, "templates"),
                 top_k=fields.integer(body, "top_k", 0, least=0, most=MOST_TOP_K),
+                orientation=fields.orientation(body),
             )
         except ServiceError as error:
             raise renamed(error, image_names(parts)) from None
