@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.service.http.asking import KEY, Asking, asking, keyed
@@ -69,3 +71,20 @@ async def test_a_prefix_may_be_there_or_taken_away_by_the_proxy(path: str) -> No
         assert (await http.get(path)).status == 200
         assert http.counted("/v1/models", 200) == 1
         assert (await http.get("/altclipper/v1/models")).status == 404
+
+
+@pytest.mark.parametrize(("keys", "lines"), [(False, 1), (True, 0)])
+async def test_the_log_warns_once_of_a_name_that_may_be_rebound(
+    keys: bool, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = keyed(http_address="0.0.0.0:0") if keys else asking(http_address="0.0.0.0:0")
+    async with made as http:
+        port = http.service.http.rpartition(":")[2]
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+        for name in ("127.0.0.1", "localhost", "example.com", "example.com", "other.example.com"):
+            writer.write(f"GET /healthz HTTP/1.1\r\nhost: {name}:{port}\r\n\r\n".encode())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            await reader.readexactly(len(b'{"alive":true}'))
+        writer.close()
+    warned = [record for record in caplog.records if getattr(record, "event", "") == "unknown_host"]
+    assert len(warned) == lines
