@@ -6,11 +6,13 @@ import argparse
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
 from altclip import commands, inputs
+from altclip.bulk import arguments as bulk_arguments
+from altclip.bulk import command as bulk_commands
 from altclip.channel import DEFAULT_TIMEOUT, channel_credentials
 from altclip.client import Client
 from altclip.evaluate.arguments import add_arguments
@@ -20,6 +22,10 @@ from altclip.streams.ledger import WINDOW
 from altclip.version import VERSION
 
 Command = Callable[[Client, argparse.Namespace], int]
+BulkCommand = Callable[[Sequence[Client], argparse.Namespace], int]
+
+TWO_WORDS = frozenset({"bulk verify", "bulk extend"})
+"""Commands whose name has two words."""
 
 EXAMPLES = """examples:
   altclip embed-text "a red balloon" "红气球" --output vectors.npy
@@ -27,6 +33,7 @@ EXAMPLES = """examples:
   altclip classify cat.png dog.png --labels 猫 狗 --language zh
   altclip embed-stream < items.jsonl > vectors.jsonl
   altclip evaluate captions.csv --images pictures
+  altclip bulk captions.parquet vectors --text caption
 
 environment:
   ALTCLIP_ADDRESS   where the service is, unless --address says (default: localhost:50051)
@@ -66,12 +73,15 @@ def parser() -> argparse.ArgumentParser:
     added = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
     common = _common_arguments()
 
-    def command(name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, run: Command | BulkCommand, summary: str, *, several: bool = False
+    ) -> argparse.ArgumentParser:
         description = f"{summary[0].upper()}{summary[1:]}."
+        parent = _common_arguments(several=True) if several else common
         one = added.add_parser(
-            name, parents=[common], help=summary, description=description, formatter_class=Help
+            name, parents=[parent], help=summary, description=description, formatter_class=Help
         )
-        one.set_defaults(run=run)
+        one.set_defaults(run=run, several=several)
         return one
 
     one = command("embed-text", commands.embed_text, "embed texts, or the lines of standard input")
@@ -140,31 +150,56 @@ def parser() -> argparse.ArgumentParser:
 
     one = command("evaluate", run, "measure a model on data of yours: retrieval, classification")
     add_arguments(one)
+
+    one = command(
+        "bulk", bulk_commands.run, "embed columns of tables, or folders of images, into files", several=True
+    )
+    bulk_arguments.add_arguments(one)
+    one = command(
+        "bulk extend", bulk_commands.run_extend, "add new files of the input to what bulk wrote", several=True
+    )
+    bulk_arguments.add_arguments(one)
+    one = command("bulk verify", bulk_commands.run_verify, "check what bulk wrote", several=True)
+    one.add_argument("output", metavar="OUTPUT")
     return root
 
 
-def client_of(parsed: argparse.Namespace) -> Client:
-    """The client that these arguments describe. Raises InvalidArgument, OSError and ValueError."""
+def words(arguments: Sequence[str]) -> list[str]:
+    """The arguments with a command of two words as one."""
+    name = " ".join(arguments[:2])
+    return [name, *arguments[2:]] if name in TWO_WORDS else list(arguments)
+
+
+def clients_of(parsed: argparse.Namespace) -> list[Client]:
+    """The clients that these arguments describe: one, but for commands that take several addresses. Raises
+    InvalidArgument, OSError and ValueError."""
     options: dict[str, Any] = {"tls": parsed.tls, "root_certificates": parsed.root_certificates}
     if (parsed.certificate is None) != (parsed.key is None):
         raise ValueError("--certificate and --key are needed together")
     if parsed.certificate is not None:
         own = (parsed.certificate.read_bytes(), parsed.key.read_bytes())
         options["credentials"] = channel_credentials(True, parsed.root_certificates, own)
-    return Client(
-        parsed.address, api_key=os.environ.get("ALTCLIP_API_KEY"), timeout=parsed.timeout, **options
-    )
+    addresses = parsed.address or [_default_address()]
+    return [
+        Client(address, api_key=os.environ.get("ALTCLIP_API_KEY"), timeout=parsed.timeout, **options)
+        for address in ([addresses] if isinstance(addresses, str) else addresses)
+    ]
 
 
-def _common_arguments() -> Parser:
+def _default_address() -> str:
+    return os.environ.get("ALTCLIP_ADDRESS") or "localhost:50051"
+
+
+def _common_arguments(*, several: bool = False) -> Parser:
+    several_help = "; repeat it for several servers that share the work" if several else ""
     common = Parser(add_help=False)
     group = common.add_argument_group("connection")
     group.add_argument(
         "--address",
         type=_address,
-        default=os.environ.get("ALTCLIP_ADDRESS") or "localhost:50051",
         metavar="HOST:PORT",
-        help="where the service is (default: %(default)s)",
+        **({"action": "append"} if several else {"default": _default_address()}),
+        help=f"where the service is{several_help} (default: {_default_address()})",
     )
     group.add_argument("--tls", action="store_true", help="encrypt, and check the server's certificate")
     group.add_argument(

@@ -87,11 +87,12 @@ FOLDERS: dict[str, frozenset[str]] = {
     "altclip.calls": _of("altclip", "errors", "results", "inputs", "channel", "tracing", "v1"),
     "altclip.streams": _of("altclip", "errors", "results", "inputs", "channel", "tracing", "v1", "calls"),
     "altclip.datasets": frozenset(),
-    "altclip.bulk": _of("altclip", *MANY, "npy"),
+    "altclip.bulk": _of("altclip", *MANY, "inputs", "npy", "streams.ledger"),
+    "altclip.bulk.sources": _of("altclip", "datasets"),
     "altclip.evaluate": _of("altclip", *MANY, "bulk"),
 }
 # These hold code: what `import altclip` offers, and the registry of model families.
-INITS_WITH_CODE = {"altclip", "worker.families", "worker.families.altclip"}
+INITS_WITH_CODE = {"altclip", "altclip.bulk", "worker.families", "worker.families.altclip"}
 # Library → the only folders of service and worker whose files may import it.
 LIBRARIES = {
     "grpc": {F + "grpc"},

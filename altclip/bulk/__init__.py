@@ -1,4 +1,16 @@
-"""Many items through a service, kept on disk as they come.
+"""Many items through a service, kept on disk as they come: `altclip bulk`, and the store of evaluations.
 
-Of altclip it may import client, errors, results, datasets, npy, output and printing.
+    from altclip import Client, bulk
+
+    with Client("localhost:50051") as client:
+        print(bulk.run("captions.parquet", "vectors", client=client, text="caption"))
+
+Of altclip it may import client, errors, inputs, results, datasets, npy, output, printing and streams.ledger.
 """
+
+from __future__ import annotations
+
+from altclip.bulk.job import Summary, run
+from altclip.bulk.pool import TooManyErrors
+
+__all__ = ["Summary", "TooManyErrors", "run"]

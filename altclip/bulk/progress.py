@@ -48,7 +48,7 @@ class Progress:
         if fresh > 0 and seconds > 0:
             text += f", {fresh / seconds:.3g} a second"
             if done < self._total:
-                text += f", {_duration((self._total - done) * seconds / fresh)} left"
+                text += f", {duration((self._total - done) * seconds / fresh)} left"
         return text
 
     def end(self, done: int) -> None:
@@ -65,7 +65,8 @@ class Progress:
             self._stream.flush()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time for people: `2 h 3 min`, `1 min 4 s`, `5 s`."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return (

@@ -1,0 +1,107 @@
+"""The arguments of `altclip bulk` and its kin, beside those of all commands."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import get_args
+
+from altclip import inputs
+from altclip.bulk.job import ROWS_PER_SHARD
+
+DESCRIPTION = """\
+Embeds columns of an input of any size and writes Parquet files with all columns of the input and the
+vectors. The same command goes on where it was interrupted, by whatever.
+
+INPUT is a table (.parquet, .csv, .tsv, .jsonl; the last three also with .gz or .zst), a folder or a glob of
+tables of one kind, or a folder of images. OUTPUT is a folder.
+
+Exit status: 0 all rows have their vectors; 1 some rows failed and are in OUTPUT/errors, or --max-errors was
+reached; 2 wrong usage, unreadable input, or OUTPUT does not fit; 3 the service cannot be used; 4 OUTPUT
+cannot be written; 130, 143 interrupted. The last line of standard output is a JSON object with rows,
+embedded, errors, seconds and rows_per_second.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `bulk` and `bulk extend`."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("input", metavar="INPUT", help="a file, a folder or a glob")
+    parser.add_argument("output", metavar="OUTPUT", help="a folder")
+    columns = parser.add_argument_group("columns", "without --text and --image, the only column that fits")
+    columns.add_argument(
+        "--text", action="append", default=[], metavar="COLUMN", help="holds texts; may be repeated"
+    )
+    columns.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="holds images, as bytes, paths or addresses; may be repeated",
+    )
+    columns.add_argument("--id", metavar="COLUMN", help="names rows in the errors table")
+    made = parser.add_argument_group("vectors")
+    made.add_argument(
+        "--encoding", choices=get_args(inputs.Encoding), default="float32", help="default: %(default)s"
+    )
+    made.add_argument(
+        "--vector-type",
+        choices=("fixed", "list"),
+        default="fixed",
+        help="lists of a fixed size, or plain ones (default: %(default)s)",
+    )
+    made.add_argument(
+        "--orientation",
+        choices=get_args(inputs.Orientation),
+        default="as_stored",
+        help="upright turns images as their EXIF data says (default: %(default)s)",
+    )
+    made.add_argument(
+        "--rows-per-shard",
+        type=at_least(1),
+        default=ROWS_PER_SHARD,
+        metavar="N",
+        help="rows of the input in a file (default: %(default)s)",
+    )
+    course = parser.add_argument_group("course")
+    begin = course.add_mutually_exclusive_group()
+    begin.add_argument("--resume", action="store_true", help="go on with OUTPUT where it fits (the default)")
+    begin.add_argument("--fresh", action="store_true", help="begin anew; what is in OUTPUT is removed")
+    course.add_argument("--retry-failed", action="store_true", help="try the rows again that failed")
+    course.add_argument(
+        "--max-errors", type=at_least(0), metavar="N", help="stop when so many rows have failed"
+    )
+    course.add_argument(
+        "--patience",
+        type=_seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="give up after so long without any progress (default: %(default)g)",
+    )
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """A type of arguments: whole numbers from `least` on."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"give a whole number from {least} on, not {text!r}")
+        return value
+
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"give a time in seconds, not {text!r}")
+    return value

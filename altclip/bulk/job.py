@@ -1,0 +1,294 @@
+"""A bulk job from its arguments to its summary: reads an input, embeds columns of it, writes an output.
+
+    find, open, choose columns ─▶ ask the service for its model ─▶ lock the output, compare its manifest
+      ─▶ make the parts that are missing ─▶ summary
+
+The same call goes on where an earlier one stopped, whatever stopped it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from altclip.bulk.columns import Embedded, Shape, choose, may_be_embedded, output_schema
+from altclip.bulk.folder import Folder, faults_of_files
+from altclip.bulk.lanes import PASSING, PAUSES, Stream
+from altclip.bulk.manifest import Manifest
+from altclip.bulk.pipeline import Pipeline
+from altclip.bulk.plan import Options, begin, tasks
+from altclip.bulk.pool import Pool
+from altclip.bulk.sources.arrow import require
+from altclip.bulk.sources.files import Found, find
+from altclip.bulk.sources.opening import identify, open_source
+from altclip.bulk.sources.source import Source
+from altclip.client import Client
+from altclip.datasets.items import DataError
+from altclip.errors import AltClipError, Unavailable
+from altclip.results import Model
+
+ROWS_PER_SHARD = 10_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the vectors depend on.
+
+    Attributes:
+        text, image: The columns to embed; the only one that fits where both are empty.
+        id: The column whose values name rows in the errors table.
+        model: The model's name; empty for the server's first.
+        encoding: float32, float16, int8 or binary.
+        vector_type: fixed or list, of the Parquet columns with vectors.
+        orientation: as_stored or upright, of images.
+        rows_per_shard: Rows of the input in a part.
+    """
+
+    text: tuple[str, ...] = ()
+    image: tuple[str, ...] = ()
+    id: str | None = None
+    model: str = ""
+    encoding: str = "float32"
+    vector_type: str = "fixed"
+    orientation: str = "as_stored"
+    rows_per_shard: int = ROWS_PER_SHARD
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an output holds, and what the run took.
+
+    Attributes:
+        rows: Of the input.
+        embedded: Rows that have their vectors.
+        errors: Rows that are in the errors tables.
+        seconds: That the run took.
+        rows_per_second: Of the rows that this run worked on.
+        times: Seconds of reading, preparing, waiting for the server, writing.
+    """
+
+    rows: int
+    embedded: int
+    errors: int
+    seconds: float
+    rows_per_second: float
+    times: dict[str, float] = field(default_factory=dict)
+
+    def line(self) -> dict[str, Any]:
+        """The last line of the command."""
+        found = asdict(self)
+        found.pop("times")
+        return found | {"seconds": round(self.seconds, 3), "rows_per_second": round(self.rows_per_second, 1)}
+
+    @property
+    def slowest(self) -> str:
+        """What took the longest."""
+        return max(self.times, key=lambda name: self.times[name]) if self.times else ""
+
+
+def run(
+    source: str | Path,
+    output: str | Path,
+    *,
+    client: Client | Sequence[Client],
+    text: str | Sequence[str] = (),
+    image: str | Sequence[str] = (),
+    id: str | None = None,  # noqa: A002 - the name of the option
+    model: str = "",
+    encoding: str = "float32",
+    vector_type: str = "fixed",
+    orientation: str = "as_stored",
+    rows_per_shard: int = ROWS_PER_SHARD,
+    fresh: bool = False,
+    retry_failed: bool = False,
+    max_errors: int | None = None,
+    patience: float = 600.0,
+) -> Summary:
+    """Embeds columns of an input into an output, or goes on with one.
+
+    Args:
+        source: A file, folder or glob, as in docs/bulk.md. output: A folder.
+        client: One or several connections, each to a server of its own.
+        text, image: Names of columns to embed.
+
+    The other arguments are the options of `altclip bulk`. Raises DataError where input or output do not fit,
+    OutputError where the output cannot be written, AltClipError where the service cannot be used, and
+    TooManyErrors. What is whole by then is kept.
+    """
+    wanted = Wanted(
+        _names(text), _names(image), id, model, encoding, vector_type, orientation, rows_per_shard
+    )
+    options = Options(fresh, False, retry_failed, max_errors, patience)
+    clients = [client] if isinstance(client, Client) else list(client)
+    job = Job(str(source), Path(output), wanted, options, clients)
+    job.run()
+    return job.summary()
+
+
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+@dataclass
+class Job:
+    """One run of a job; `summary` tells how far it has come, also after it was stopped.
+
+    Attributes:
+        look: Called now and then while the parts are made.
+        tell: Told what people may want to know, a line at a time.
+    """
+
+    source: str
+    output: Path
+    wanted: Wanted
+    options: Options
+    clients: Sequence[Client]
+    look: Callable[[], object] = lambda: None
+    tell: Callable[[str], object] = lambda line: None
+    manifest: Manifest | None = None
+    pipeline: Pipeline | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self) -> None:
+        """Makes what is missing. Raises as `run` of this module."""
+        require()
+        if self.wanted.rows_per_shard < 1:
+            raise DataError("a shard holds at least one row")
+        found = find(self.source)
+        source = open_source(found, may_be_embedded(self.wanted.text, self.wanted.image))
+        columns = choose(source.schema, self.wanted.text, self.wanted.image, self.wanted.id)
+        with Folder(self.output) as folder:
+            earlier = folder.prepare()
+            model = self._model()
+            wanted = self._manifest(found, source, columns, model)
+            manifest = begin(self._same_listing(found, earlier, wanted), wanted, self.options)
+            if earlier is not None and self.options.fresh:
+                folder.clear(earlier)
+            self.manifest = manifest
+            self._make(folder, source, columns, model, manifest)
+
+    def summary(self) -> Summary:
+        """How far the job has come."""
+        pipeline = self.pipeline
+        manifest = self.manifest if pipeline is None else pipeline.manifest
+        seconds = time.monotonic() - self.started
+        handled = pipeline.handled if pipeline else 0
+        return Summary(
+            rows=manifest.rows if manifest else 0,
+            embedded=manifest.embedded if manifest else 0,
+            errors=manifest.errors if manifest else 0,
+            seconds=seconds,
+            rows_per_second=handled / seconds if seconds else 0.0,
+            times=times_of(pipeline, seconds) if pipeline else {},
+        )
+
+    def _make(
+        self,
+        folder: Folder,
+        source: Source,
+        columns: tuple[Embedded, ...],
+        model: Model,
+        manifest: Manifest,
+    ) -> None:
+        todo = tasks(
+            manifest,
+            self.wanted.rows_per_shard,
+            lambda part: self._is_whole(part),
+            retry=self.options.retry_failed,
+        )
+        shape = Shape(self.wanted.encoding, model.dimension, self.wanted.vector_type == "fixed")
+        metadata = {
+            "altclip.model": model.name,
+            "altclip.revision": model.revision,
+            "altclip.encoding": self.wanted.encoding,
+            "altclip.dimension": str(model.dimension),
+        }
+        stream = Stream(
+            Pool([each.name for each in columns], self.options.max_errors),
+            model,
+            columns,
+            shape,
+            source.base,
+            {"encoding": self.wanted.encoding, "orientation": self.wanted.orientation},
+            lambda error, pause: self.tell(f"{error}; the next try is in {pause:.3g} s"),
+        )
+        self.pipeline = Pipeline(
+            source,
+            folder,
+            manifest,
+            todo,
+            self.wanted.rows_per_shard,
+            output_schema(source.schema, source.hidden, columns, shape, metadata),
+            stream,
+            self.wanted.id,
+            self.options.retry_failed,
+        )
+        folder.save(manifest)
+        self.pipeline.run(self.clients, self.options.patience, self.look)
+
+    def _is_whole(self, part: Any) -> bool:
+        faults = list(faults_of_files(self.output, part))
+        for fault in faults:
+            self.tell(f"{fault}: it is made again")
+        return not faults
+
+    def _same_listing(self, found: Found, earlier: Manifest | None, wanted: Manifest) -> Manifest | None:
+        """Of a folder of images that is extended the entry stands for as many files as there were before."""
+        if earlier is None or not self.options.extend or found.kind != "images":
+            return earlier
+        before = earlier.input["files"]
+        if earlier.input["kind"] == found.kind and identify(found, [before[0]["files"]]) == before:
+            return replace(earlier, input=wanted.input)
+        return earlier
+
+    def _manifest(self, found: Found, source: Source, columns: Sequence[Embedded], model: Model) -> Manifest:
+        return Manifest(
+            input={"kind": found.kind, "files": identify(found)},
+            options={
+                "text": [each.name for each in columns if each.is_text],
+                "image": [each.name for each in columns if not each.is_text],
+                "id": self.wanted.id,
+                "vector_type": self.wanted.vector_type,
+                "orientation": self.wanted.orientation,
+                "rows_per_shard": self.wanted.rows_per_shard,
+            },
+            model=model.name,
+            revision=model.revision,
+            dtype=model.dtype,
+            dimension=model.dimension,
+            encoding=self.wanted.encoding,
+            rows=source.rows,
+        )
+
+    def _model(self) -> Model:
+        """The model, as soon as a server tells its revision. Raises AltClipError when patience ends."""
+        failures, end = 0, time.monotonic() + self.options.patience
+        while True:
+            client = self.clients[failures % len(self.clients)]
+            problem: AltClipError = Unavailable("the service does not tell the revision of its weights yet")
+            try:
+                model = client.get_model(self.wanted.model)
+                if model.revision:
+                    return model
+            except PASSING as error:
+                problem = error
+            pause = max(PAUSES[min(failures, len(PAUSES) - 1)], problem.retry_after or 0.0)
+            if time.monotonic() + pause > end:
+                raise problem
+            failures += 1
+            self.tell(f"{problem}; the next try is in {pause:.3g} s")
+            time.sleep(pause)
+
+
+def times_of(pipeline: Pipeline, seconds: float) -> dict[str, float]:
+    """Where the time went. Reading, preparing and writing go on beside each other; for the server was waited
+    when none of them was at work."""
+    busy = {
+        "reading": pipeline.reading.seconds,
+        "preparing": pipeline.stream.preparing.seconds,
+        "writing": pipeline.writing.seconds,
+    }
+    return busy | {"server": max(0.0, seconds - max(busy.values()))}

@@ -1,0 +1,168 @@
+"""One stream to one server: takes cells from the pool and brings their vectors back, for as long as there are
+any.
+
+A connection that breaks, a server that restarts, is full or goes away: what was under way goes back to the
+pool, for this stream or another one, and this one tries again after a pause. Nothing else stops it but
+patience, which the job keeps, and a refusal of key or model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from altclip.bulk.cells import content_of, reason_and_message
+from altclip.bulk.columns import Embedded, Shape
+from altclip.bulk.pool import Cell, Lane, Pool
+from altclip.client import Client
+from altclip.errors import AltClipError, DeadlineExceeded, Internal, Overloaded, RevisionChanged, Unavailable
+from altclip.results import Model, StreamResult
+from altclip.streams.ledger import StreamInput
+
+PASSING = (Unavailable, Overloaded, DeadlineExceeded, Internal)
+"""What may be over when it is tried again."""
+
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds before each further try; the last one is repeated. They begin anew when something came back."""
+
+WINDOW = 2048
+"""Cells under way in a stream."""
+
+
+@dataclass
+class Times:
+    """Seconds that one thing took, added up by one thread at a time."""
+
+    seconds: float = 0.0
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        """Adds the time of the block."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+@dataclass
+class Stream:
+    """What all streams of a job share.
+
+    Attributes:
+        pool: Where cells come from and go to.
+        model: The model of the job.
+        columns: The embedded columns.
+        shape: What vectors are like.
+        base: Paths in cells are relative to this folder.
+        options: Further arguments of `Client.embed_stream`.
+        tell: Told when a server cannot be used now, and for how many seconds.
+        preparing: Time spent on making what is sent.
+        last_trouble: Why a server could not be used last.
+    """
+
+    pool: Pool
+    model: Model
+    columns: tuple[Embedded, ...]
+    shape: Shape
+    base: Path
+    options: dict[str, str] = field(default_factory=dict)
+    tell: Callable[[AltClipError, float], object] = lambda error, pause: None
+    preparing: Times = field(default_factory=Times)
+    last_trouble: AltClipError | None = None
+
+    def run(self, client: Client) -> None:
+        """Works until the pool is over. Whatever goes wrong for good stops the pool."""
+        failures = 0
+        try:
+            while not self.pool.over:
+                before = self.pool.done
+                try:
+                    if self._one_stream(client):
+                        return
+                except PASSING as error:
+                    failures = 0 if self.pool.done > before else failures
+                    pause = max(PAUSES[min(failures, len(PAUSES) - 1)], error.retry_after or 0.0)
+                    failures += 1
+                    self.last_trouble = error
+                    self.tell(error, pause)
+                    self.pool.wait_over(pause)
+        except BaseException as error:
+            self.pool.stop(error)
+
+    def _one_stream(self, client: Client) -> bool:
+        """One stream, until the pool has nothing more for it (true), or it ends otherwise."""
+        lane = Lane()
+        results = client.embed_stream(
+            self._items(lane),
+            model=self.model.name,
+            priority="bulk",
+            window=WINDOW,
+            **self.options,  # type: ignore[arg-type]  # checked words
+        )
+        try:
+            for result in results:
+                self._take(lane, result)
+            return True
+        finally:
+            self.pool.end(lane)
+            results.close()
+
+    def _items(self, lane: Lane) -> Iterator[StreamInput]:
+        """Runs in the stream's own thread."""
+        while (cell := self.pool.take(lane)) is not None:
+            with self.preparing.measured():
+                column = self.columns[cell.column]
+                content = content_of(cell.block, cell.row, column, self.base, self.model.limits)
+            yield cell, content
+
+    def _take(self, lane: Lane, result: StreamResult) -> None:
+        cell = result.id
+        if not isinstance(cell, Cell):
+            raise TypeError(f"a stream gave an id that is none of ours: {cell!r}")
+        error = result.error
+        if error is None:
+            error = self._fault(result)
+        if error is None:
+            self._store(cell, result)
+            self.pool.done_with(lane, cell)
+        elif not self._again(lane, cell, error):
+            self.pool.fail(lane, cell, *reason_and_message(error, self.columns[cell.column]))
+
+    def _again(self, lane: Lane, cell: Cell, error: AltClipError) -> bool:
+        if not isinstance(error, PASSING):
+            return False
+        pause = PAUSES[0] if error.retry_after is None else error.retry_after
+        return self.pool.again(lane, cell, pause, its_own=isinstance(error, Internal))
+
+    def _fault(self, result: StreamResult) -> AltClipError | None:
+        """What is wrong with a vector. Raises RevisionChanged."""
+        if result.revision and result.revision != self.model.revision:
+            raise RevisionChanged(
+                f"the service changed the weights of {self.model.name!r} from {self.model.revision} to "
+                f"{result.revision}, and vectors of both must not be mixed"
+            )
+        if not result.revision:
+            return Unavailable("the service does not tell the revision of its weights yet")
+        embeddings = result.embeddings
+        if embeddings is None or embeddings.codes.shape[1] != self.shape.width:
+            return Internal(f"the service gave no vector of {self.shape.width} numbers")
+        finite = np.isfinite(embeddings.codes).all() and np.isfinite(embeddings.scales).all()
+        return None if finite else Internal("the service gave a vector that is not finite")
+
+    def _store(self, cell: Cell, result: StreamResult) -> None:
+        vectors = cell.block.vectors[cell.column]
+        embeddings = result.embeddings
+        if embeddings is None:
+            raise TypeError("a result without a vector is an error")
+        vectors.codes[cell.row] = embeddings.codes[0]
+        if len(embeddings.scales):
+            vectors.scales[cell.row] = embeddings.scales[0]
+        vectors.tokens[cell.row] = result.token_count
+        vectors.truncated[cell.row] = result.truncated
+        vectors.done[cell.row] = True

@@ -1,0 +1,89 @@
+"""What a run is to do: with which manifest it begins, and which parts it makes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from altclip.bulk.folder import part_name
+from altclip.bulk.manifest import RUNNING, Manifest, Part, grown, misfits
+from altclip.datasets.items import DataError
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen for a run, beside what its vectors depend on.
+
+    Attributes:
+        fresh: Begin anew; what an earlier run made is removed.
+        extend: The input has new files after those of before.
+        retry_failed: Try the rows again that failed.
+        max_errors: Stop at so many failed rows.
+        patience: Seconds without any progress until the run gives up.
+    """
+
+    fresh: bool = False
+    extend: bool = False
+    retry_failed: bool = False
+    max_errors: int | None = None
+    patience: float = 600.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """A part that is to be made. earlier: the part there is, whose vectors are taken over."""
+
+    number: int
+    first: int
+    rows: int
+    earlier: Part | None = None
+
+
+def begin(found: Manifest | None, wanted: Manifest, options: Options) -> Manifest:
+    """The manifest that the run begins with. Raises DataError where the output does not fit."""
+    if options.extend:
+        if found is None:
+            raise DataError("there is no output of a bulk job to extend")
+        problems = grown(found, wanted)
+    elif found is None or options.fresh:
+        return wanted
+    else:
+        problems = misfits(found, wanted)
+    if problems:
+        hint = "" if options.extend else "; --fresh begins anew, `altclip bulk extend` adds new files"
+        raise DataError(f"the output was made otherwise: {'; '.join(problems)}{hint}")
+    return replace(found, input=wanted.input, rows=wanted.rows, state=RUNNING)
+
+
+def tasks(manifest: Manifest, size: int, is_whole: Callable[[Part], bool], *, retry: bool) -> list[Task]:
+    """The parts that are missing, are not what was written, hold too few rows, or hold rows to try again.
+
+    size: rows of the input in a part. is_whole: whether a part's files are what was written.
+    """
+    there = {part.name: part for part in manifest.parts}
+    found = []
+    for task in _all(manifest.rows, size):
+        part = there.get(part_name(task.number))
+        if part is None or not is_whole(part):
+            found.append(task)
+        elif part.rows + part.errors != task.rows or (retry and part.errors):
+            found.append(replace(task, earlier=part))
+    return found
+
+
+def _all(rows: int, size: int) -> Iterator[Task]:
+    """All parts of so many rows; an input without rows has one part without rows."""
+    for number in range(max(1, -(-rows // size))):
+        yield Task(number, number * size, min(size, rows - number * size))
+
+
+def runs(given: list[Task]) -> Iterator[list[Task]]:
+    """The tasks in runs that follow each other in the input, so that each run is read in one go."""
+    run: list[Task] = []
+    for task in given:
+        if run and task.number != run[-1].number + 1:
+            yield run
+            run = []
+        run.append(task)
+    if run:
+        yield run

@@ -1,0 +1,151 @@
+"""Which files an input consists of, in which order, and what they hold; and a hash of their contents.
+
+An input is a file, a glob, or a folder, which is searched with all folders in it. Files are sorted by their
+path below the base: the folder, or the folder that holds the file or the glob.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from altclip.datasets.items import PICTURE_SUFFIXES, DataError
+
+TABLES = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+IMAGES = PICTURE_SUFFIXES | {"avif", "heic", "heif"}
+
+WHOLE = 1 << 30
+"""A longer file is hashed in parts, and must keep its time of change instead."""
+PARTS, PART = 1024, 1 << 20
+
+
+@dataclass(frozen=True)
+class Found:
+    """An input's files.
+
+    Attributes:
+        kind: parquet, csv, tsv, jsonl, tar or images.
+        base: Paths in the input are relative to this folder.
+        files: Sorted.
+    """
+
+    kind: str
+    base: Path
+    files: tuple[Path, ...]
+
+    def name(self, file: Path) -> str:
+        """A file's path below the base."""
+        return file.relative_to(self.base).as_posix()
+
+
+def find(given: str) -> Found:
+    """The files of an input. Raises DataError where there is nothing to read, or more than one kind."""
+    path = Path(given)
+    if path.is_dir():
+        found = sorted((file for file in _walk(path) if kind_of(file)), key=lambda each: each.parts)
+        return _of_one_kind(given, path, found)
+    if path.exists():
+        if not kind_of(path):
+            known = ", ".join([*TABLES, ".tar"])
+            raise DataError(f"{given}: not a kind of file that is read here: {known}, or a folder of images")
+        return Found(kind_of(path), path.parent, (path,))
+    if not glob.has_magic(given):
+        raise DataError(f"{given}: no such file or folder")
+    matches = sorted((Path(each) for each in glob.glob(given, recursive=True)), key=lambda each: each.parts)  # noqa: PTH207 - the pattern may be absolute
+    base = _base_of_pattern(given)
+    return _of_one_kind(given, base, [each for each in matches if each.is_file() and kind_of(each)])
+
+
+def kind_of(path: Path) -> str:
+    """What a file holds, by its name; empty for what is not read."""
+    suffixes = [each.lower() for each in path.suffixes]
+    if suffixes[-1:] == [".tgz"] or suffixes[-2:] == [".tar", ".gz"] or suffixes[-1:] == [".tar"]:
+        return "tar"
+    if suffixes and suffixes[-1].removeprefix(".") in IMAGES:
+        return "images"
+    if len(suffixes) > 1 and suffixes[-1] in COMPRESSIONS and suffixes[-2] != ".parquet":
+        return TABLES.get(suffixes[-2], "")
+    return TABLES.get(suffixes[-1], "") if suffixes else ""
+
+
+def _of_one_kind(given: str, base: Path, files: Sequence[Path]) -> Found:
+    kinds = sorted({kind_of(file) for file in files})
+    if not kinds:
+        raise DataError(f"{given}: no files to read: tables, tar files or images")
+    if len(kinds) > 1:
+        raise DataError(f"{given}: files of several kinds ({', '.join(kinds)}): choose some with a glob")
+    return Found(kinds[0], base, tuple(files))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """The files in a folder and the folders in it. Links to folders are followed, and none is entered twice;
+    hidden files are left out, and those whose name begins with `_` as other tools' marks do."""
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        status = current.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        try:
+            entries = sorted(os.scandir(current), key=lambda each: each.name)
+        except OSError as error:
+            raise DataError(f"{current}: {error.strerror}") from None
+        for entry in entries:
+            if entry.name.startswith((".", "_")):
+                continue
+            if _is_folder(entry):
+                waiting.append(current / entry.name)
+            else:
+                yield current / entry.name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _base_of_pattern(pattern: str) -> Path:
+    """The folder above the first part of a glob that is a pattern."""
+    parts = Path(pattern).parts
+    plain = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    return Path(*parts[:plain]) if plain else Path()
+
+
+def hash_of(path: Path) -> tuple[int, str]:
+    """A file's size and the hash of its content. Raises DataError."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_size <= WHOLE:
+                return status.st_size, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+            digest = hashlib.sha256()
+            for part in range(PARTS):
+                file.seek((status.st_size - PART) * part // (PARTS - 1))
+                digest.update(file.read(PART))
+            return status.st_size, f"sha256-of-parts:{digest.hexdigest()}:{status.st_mtime_ns}"
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+
+
+def hash_of_listing(found: Found, count: int) -> tuple[int, str]:
+    """The size of the first `count` files, and a hash of their paths, sizes and times of change: for folders
+    of so many files that reading all of them twice costs too much."""
+    digest, total = hashlib.sha256(), 0
+    for file in found.files[:count]:
+        try:
+            status = file.stat()
+            state = f"{status.st_size} {status.st_mtime_ns}"
+            total += status.st_size
+        except OSError:
+            state = "unreadable"
+        digest.update(f"{found.name(file)}\0{state}\0".encode("utf-8", "surrogateescape"))
+    return total, f"sha256-of-listing:{digest.hexdigest()}"

@@ -1,0 +1,32 @@
+"""What every kind of input is once it is opened: a schema, a number of rows, and batches of them from any row
+on. Where batches end depends on the input alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 1024
+
+
+class Source(Protocol):
+    """An opened input.
+
+    Attributes:
+        schema: The columns; those in `hidden` are embedded, but not written.
+        rows: How many rows there are.
+        base: Paths in the input are relative to this folder.
+    """
+
+    schema: pa.Schema
+    hidden: frozenset[str]
+    rows: int
+    base: Path
+
+    def batches(self, first: int) -> Iterator[pa.RecordBatch]:
+        """The rows from this one on, in order. Raises DataError for what cannot be read."""
+        ...

@@ -1,0 +1,92 @@
+"""Parquet files as a source. Row groups are read one after another, a few pages at a time; those before the
+first wanted row are not read. Batches never span two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from altclip.bulk.sources.files import Found
+from altclip.bulk.sources.source import BATCH_ROWS
+from altclip.datasets.items import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+
+class ParquetSource:
+    """See `Source`. Raises DataError for a damaged file, and for files whose columns differ."""
+
+    hidden: frozenset[str] = frozenset()
+
+    def __init__(self, found: Found) -> None:
+        self.base = found.base
+        self._files: list[tuple[Path, int]] = []
+        for path in found.files:
+            with _opened(path) as file:
+                schema = file.schema_arrow.remove_metadata()
+                self._files.append((path, file.metadata.num_rows))
+            if len(self._files) == 1:
+                self.schema: pa.Schema = schema
+                _check_names(path, schema.names)
+            elif not schema.equals(self.schema):
+                raise DataError(f"{path}: {_difference(self.schema, schema)} than in {found.files[0]}")
+        self.rows = sum(rows for _, rows in self._files)
+
+    def batches(self, first: int) -> Iterator[pa.RecordBatch]:
+        """See `Source`."""
+        import pyarrow as pa
+
+        for path, rows in self._files:
+            if first >= rows:
+                first -= rows
+                continue
+            try:
+                with _opened(path) as file:
+                    for group in range(file.metadata.num_row_groups):
+                        in_group = file.metadata.row_group(group).num_rows
+                        if first >= in_group:
+                            first -= in_group
+                            continue
+                        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group]):
+                            kept = batch.slice(min(first, len(batch)))
+                            first -= len(batch) - len(kept)
+                            if len(kept):
+                                yield pa.RecordBatch.from_arrays(kept.columns, schema=self.schema)
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(f"{path}: {_one_line(error)}") from None
+            first = 0
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # Without pre_buffer and with a buffer only the pages that are needed are in memory.
+        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a whole Parquet file ({_one_line(error)})") from None
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path}: several columns are called {twice[0]!r}")
+
+
+def _difference(wanted: pa.Schema, found: pa.Schema) -> str:
+    for field in found:
+        if field.name not in wanted.names:
+            return f"a column {field.name!r} more"
+        if not wanted.field(field.name).equals(field):
+            return f"the column {field.name!r} is {field.type}, another type"
+    missing = [name for name in wanted.names if name not in found.names]
+    return f"no column {missing[0]!r}, other columns" if missing else "another order of columns"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

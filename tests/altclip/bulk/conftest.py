@@ -1,0 +1,49 @@
+"""A service with the stub for all tests of bulk jobs, and the command run in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from altclip.cli import main
+from tests.server import RunningServer, start_server
+
+# Texts with these words fail, however often they are tried.
+POISON = "poisoned"
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of the command left: its exit status, the last line of its output, what it told people."""
+
+    status: int
+    last: dict[str, Any]
+    told: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture(scope="session")
+def stub() -> Iterator[RunningServer]:
+    """The service with a stub of eight dimensions; tests leave it as they found it."""
+    with start_server("--model", f"stub:dimension=8,poison={POISON}") as running:
+        yield running
+
+
+@pytest.fixture
+def bulk(stub: RunningServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs `altclip bulk` with these arguments; those of two words as the first argument."""
+    monkeypatch.setenv("ALTCLIP_ADDRESS", stub.grpc)
+
+    def run(*arguments: str | Path | int) -> Ran:
+        status = main(["bulk", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return Ran(status, json.loads(out.splitlines()[-1]) if out else {}, err)
+
+    return run

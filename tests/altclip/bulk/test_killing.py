@@ -1,0 +1,136 @@
+"""However a run ends, the same command goes on, and the output is the one of an undisturbed run to the last
+bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from altclip.bulk.folder import MANIFEST
+from tests.altclip.bulk.conftest import Run
+from tests.altclip.bulk.outputs import digests, json_lines, manifest, texts
+from tests.server import RunningServer, free_port, start_server, until
+
+COMMAND = Path(sys.executable).with_name("altclip")
+ROWS, SHARD = 6_000, 250
+
+
+@contextmanager
+def running(address: str, *arguments: str | Path | int) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process of its own; it has ended when the block has."""
+    process = subprocess.Popen(
+        [str(COMMAND), "bulk", *map(str, arguments)],
+        env={**os.environ, "ALTCLIP_ADDRESS": address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def parts_in(output: Path) -> int:
+    return len(manifest(output)["parts"]) if (output / MANIFEST).exists() else 0
+
+
+@pytest.fixture(scope="module")
+def undisturbed(stub: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """An input, and the digests of its output."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = json_lines(folder / "in.jsonl", texts(ROWS))
+    with running(stub.grpc, path, folder / "out", "--rows-per-shard", SHARD) as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert json.loads(out.splitlines()[-1])["embedded"] == ROWS
+    return path, digests(folder / "out")
+
+
+def test_five_kills_at_random_points_change_nothing(
+    stub: RunningServer, undisturbed: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    path, wanted = undisturbed
+    chance = random.Random(14)
+    out = tmp_path / "out"
+    for kill in range(5):
+        with running(stub.grpc, path, out, "--rows-per-shard", SHARD) as process:
+            enough = kill * (ROWS // SHARD) // 6
+            until(
+                lambda at_least=enough: parts_in(out) > at_least or process.poll() is not None,  # type: ignore[misc]
+                seconds=60,
+                what="a further part",
+            )
+            time.sleep(chance.uniform(0, 0.1))
+            process.kill()
+            process.wait()
+    before = {entry["name"]: entry["sha256"] for entry in manifest(out)["parts"]}
+    assert 0 < len(before) < ROWS // SHARD, "the kills came too late or too early to show anything"
+    with running(stub.grpc, path, out, "--rows-per-shard", SHARD) as process:
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert digests(out) == wanted
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_run_in_order(
+    stub: RunningServer,
+    undisturbed: tuple[Path, dict[str, str]],
+    tmp_path: Path,
+    number: signal.Signals,
+    status: int,
+) -> None:
+    path, wanted = undisturbed
+    out = tmp_path / "out"
+    with running(stub.grpc, path, out, "--rows-per-shard", SHARD) as process:
+        until(lambda: parts_in(out) > 1, seconds=60, what="two parts")
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == status, stderr
+    last = json.loads(stdout.splitlines()[-1])
+    assert (last["rows"], last["embedded"]) == (ROWS, parts_in(out) * SHARD)
+    assert "goes on where this one stopped" in stderr
+    assert not [name for name in digests(out) if "partial" in name]
+    with running(stub.grpc, path, out, "--rows-per-shard", SHARD) as process:
+        process.communicate(timeout=120)
+    assert (process.returncode, digests(out)) == (0, wanted)
+
+
+def test_a_service_that_is_killed_and_started_anew_costs_only_time(
+    undisturbed: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    path, wanted = undisturbed
+    out, port = tmp_path / "out", free_port()
+    arguments = ("--model", "stub:dimension=8,poison=poisoned", "--grpc-address", f"127.0.0.1:{port}")
+    with start_server(*arguments) as server:
+        command = (path, out, "--rows-per-shard", SHARD)
+        with running(server.grpc, *command) as process:
+            until(lambda: parts_in(out) > 1, seconds=60, what="two parts")
+            server.kill()
+            with start_server(*arguments):
+                _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "the next try is in" in err
+    assert digests(out) == wanted
+
+
+def test_a_service_that_is_not_there_ends_the_run_when_patience_does(
+    bulk: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ALTCLIP_ADDRESS", f"127.0.0.1:{free_port()}")
+    json_lines(tmp_path / "in.jsonl", texts(3))
+    ran = bulk(tmp_path / "in.jsonl", tmp_path / "out", "--patience", "0")
+    assert ran.status == 3
+    assert "no server answers" in ran.told
