@@ -40,8 +40,7 @@ CLIENT_LIBRARIES = {
 }
 F = "service.frontend."
 MANY = ("client", "errors", "results", "datasets", "output", "printing")
-VERSION = "altclip.version"
-"""One constant, which every folder may import."""
+VERSION = "altclip.version"  # one constant, which every folder may import
 
 
 def _of(package: str, *names: str) -> frozenset[str]:
@@ -88,6 +87,8 @@ FOLDERS: dict[str, frozenset[str]] = {
     "altclip.streams": _of("altclip", "errors", "results", "inputs", "channel", "tracing", "v1", "calls"),
     "altclip.datasets": frozenset(),
     "altclip.bulk": _of("altclip", *MANY, "inputs", "npy", "streams.ledger"),
+    "altclip.bulk.flow": _of("altclip", *MANY, "inputs", "streams.ledger", "bulk"),
+    "altclip.bulk.output": _of("altclip", "datasets", "output", "bulk"),
     "altclip.bulk.sources": _of("altclip", "datasets"),
     "altclip.evaluate": _of("altclip", *MANY, "bulk"),
 }

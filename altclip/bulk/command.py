@@ -6,11 +6,11 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from altclip.bulk.flow.pool import TooManyErrors
 from altclip.bulk.job import Job, Wanted
+from altclip.bulk.output.verify import verify
 from altclip.bulk.plan import Options
-from altclip.bulk.pool import TooManyErrors
 from altclip.bulk.reporting import Report
-from altclip.bulk.verify import verify
 from altclip.client import Client
 from altclip.datasets.items import DataError
 from altclip.errors import AltClipError, InvalidArgument, RevisionChanged

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from altclip.bulk.columns import Embedded, Shape, choose, may_be_embedded, output_schema
-from altclip.bulk.folder import Folder, faults_of_files
-from altclip.bulk.lanes import PASSING, PAUSES, Stream
-from altclip.bulk.manifest import Manifest
-from altclip.bulk.pipeline import Pipeline
+from altclip.bulk.flow.lanes import PASSING, PAUSES, Stream
+from altclip.bulk.flow.pipeline import Pipeline
+from altclip.bulk.flow.pool import Pool
+from altclip.bulk.output.folder import Folder, faults_of_files
+from altclip.bulk.output.manifest import Manifest
 from altclip.bulk.plan import Options, begin, tasks
-from altclip.bulk.pool import Pool
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.files import Found, find
 from altclip.bulk.sources.opening import identify, open_source

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from altclip.bulk.folder import MANIFEST
+from altclip.bulk.output.folder import MANIFEST
 
 
 def json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from altclip import Client, bulk
-from altclip.bulk.folder import Folder
+from altclip.bulk.output.folder import Folder
 from tests.altclip.bulk.conftest import POISON, Run
 from tests.altclip.bulk.outputs import digests, errors, json_lines, manifest, parts, texts
 from tests.server import RunningServer

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from altclip.bulk.folder import MANIFEST
+from altclip.bulk.output.folder import MANIFEST
 from tests.altclip.bulk.conftest import Run
 from tests.altclip.bulk.outputs import digests, json_lines, manifest, texts
 from tests.server import RunningServer, free_port, start_server, until

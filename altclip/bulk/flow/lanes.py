@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from altclip.bulk.cells import content_of, reason_and_message
 from altclip.bulk.columns import Embedded, Shape
-from altclip.bulk.pool import Cell, Lane, Pool
+from altclip.bulk.flow.cells import content_of, reason_and_message
+from altclip.bulk.flow.pool import Cell, Lane, Pool
 from altclip.client import Client
 from altclip.errors import AltClipError, DeadlineExceeded, Internal, Overloaded, RevisionChanged, Unavailable
 from altclip.results import Model, StreamResult

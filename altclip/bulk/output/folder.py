@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from altclip.bulk.manifest import Manifest, Part, load
+from altclip.bulk.output.manifest import Manifest, Part, load
 from altclip.datasets.items import DataError
 from altclip.output import OutputError, OutputFile
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from altclip.bulk.blocks import Block, Earlier, Vectors, cut
 from altclip.bulk.columns import Embedded, Shape
-from altclip.bulk.folder import Folder
-from altclip.bulk.lanes import Stream, Times
-from altclip.bulk.manifest import DONE, Manifest
-from altclip.bulk.parts import PartWriter, read_earlier
+from altclip.bulk.flow.lanes import Stream, Times
+from altclip.bulk.flow.pool import Pool
+from altclip.bulk.output.folder import Folder
+from altclip.bulk.output.manifest import DONE, Manifest
+from altclip.bulk.output.parts import PartWriter, read_earlier
 from altclip.bulk.plan import Task, runs
-from altclip.bulk.pool import Pool
 from altclip.bulk.sources.source import Source
 from altclip.client import Client
 from altclip.datasets.items import DataError

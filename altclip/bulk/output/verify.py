@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from altclip.bulk.columns import ROW, Embedded, Shape
-from altclip.bulk.folder import ERRORS, faults_of_files, part_name, read_manifest
-from altclip.bulk.manifest import DONE, Manifest, Part
-from altclip.bulk.parts import codes_of
+from altclip.bulk.output.folder import ERRORS, faults_of_files, part_name, read_manifest
+from altclip.bulk.output.manifest import DONE, Manifest, Part
+from altclip.bulk.output.parts import codes_of
 from altclip.bulk.sources.arrow import require
 from altclip.datasets.items import DataError
 
