@@ -198,7 +198,8 @@ def _common_arguments(*, several: bool = False) -> Parser:
         "--address",
         type=_address,
         metavar="HOST:PORT",
-        **({"action": "append"} if several else {"default": _default_address()}),
+        action="append" if several else "store",
+        default=None if several else _default_address(),
         help=f"where the service is{several_help} (default: {_default_address()})",
     )
     group.add_argument("--tls", action="store_true", help="encrypt, and check the server's certificate")
