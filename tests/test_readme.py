@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from altclip.arguments import parser as client_options
+from altclip.errors import InvalidRequest, MessageTooLarge, UnreadableInput
 from altclip.version import VERSION
 from service.config.command_line import markdown_table
 from service.config.command_line import parser as server_options
@@ -51,7 +52,8 @@ def flags(parser: argparse.ArgumentParser) -> set[str]:
 
 OPTIONS = flags(server_options()) | flags(client_options())
 OF_OTHER_PROGRAMS = {"--gpus", "--only"}  # docker, make bench
-REASONS = {entry.reason for entry in TABLE.values()}
+OF_THE_CLIENT = {kind.reason_here for kind in (InvalidRequest, UnreadableInput, MessageTooLarge)}
+REASONS = {entry.reason for entry in TABLE.values()} | OF_THE_CLIENT
 
 
 def test_the_front_page_is_short() -> None:
