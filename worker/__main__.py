@@ -19,10 +19,10 @@ from worker.engine.engine import Engine
 from worker.engine.intake import Intake
 from worker.engine.queue import JobQueue
 from worker.engine.tuning import budgets
-from worker.errors import ModelError
+from worker.errors import DeviceLost, ModelError
 from worker.families import Encoder, family
 from worker.runtime import gc_tuning, logs, memory
-from worker.runtime.control import Channel, adopt, entitle, leave
+from worker.runtime.control import Channel, adopt, entitle, leave, starting
 from worker.runtime.metrics import Layout, Metrics
 from worker.runtime.notices import Modality
 from worker.spec import ModelSpec
@@ -49,16 +49,13 @@ def main() -> int:
     )
     intake = Intake(channel, queue)
     intake.start()
-    try:
-        encoder = _load(spec, config)
-    except ModelError as error:
-        channel.send("failed", {"reason": str(error)})
-        return 1
     batching = config["batching"]
-    if batching["budgets"] is None:
-        sizes = budgets(encoder, spec, tokens=batching["tokens"], images=batching["images"])
-    else:
-        sizes = {m: Budget(*found) for m, found in zip(Modality, batching["budgets"], strict=True)}
+    with starting(channel, ModelError):
+        encoder = _load(spec, config)
+        if batching["budgets"] is None:
+            sizes = budgets(encoder, spec, tokens=batching["tokens"], images=batching["images"])
+        else:
+            sizes = {m: Budget(*found) for m, found in zip(Modality, batching["budgets"], strict=True)}
     queue.policy = Policy(sizes, wait=batching["wait"])
     engine = Engine(
         encoder, queue, intake.read, metrics, model=spec.name, device=device, slot=str(config["slot"])
@@ -78,7 +75,12 @@ def _load(spec: ModelSpec, config: dict[str, Any]) -> Encoder:
     started = time.monotonic()
     encoder = family(spec.model_type).load(spec, config["device"], config["dtype"], config["threads"])
     loaded = time.monotonic()
-    encoder.warm_up()
+    try:
+        encoder.warm_up()
+    except DeviceLost as error:
+        if "no kernel image" in str(error):  # a device that is older or newer than this torch was built for
+            raise ModelError(f"this torch has no code for {config['device']}: {error}") from error
+        raise
     warm = time.monotonic()
     _log.info(
         "model_loaded",

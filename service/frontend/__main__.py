@@ -20,7 +20,7 @@ from service.config.operator_files import from_descriptor
 from service.config.settings import Settings
 from worker.errors import ModelError
 from worker.runtime import gc_tuning, logs, memory
-from worker.runtime.control import Channel, Message, adopt, entitle, leave
+from worker.runtime.control import Channel, Message, adopt, entitle, leave, starting
 from worker.runtime.metrics import Layout, Metrics
 from worker.spec import ModelInfo, ModelSpec
 
@@ -56,28 +56,25 @@ def _files(channel: Channel) -> dict[str, bytes]:
 
 
 async def _serve(channel: Channel, settings: Settings, config: Message, files: dict[str, bytes]) -> None:
-    from service.frontend import server
-    from service.frontend.compute.pool import Pools
-    from service.frontend.grpc import server as grpc_transport
-
     (page,) = config.descriptors
     metrics = Metrics(Layout.from_dict(config.body["metrics"]), memory.attach(page))
     os.close(page)
-    pools = Pools([ModelSpec.from_dict(model) for model in config.body["models"]], metrics)
     drain: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-    control = _Control(channel, pools, drain, files)
-    asyncio.get_running_loop().add_reader(channel.fileno(), control.readable)
-    _beat(metrics)
-    transports: list[server.Listen] = [grpc_transport.listen]
-    if settings.http_address:
-        from service.frontend.http import server as http_transport  # loaded only where it is used
+    with starting(channel, ModelError):  # of a tokenizer, for instance
+        from service.frontend import server
+        from service.frontend.compute.pool import Pools
+        from service.frontend.grpc import server as grpc_transport
 
-        transports.append(http_transport.listen)
-    try:
+        pools = Pools([ModelSpec.from_dict(model) for model in config.body["models"]], metrics)
+        control = _Control(channel, pools, drain, files)
+        asyncio.get_running_loop().add_reader(channel.fileno(), control.readable)
+        _beat(metrics)
+        transports: list[server.Listen] = [grpc_transport.listen]
+        if settings.http_address:
+            from service.frontend.http import server as http_transport  # loaded only where it is used
+
+            transports.append(http_transport.listen)
         running = await server.start(settings, pools, metrics, files, transports)
-    except ModelError as error:  # of a tokenizer; it would be the same the next time
-        channel.send("failed", {"reason": str(error)})
-        leave()
     control.changed = running.file_changed
     for name in files:  # one may have come while the transports began to listen
         running.file_changed(name)

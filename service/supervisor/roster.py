@@ -38,6 +38,8 @@ class Place:
     ready_since: float = 0.0
     failure: str = ""
     """Why it will never work, as it said itself."""
+    failing: str = ""
+    """Why it could not start this time, as it said itself."""
     killed_for: str = ""
     """Why the supervisor ended it."""
     crash: str = ""
@@ -106,7 +108,7 @@ class Roster:
     def start(self, place: Place) -> Child:
         """Starts a process in this place and sends it its configuration. Raises OSError."""
         place.started, place.ready_since = time.monotonic(), 0.0
-        place.failure = place.killed_for = place.crash = ""
+        place.failure = place.failing = place.killed_for = place.crash = ""
         page = self._pages.add(place.title)
         module = "worker" if isinstance(place, WorkerPlace) else "service.frontend"
         try:
@@ -207,6 +209,8 @@ class Roster:
                 _events.info("frontend_drained", index=place.index)
             case "crash", _:
                 place.crash += message.body["text"]
+            case "failing", _:
+                place.failing = str(message.body["reason"])
             case "failed", _:
                 place.failure = str(message.body["reason"])
                 if place.child is not None:

@@ -121,7 +121,7 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             failures = self._policy.failures_after(failures, served)
-            reason = place.failure or place.killed_for or status
+            reason = place.failure or place.killed_for or place.failing or status
             ended: dict[str, Any] = {"traceback": place.crash} if place.crash else {}
             ended |= {"title": place.title, "reason": reason, "served": round(served, 3)}
             _events.warning("child_ended", failures=failures, **ended)

@@ -7,7 +7,7 @@ SOURCE is `stub:` followed by `key=value` pairs with commas between (`stub:dimen
     overlap=1                           behave as an accelerator: the call enqueues, the result waits
     hold=PATH                           a batch takes as long as this file exists
     calls=PATH                          append a line "MODALITY ITEMS" per batch, for any process to read
-    load_time=S, load_fault=raise|abort|hang
+    load_time=S, load_fault=raise|error|import|abort|hang
     oom_over=N, oom_times=N             `OutOfMemory` for a batch of more than N items; only so many times
     poison, oom, lost, hang, abort, segfault = TRIGGERS
                                         fail the batch, `OutOfMemory`, `DeviceLost`, sleep for ever, die
@@ -220,6 +220,10 @@ class StubFamily:
             time.sleep(1e9)
         if options["load_fault"] == "abort":
             os.abort()
+        if options["load_fault"] == "error":
+            raise RuntimeError("stub: told to fail\nwhile loading")
+        if options["load_fault"] == "import":
+            raise ImportError("No module named 'torch'")
         if options["load_fault"]:
             raise ModelError("stub: told to fail while loading")
         return StubEncoder(spec, options, "cpu" if device == "auto" else device)

@@ -2,13 +2,14 @@
 
     supervisor → worker     config {model, device, dtype, threads, batching, metrics, log_level, slot} + page
                             link {frontend} + socket, drain
-    worker → supervisor     ready {info, budgets}, weights {sha256}, failed {reason}
+    worker → supervisor     ready {info, budgets}, weights {sha256}
     supervisor → frontend   config {index, settings, models, metrics} + page
                             file {name, size} + memory (all there are before begin, later those that changed)
                             begin
                             worker {id, slot, model, device, info} + socket, worker_gone {id},
                             weights {model, sha256}, drain {grace}
-    frontend → supervisor   listening {grpc, http}, failed {reason}, drained
+    frontend → supervisor   listening {grpc, http}, drained
+    both → supervisor       failed {reason}: it can never work; failing {reason}: this time it could not start
 
 A child that crashes in native code writes its stack there, too: what is no message arrives as `crash`
 {text}, in pieces.
@@ -28,12 +29,13 @@ import select
 import signal
 import socket
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, NoReturn
 
 import setproctitle
 
-__all__ = ["Channel", "Message", "adopt", "describe_status", "entitle", "leave"]
+__all__ = ["Channel", "Message", "adopt", "describe_status", "entitle", "leave", "starting"]
 
 _MAX_PACKET = 1 << 20
 _RIGHTS_BYTES = socket.CMSG_SPACE(8 * array("i").itemsize)
@@ -146,6 +148,29 @@ def adopt(descriptor: int, title: str) -> Channel:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     faulthandler.enable(descriptor)
     return Channel(end)
+
+
+@contextmanager
+def starting(channel: Channel, *lasting: type[Exception]) -> Iterator[None]:
+    """Tells the supervisor why this process cannot start, so that its last line says it.
+
+    lasting: exceptions that would be the same the next time, beside a module that cannot be imported; the
+    process leaves. Any other is raised: the process ends by it, and is replaced. No call has come yet, so the
+    messages of exceptions quote none.
+    """
+    never: tuple[type[Exception], ...] = (ImportError, *lasting)
+    try:
+        yield
+    except never as error:
+        channel.send("failed", {"reason": _first_line(error)})
+        leave()
+    except Exception as error:
+        channel.send("failing", {"reason": f"{type(error).__name__}: {_first_line(error)}"})
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def leave(status: int = 1) -> NoReturn:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import pytest
+
 from tests.faults.harness import QUICK
 from tests.server import Logs, launch, until
 
@@ -52,3 +54,24 @@ def test_04_a_worker_that_never_gets_ready_is_a_crash_loop_too() -> None:
     status, logs = crash_loop("--model=m=stub:load_fault=hang", "--load-timeout=700ms", "--restart-limit=2")
     assert status == 1
     assert "not ready after" in logs.wait_for("gave_up", seconds=20)["message"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("raise", "stub: told to fail while loading"), ("import", "No module named 'torch'")],
+)
+def test_04_what_cannot_heal_is_started_once_and_its_last_line_says_why(fault: str, reason: str) -> None:
+    status, logs = crash_loop(f"--model=m=stub:load_fault={fault}")
+    assert status == 1
+    lives = [record for record in logs.records if record.get("title") == "altclip-worker m cpu"]
+    assert [record["event"] for record in lives] == ["child_started", "child_ended"]
+    (last,) = [record for record in logs.records if record["level"] == "error"]
+    assert (last["event"], last["message"]) == ("gave_up", f"altclip-worker m cpu cannot work: {reason}")
+
+
+def test_04_what_might_heal_is_tried_again_and_the_last_line_says_why_too() -> None:
+    status, logs = crash_loop("--model=m=stub:load_fault=error", "--restart-limit=2")
+    assert status == 1
+    errors = [record for record in logs.records if record["level"] == "error"]
+    last = "altclip-worker m cpu failed 2 times in a row, last: RuntimeError: stub: told to fail"
+    assert (errors[-1]["event"], errors[-1]["message"]) == ("gave_up", last)

@@ -41,6 +41,9 @@ def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncod
         device = "cuda:0"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f"device {device} was asked for, but this torch finds no CUDA device")
+    if device.startswith("cuda") and int(device.partition(":")[2]) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ModelError(f"device {device} was asked for, but there are {count}, counted from cuda:0")
     if dtype == "auto":
         dtype = "bfloat16" if device.startswith("cuda") else "float32"
     if dtype not in DTYPES:
