@@ -297,8 +297,8 @@ class TestStream:
         process.stdin.flush()
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
-        _, complaint = process.communicate(timeout=20)
+        assert process.wait(60) == 130
+        _, complaint = process.communicate(timeout=60)
         assert complaint == b""
 
     def test_a_reader_that_leaves_ends_it_quietly(self, fake: RunningFake) -> None:
@@ -313,6 +313,6 @@ class TestStream:
         with contextlib.suppress(BrokenPipeError):  # it may have left already
             process.stdin.write(b'{"id": 1, "text": "x"}\n' * 100)
             process.stdin.close()
-        assert process.wait(20) == 141
+        assert process.wait(60) == 141
         assert process.stderr.read() == b""
         process.stderr.close()

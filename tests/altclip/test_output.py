@@ -242,8 +242,8 @@ class TestCommands:
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["row"] == row
         process.send_signal(number)
-        assert process.wait(20) == 128 + number
-        _, complaint = process.communicate(timeout=20)
+        assert process.wait(60) == 128 + number
+        _, complaint = process.communicate(timeout=60)
         assert complaint == f"altclip: ended early: 7 rows are in {path}\n".encode()
         assert np.load(path)[:, 0].tolist() == list(range(7))
         assert names(tmp_path) == {"a.npy"}
@@ -256,6 +256,6 @@ class TestCommands:
                     break
                 assert process.poll() is None
             process.terminate()
-            assert process.wait(20) == 143
-        assert process.communicate(timeout=20)[1] == b""
+            assert process.wait(60) == 143
+        assert process.communicate(timeout=60)[1] == b""
         assert names(tmp_path) == set()

@@ -128,7 +128,7 @@ def test_ctrl_c_ends_the_process_at_once_and_keeps_what_is_there(
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     until(lambda: len(seeing_service.embedded) > 300, seconds=30, what="some captions are embedded")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on from here" in errors
     seeing_service.pace = 0
