@@ -4,9 +4,9 @@
                                                  marks.npy    for each row a hash of what it was made from
                                                  about.json   the model's revision, the data, for people
 
-A row is done when its mark is that of the item that stands there now. So nothing is ever taken for something
-else: a changed picture or text is computed again, and a folder belongs to one revision of one model. Rows
-become durable before their marks. One process at a time may use a folder.
+A row is done when its mark is the mark of the item that belongs there now. So a changed picture or text is
+computed again, and a folder belongs to one revision of one model. A row is written to disk before its mark.
+One process at a time may use a folder.
 """
 
 from __future__ import annotations

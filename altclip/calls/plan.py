@@ -86,7 +86,9 @@ class Plan(Generic[Result]):
             yield
         except MessageTooLarge as error:
             if self.limit and len(getattr(part.request, self.field)) == 1:
-                raise MessageTooLarge.at(f"{self.field}[{part.start}]", error.message) from error
+                named = MessageTooLarge.at(f"{self.field}[{part.start}]", error.message)
+                named.request_id = error.request_id
+                raise named from error
             raise
         except AltClipError as error:
             error.shifted(self.field, part.start)

@@ -1,4 +1,4 @@
-"""From what gRPC or the server reports to an exception."""
+"""Makes an exception of what gRPC or the server reports."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class FailedCall(Protocol):
 
 @contextlib.contextmanager
 def typed_errors(address: str, request_id: str, is_closed: Callable[[], bool]) -> Iterator[None]:
-    """Whatever gRPC raises in the block becomes an `AltClipError`; for both clients, nothing but gRPC's own
-    work belongs into the block."""
+    """Turns whatever gRPC raises in the block into an `AltClipError`, for both clients. The block must hold
+    gRPC's own work only."""
     try:
         yield
     except AltClipError:

@@ -1,11 +1,10 @@
 """The bookkeeping of a stream: which items are on their way, when there is room for more, and what an answer
 means for them.
 
-Everything that decides about a stream lives here, without threads, tasks or sockets; the clients only move
-messages. An item counts against the window from the moment it is taken from the caller's iterator until the
-caller has taken its result: that one bound holds for the whole way, so neither a slow server nor a slow
-consumer makes memory grow. On the wire every item has its position as its id, so that the caller's ids may be
-anything.
+Everything that decides about a stream is here, without threads, tasks or sockets; the clients only move
+messages. An item counts against the window from the moment when it is taken from the caller's iterator until
+the caller has taken its result. This one limit covers the whole way, so neither a slow server nor a slow
+consumer makes memory grow. On the wire the id of an item is its position: the caller's ids may be anything.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any, TypeAlias
 from altclip import inputs
 from altclip.calls import answers, status
 from altclip.calls.plan import check_size
-from altclip.errors import AltClipError, Internal, UnreadableInput
+from altclip.errors import AltClipError, Internal, InvalidArgument, UnreadableInput
 from altclip.results import Limits, StreamResult
 from altclip.v1 import embedding_service_pb2 as pb
 
@@ -50,7 +49,7 @@ class Ledger:
 
     def __init__(self, window: int = WINDOW, window_bytes: int = WINDOW_BYTES) -> None:
         if window < 1:
-            raise ValueError("a window holds at least one item")
+            raise InvalidArgument.at("window", f"a window holds at least one item, not {window}")
         self._window = window
         self._window_bytes = window_bytes
         self._next = 0

@@ -66,15 +66,18 @@ class StreamThreads:
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._process = os.getpid()
         self._call: Any = None
-        self._reader: threading.Thread | None = None
-        self._all_sent = threading.Event()
+        # All that take gRPC's locks for this stream: ours that reads, and gRPC's own that send and receive.
+        self._threads: set[threading.Thread] = set()
+        self._call_ended = threading.Event()
 
     def results(self) -> Generator[StreamResult, None, None]:
         """Opens the stream and yields its results. Raises AltClipError, and what the caller's items raise."""
         self._process = os.getpid()
         self._call = self._connection.open_stream(self._requests(), self._timeout, self._request_id)
-        self._reader = threading.Thread(target=self._read, name="altclip-stream", daemon=True)
-        self._reader.start()
+        self._call.add_done_callback(self._note_end)
+        reader = threading.Thread(target=self._read, name="altclip-stream", daemon=True)
+        self._threads.add(reader)
+        reader.start()
         threading.Thread(target=self._feed, name="altclip-stream", daemon=True).start()
         _open.add(self)
         working = forking.begin()
@@ -111,11 +114,15 @@ class StreamThreads:
         _open.discard(self)
 
     def join(self, seconds: float) -> None:
-        """Waits until no thread of this stream will take a lock again, but for so long at most."""
+        """Waits until no thread will take a lock of this stream again, but for so long at most."""
         deadline = time.monotonic() + seconds
-        if self._reader is not None:
-            self._reader.join(seconds)
-        self._all_sent.wait(max(0.0, deadline - time.monotonic()))
+        self._call_ended.wait(seconds)
+        for thread in self._threads - {threading.current_thread()}:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _note_end(self, _: object) -> None:
+        self._threads.add(threading.current_thread())  # gRPC's receiving thread
+        self._call_ended.set()
 
     def _check_process(self) -> None:
         if not self.is_of_this_process:
@@ -163,13 +170,8 @@ class StreamThreads:
             return None  # what is wrong ends the stream itself
 
     def _requests(self) -> Iterator[pb.EmbedStreamRequest]:
-        try:
-            yield self._config
-            yield from self._batches()
-        finally:
-            self._all_sent.set()
-
-    def _batches(self) -> Iterator[pb.EmbedStreamRequest]:
+        self._threads.add(threading.current_thread())
+        yield self._config
         ended = False
 
         def another() -> pb.StreamItem | None:
