@@ -108,7 +108,7 @@ class _Handlers:
             raise InvalidRequest.at(
                 "entries", "this server answers clip only; --immich-upstream names one for other tasks"
             )
-        if VIA in request.headers.get("via", ()):
+        if any(VIA in value for value in request.headers.get("via", ())):  # proxies add their names
             raise InvalidRequest("--immich-upstream leads back to this server.")
         if self.places.locked():
             raise QueueFull("Too much is waiting for the server of the other tasks.")
