@@ -19,7 +19,7 @@ from worker.spec import ALL_LANGUAGES
 
 __all__ = ["MIXED", "SMALL", "eight_tokens", "jpegs", "texts", "tokens_of"]
 
-NAMES = Path(__file__).parent.parent / "demo/pictures/names.json"
+NAMES = Path(__file__).parents[1] / "service/frontend/http/playground/page/pictures/names.json"
 SMALL = ((480, 320), (640, 480))
 """Width × height: 0.2 and 0.3 megapixels."""
 MIXED = (SMALL[0], (3000, 2000), SMALL[1], (4000, 3000))

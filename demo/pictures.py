@@ -1,4 +1,4 @@
-"""The demo's pictures and their names in nine languages."""
+"""The demo's pictures and their names in nine languages: those that the playground shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).with_name("pictures")
+FOLDER = Path(__file__).parents[1] / "service/frontend/http/playground/page/pictures"
 LANGUAGES = ("en", "zh", "es", "fr", "ru", "ja", "ko", "ar", "it")
 
 

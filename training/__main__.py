@@ -33,7 +33,10 @@ def main() -> None:
         "--output", type=Path, default=root / "worker" / "bundled", help="where the model goes"
     )
     parser.add_argument(
-        "--pictures", type=Path, default=root / "demo" / "pictures", help="where the demo's pictures go"
+        "--pictures",
+        type=Path,
+        default=root / "service/frontend/http/playground/page/pictures",
+        help="where the pictures of demo and playground go",
     )
     steps: dict[str, Callable[[argparse.Namespace], object]] = {
         "fetch": lambda options: fetch(options.work),

@@ -56,9 +56,10 @@ def _files(channel: Channel) -> dict[str, bytes]:
 
 
 async def _serve(channel: Channel, settings: Settings, config: Message, files: dict[str, bytes]) -> None:
-    (page,) = config.descriptors
-    metrics = Metrics(Layout.from_dict(config.body["metrics"]), memory.attach(page))
-    os.close(page)
+    layout = Layout.from_dict(config.body["metrics"])
+    metrics, totals = (Metrics(layout, memory.attach(page)) for page in config.descriptors)
+    for page in config.descriptors:
+        os.close(page)
     drain: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     with starting(channel, ModelError):  # of a tokenizer, for instance
         from service.frontend import server
@@ -74,7 +75,7 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
             from service.frontend.http import server as http_transport  # loaded only where it is used
 
             transports.append(http_transport.listen)
-        running = await server.start(settings, pools, metrics, files, transports)
+        running = await server.start(settings, pools, metrics, files, transports, totals)
     control.changed = running.file_changed
     for name in files:  # one may have come while the transports began to listen
         running.file_changed(name)

@@ -135,14 +135,15 @@ async def start(
     metrics: Metrics,
     files: Mapping[str, bytes],
     transports: Sequence[Listen],
+    totals: Metrics | None = None,
 ) -> Server:
     """Makes the core, and listens with each of these transports, one or more.
 
-    files: the operator's, by name; see `Server.file_changed`. Raises OSError when a transport cannot have its
-    address.
+    files: the operator's, by name; see `Server.file_changed`. totals: as in `Core`. Raises OSError when a
+    transport cannot have its address.
     """
     callers = Callers(operator_files.keyring(settings, files))
-    core = Core(settings, pools, metrics, Gate())
+    core = Core(settings, pools, metrics, Gate(), totals)
     listening: list[Transport] = []
 
     def changed() -> None:

@@ -22,6 +22,9 @@ from worker.runtime.metrics import Histogram, Layout, Metrics, Series
 
 __all__ = ["Page", "Pages"]
 
+_PUBLISHED = ("queue_depth", "batch_size", "request_duration", "http_request_duration")
+"""What frontends may show of the whole server."""
+
 
 class Page:
     """The page of one process, made by the supervisor. `descriptor` is what the process gets."""
@@ -46,6 +49,19 @@ class Pages(Collector):
         self.own = Metrics.local(layout)
         self._base = Metrics.local(layout)
         self._living: list[Page] = []
+        self.totals = Page(layout, "altclip-totals")
+        """The sums of all pages for frontends to read, as of the last `publish`."""
+
+    def publish(self) -> None:
+        """Adds up anew what frontends show: counters, histograms, and gauges whose pages add up."""
+        pages = self._all()
+        for attribute in _PUBLISHED:
+            found = getattr(self.totals.metrics, attribute)
+            start = min(found.first.values())
+            cells = slice(start, start + len(found.first) * found.series.width)
+            columns = zip(*(page.cells[cells] for page in pages), strict=True)
+            for number, column in enumerate(columns, start):
+                self.totals.metrics.cells[number] = sum(column)
 
     def add(self, name: str) -> Page:
         """A fresh page for a process about to start."""
@@ -81,11 +97,13 @@ class Pages(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """For prometheus_client: each family once, every label tuple in it."""
-        now = time.monotonic()
-        pages = [self._base, self.own, *(page.metrics for page in self._living)]
+        now, pages = time.monotonic(), self._all()
         for attribute, series in Metrics.table():
             if not series.hidden:
                 yield _family(attribute, series, pages, now)
+
+    def _all(self) -> list[Metrics]:
+        return [self._base, self.own, *(page.metrics for page in self._living)]
 
 
 def _family(attribute: str, series: Series, pages: list[Metrics], now: float) -> Metric:

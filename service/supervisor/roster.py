@@ -117,7 +117,8 @@ class Roster:
             self._pages.retire(page)
             raise
         place.child = child
-        child.send("config", self._config(place), [page.descriptor])
+        totals = [self._pages.totals.descriptor] if isinstance(place, FrontendPlace) else []
+        child.send("config", self._config(place), [page.descriptor, *totals])
         page.close_descriptor()
         if isinstance(place, WorkerPlace):
             place.id, place.info = next(self._ids), {}

@@ -147,12 +147,13 @@ class Supervisor:
         return describe_status(await child.wait())
 
     async def _watch(self) -> None:
-        """Look at every process's progress until cancelled."""
+        """Look at every process's progress, and add up their metrics for the frontends, until cancelled."""
         interval = min(1.0, self._settings.hang_timeout / 4, self._settings.load_timeout / 4)
         clock = Clock(interval, looked=time.monotonic())
         while True:
             await asyncio.sleep(interval)
             now = time.monotonic()
+            self._pages.publish()
             awake_since = clock.look(now)
             for place in self._roster.places:
                 if place.child is not None and not place.killed_for:

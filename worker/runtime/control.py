@@ -3,7 +3,7 @@
     supervisor → worker     config {model, device, dtype, threads, batching, metrics, log_level, slot} + page
                             link {frontend} + socket, drain
     worker → supervisor     ready {info, budgets}, weights {sha256}
-    supervisor → frontend   config {index, settings, models, metrics} + page
+    supervisor → frontend   config {index, settings, models, metrics} + page, + all pages' totals
                             file {name, size} + memory (all there are before begin, later those that changed)
                             begin
                             worker {id, slot, model, device, info} + socket, worker_gone {id},

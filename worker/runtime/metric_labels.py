@@ -19,6 +19,7 @@ HTTP_ROUTES: Final = (
     "/openapi.json",
     "/docs",
     "/playground/status",
+    "/playground/{file}",
     # whether it is alive, and ready
     "/healthz",
     "/readyz",
@@ -46,7 +47,29 @@ HTTP_ROUTES: Final = (
 HTTP_CODES: Final = tuple(
     map(
         str,
-        (200, 204, 400, 401, 403, 404, 405, 408, 413, 415, 421, 422, 424, 429, 431, 499, 500, 502, 503, 504),
+        (
+            200,
+            204,
+            304,
+            400,
+            401,
+            403,
+            404,
+            405,
+            408,
+            413,
+            415,
+            421,
+            422,
+            424,
+            429,
+            431,
+            499,
+            500,
+            502,
+            503,
+            504,
+        ),
     )
 )
 MODALITIES: Final = ("text", "image", "prompt")

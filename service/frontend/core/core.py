@@ -54,10 +54,20 @@ __all__ = ["Core"]
 class Core:
     """All models of a frontend. Made on its event loop; reads the tokenizers, which takes a moment."""
 
-    def __init__(self, settings: Settings, pools: Pools, metrics: Metrics, gate: Gate) -> None:
-        """gate: the one of all transports; its last call ends the streams."""
+    def __init__(
+        self,
+        settings: Settings,
+        pools: Pools,
+        metrics: Metrics,
+        gate: Gate,
+        totals: Metrics | None = None,
+    ) -> None:
+        """gate: the one of all transports; its last call ends the streams. totals: the sums of all processes,
+        to be read; without any, this process is all there is.
+        """
         self.settings = settings
         self.metrics = metrics
+        self.totals = metrics if totals is None else totals
         self.gate = gate
         self.pools = pools
         self.labels = Labels(settings.label_cache_bytes, metrics)

@@ -10,7 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.config.rpcs import CODES, METHODS
 from service.supervisor.pages import Pages
+from worker.runtime import memory
 from worker.runtime.metric_labels import Layout
+from worker.runtime.metrics import Metrics
 
 LAYOUT = Layout(models=("a", "b"), devices=("cpu",), workers=2, version="1.0", methods=METHODS, codes=CODES)
 
@@ -120,3 +122,20 @@ def test_the_watchdog_sees_the_frontend_that_waits_longest(pages: Pages) -> None
         metrics.heartbeat.set(heartbeat)
     assert pages.outstanding_since(1, awake_since=100.0) == 40.0  # the last one stands still itself
     assert pages.outstanding_since(0, awake_since=100.0) == 0
+
+
+def test_frontends_read_the_sums_of_all_processes_the_dead_included(pages: Pages) -> None:
+    for number in range(2):
+        page = pages.add(f"worker {number}")
+        page.metrics.queue_depth.set(3, "b", "text")
+        page.metrics.batch_size.observe(4, "b", "text", times=5)
+    pages.add("frontend 0").metrics.http_request_duration.observe(0.02, "/v1/embeddings")
+    pages.publish()
+    pages.retire(page)
+    totals = Metrics(LAYOUT, memory.attach(pages.totals.descriptor))
+    assert totals.queue_depth.value("b", "text") == 6
+    pages.publish()
+    assert totals.queue_depth.value("b", "text") == 3
+    assert totals.batch_size.value("b", "text") == 10
+    assert totals.http_request_duration.value("/v1/embeddings") == 1
+    assert totals.batch_size.value("a", "text") == 0

@@ -16,7 +16,7 @@ from worker.families.altclip.int8 import require_int8
 from worker.models.sources import bundled_directory
 from worker.spec import ALL_LANGUAGES
 
-PICTURES = Path(__file__).parents[3] / "demo/pictures"
+PICTURES = Path(__file__).parents[3] / "service/frontend/http/playground/page/pictures"
 
 
 @pytest.fixture(scope="module", params=["small", "bundled"])

@@ -10,6 +10,7 @@ from service.frontend.http.apis import (
     health,
     immich,
     openai,
+    playground,
     scoring,
     tei,
     upload,
@@ -23,6 +24,7 @@ __all__ = ["chosen"]
 
 APIS: Sequence[Callable[[Service], Api]] = (
     health.api,
+    playground.api,
     openai.api,
     scoring.api,
     upload.api,

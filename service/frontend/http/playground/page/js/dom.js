@@ -1,0 +1,61 @@
+// Making elements. What comes from people or the server becomes text, never markup.
+
+export const $ = (id) => document.getElementById(id);
+
+/** An element. props: attributes, or properties and `on…` listeners; children: elements and texts. */
+export function h(tag, props = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name === "class") made.className = value;
+    else if (value === true) made.setAttribute(name, "");
+    else made.setAttribute(name, value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+/** Calls `run` once, when nothing has asked for it for so many milliseconds. */
+export function settled(run, milliseconds) {
+  let timer = 0;
+  return (...given) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => run(...given), milliseconds);
+  };
+}
+
+/** Moves the focus within a tablist as its keys do, and chooses what it lands on. */
+export function tabKeys(list, choose) {
+  list.addEventListener("keydown", (event) => {
+    const tabs = [...list.querySelectorAll("[role=tab], [role=radio]")];
+    const at = tabs.indexOf(document.activeElement);
+    const forward = getComputedStyle(list).direction === "rtl" ? "ArrowLeft" : "ArrowRight";
+    const steps = { [forward]: 1, ArrowDown: 1, ArrowUp: -1 };
+    steps[forward === "ArrowLeft" ? "ArrowRight" : "ArrowLeft"] = -1;
+    let next = null;
+    if (event.key in steps) next = (at + steps[event.key] + tabs.length) % tabs.length;
+    if (event.key === "Home") next = 0;
+    if (event.key === "End") next = tabs.length - 1;
+    if (next === null || at < 0) return;
+    event.preventDefault();
+    tabs[next].focus();
+    choose(tabs[next]);
+  });
+}
+
+/** Puts a text on the clipboard; false where the browser does not let us. */
+export async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = h("textarea", { class: "hidden", "aria-hidden": "true" });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}

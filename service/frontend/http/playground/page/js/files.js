@@ -1,0 +1,77 @@
+// From a file of the user's to what is uploaded and shown.
+//
+// Large photographs are scaled down here: the model sees far fewer pixels anyway, and 60 million of them would
+// take long to upload. What this browser cannot draw (HEIC, TIFF) goes to the server as it is.
+
+/** Longest side of what is uploaded, in pixels, and the size from which a file is scaled. */
+const SIDE = 768;
+const LARGE = 1 << 20;
+const THUMB = 160;
+const SENT_AS_IS = new Set(["image/png", "image/jpeg", "image/webp", "image/gif", "image/bmp", "image/avif"]);
+const BY_NAME = /\.(avif|bmp|gif|heic|heif|jpe?g|png|tiff?|webp)$/i;
+
+export const isImage = (file) => file.type.startsWith("image/") || BY_NAME.test(file.name);
+
+/** {blob, thumb}: what to upload, and an object URL of a small picture, "" where it cannot be drawn. */
+export async function prepare(file) {
+  let bitmap = null;
+  try {
+    bitmap = await createImageBitmap(file);
+  } catch {
+    return { blob: file, thumb: "" };
+  }
+  try {
+    const { width, height } = bitmap;
+    const sendable = SENT_AS_IS.has(file.type) && file.size <= LARGE && Math.max(width, height) <= 2 * SIDE;
+    const blob = sendable ? file : await scaled(bitmap, SIDE, file.type === "image/jpeg" ? "image/jpeg" : "image/png");
+    const thumb = URL.createObjectURL(await scaled(bitmap, THUMB, "image/webp"));
+    return { blob, thumb };
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** Drawn no larger than `side`, never enlarged. Halved step by step, so that no detail is skipped. */
+async function scaled(bitmap, side, type) {
+  const factor = Math.min(1, side / Math.max(bitmap.width, bitmap.height));
+  const width = Math.max(1, Math.round(bitmap.width * factor));
+  const height = Math.max(1, Math.round(bitmap.height * factor));
+  const small = await createImageBitmap(bitmap, { resizeWidth: width, resizeHeight: height, resizeQuality: "high" });
+  const canvas = document.createElement("canvas");
+  canvas.width = width;
+  canvas.height = height;
+  canvas.getContext("2d").drawImage(small, 0, 0);
+  small.close();
+  return new Promise((resolve, reject) => {
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("The picture could not be drawn."))), type, 0.92);
+  });
+}
+
+/** A blob as a data: URI. */
+export function dataUri(blob) {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(String(reader.result));
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob);
+  });
+}
+
+/** The images of a drop or a paste, folders included; an empty list where there is none. */
+export async function filesOf(transfer) {
+  const entries = [...(transfer.items ?? [])].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
+  const found = [];
+  const walk = async (entry) => {
+    if (entry.isFile) found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+    if (!entry.isDirectory) return;
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) return;
+      for (const each of some) await walk(each);
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return found;
+}

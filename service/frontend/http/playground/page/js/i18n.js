@@ -1,0 +1,70 @@
+// The interface in nine languages. A table is loaded when its language is chosen; English stands in for what
+// it lacks.
+
+import en from "./i18n/en.js";
+
+/** Each language by its own name. */
+export const LANGUAGES = {
+  en: "English",
+  zh: "中文",
+  es: "Español",
+  fr: "Français",
+  ru: "Русский",
+  ja: "日本語",
+  ko: "한국어",
+  ar: "العربية",
+  it: "Italiano",
+};
+
+let language = "en";
+let table = en;
+
+export const currentLanguage = () => language;
+
+/** A sentence of the table, with {name} replaced. */
+export function t(key, values = {}) {
+  const sentence = table[key] ?? en[key] ?? key;
+  return sentence.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? format(values[name]) : whole));
+}
+
+/** A number as this language writes it. */
+export function format(value, digits) {
+  if (typeof value !== "number") return value;
+  return new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits ?? 2 }).format(value);
+}
+
+export const percent = (value) =>
+  new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 }).format(value);
+
+/** The language to begin with: what was chosen before, or the browser's. */
+export function preferredLanguage() {
+  let kept = "";
+  try {
+    kept = localStorage.getItem("language") ?? "";
+  } catch {
+    // No storage: the choice lasts as long as the page.
+  }
+  const wished = [kept, ...navigator.languages.map((tag) => tag.slice(0, 2).toLowerCase())];
+  return wished.find((tag) => tag in LANGUAGES) ?? "en";
+}
+
+/** Shows the page in a language. */
+export async function useLanguage(wanted) {
+  const loaded = wanted === "en" ? en : (await import(`./i18n/${wanted}.js`)).default;
+  language = wanted;
+  table = loaded;
+  document.documentElement.lang = wanted;
+  document.documentElement.dir = wanted === "ar" ? "rtl" : "ltr";
+  for (const element of document.querySelectorAll("[data-i18n]")) element.textContent = t(element.dataset.i18n);
+  for (const element of document.querySelectorAll("[data-i18n-label]")) {
+    element.setAttribute("aria-label", t(element.dataset.i18nLabel));
+  }
+}
+
+export function keepLanguage(wanted) {
+  try {
+    localStorage.setItem("language", wanted);
+  } catch {
+    // As above.
+  }
+}

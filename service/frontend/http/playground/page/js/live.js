@@ -1,0 +1,63 @@
+// The strip at the top: asks the server how it is every few seconds while the page is seen.
+
+import { ApiError, call } from "./api.js";
+import { $, h } from "./dom.js";
+import { format, t } from "./i18n.js";
+import { show } from "./messages.js";
+import { learn } from "./model.js";
+
+const EVERY = 2_000;
+const LONGEST = 30_000;
+
+let last = { state: "starting", status: null };
+let pause = EVERY;
+let timer = 0;
+let handlers = {};
+
+/** given: {first, back, newWeights}, called for the first answer, one after a failure, and other weights. */
+export function startLive(given) {
+  handlers = given;
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) look();
+  });
+  window.addEventListener("online", look);
+  return look();
+}
+
+/** Asks now. */
+export async function look() {
+  clearTimeout(timer);
+  const before = last.state;
+  const first = last.status === null;
+  try {
+    const status = await call("playground/status", { tries: 1, ask: first });
+    const otherWeights = learn(status);
+    last = { state: status.ready ? "ready" : "starting", status };
+    pause = EVERY;
+    if (otherWeights) handlers.newWeights();
+    if (first) handlers.first();
+    else if (before === "gone" || before === "locked" || before === "starting") handlers.back();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    last.state = error.kind === "key" ? "locked" : error.kind === "busy" ? before : error.kind === "draining" ? "starting" : "gone";
+    if (error.kind !== "busy" && before !== last.state) show(error);
+    pause = last.state === "gone" ? EVERY : Math.min(LONGEST, 2 * pause);
+  }
+  drawLive();
+  if (!document.hidden) timer = setTimeout(look, pause);
+}
+
+export function drawLive() {
+  const { state, status } = last;
+  const item = (text, kind = "") => h("li", { class: kind }, text);
+  const items = [item(t(`live.${state}`), `health ${state}`)];
+  if (status && state === "ready") {
+    items.push(item(t("live.queue", { n: status.queue_depth })));
+    if (status.batch_size !== null) items.push(item(t("live.batch", { n: format(status.batch_size, 1) })));
+    if (status.p50 !== null) {
+      items.push(item(t("live.p50", { n: Math.round(1000 * status.p50) })));
+      items.push(item(t("live.p99", { n: Math.round(1000 * status.p99) })));
+    }
+  }
+  $("live").replaceChildren(...items);
+}

@@ -1,0 +1,200 @@
+// Puts the page together. Who wants to know it starts here, then reads `state.js` and `gallery.js`.
+
+import { forgetTexts } from "./api.js";
+import { startClassify } from "./classify.js";
+import { startCode } from "./code.js";
+import { startCompare } from "./compare.js";
+import { $, copy, h, settled, tabKeys } from "./dom.js";
+import { filesOf } from "./files.js";
+import { addFiles, embedAgain, loadBundled, pictures, progress, pump, refused, removeOwn } from "./gallery.js";
+import { currentLanguage, keepLanguage, LANGUAGES, preferredLanguage, t, useLanguage } from "./i18n.js";
+import { watchKeyDialog } from "./keys.js";
+import { fragment, readFragment } from "./link.js";
+import { drawLive, look, startLive } from "./live.js";
+import { startMap } from "./map.js";
+import { onTryAgain, show } from "./messages.js";
+import { allModels, choose, limits } from "./model.js";
+import { download } from "./results.js";
+import { drawParts, startSearch } from "./search.js";
+import { changed, on, state, TABS } from "./state.js";
+import { startWords } from "./words.js";
+
+function drawModel() {
+  const model = limits();
+  if (!model.name) {
+    $("model").textContent = t("model.none");
+    return;
+  }
+  const kinds = { bundled: "model.bundled", stub: "model.stub" };
+  const names = new Intl.DisplayNames(currentLanguage(), { type: "language" });
+  const languages = new Intl.ListFormat(currentLanguage()).format(model.languages.map((each) => names.of(each)));
+  const facts = t("model.answers", { model: model.name, dimension: model.dimension, device: model.device, dtype: model.dtype });
+  $("model").replaceChildren(facts, " ", t(kinds[model.kind] ?? "model.real", { languages }));
+  if (allModels().length > 1) {
+    const select = h("select", { "aria-label": t("model.choose") }, allModels().map((each) => h("option", { value: each.name, selected: each.name === model.name }, each.name)));
+    select.addEventListener("change", () => {
+      choose(select.value);
+      newWeights();
+    });
+    $("model").prepend(select, " ");
+  }
+}
+
+function newWeights() {
+  forgetTexts();
+  drawModel();
+  embedAgain();
+  changed("typed");
+}
+
+function drawPictures() {
+  const own = pictures.filter((picture) => picture.own).length;
+  const { done, all } = progress();
+  $("count").textContent = t("add.count", { bundled: pictures.length, own });
+  $("progress").textContent = done < all ? t("add.progress", { done, all }) : "";
+  $("clear").hidden = own === 0;
+}
+
+function drawRefused() {
+  const hide = h("button", { type: "button", class: "quiet", onclick: () => {
+    refused.length = 0;
+    drawRefused();
+  } }, t("add.dismiss"));
+  const shown = refused.slice(0, 5).map((sentence) => h("li", {}, h("bdi", {}, sentence)));
+  if (refused.length > 5) shown.push(h("li", {}, `+ ${refused.length - 5}`));
+  $("refused").replaceChildren(...shown, ...(shown.length ? [h("li", {}, hide)] : []));
+}
+
+function chooseTab(name) {
+  state.tab = name;
+  for (const tab of TABS) {
+    const button = $(`tab-${tab}`);
+    button.setAttribute("aria-selected", String(tab === name));
+    button.tabIndex = tab === name ? 0 : -1;
+    $(tab).hidden = tab !== name;
+  }
+  changed("tab");
+}
+
+function watchPictures() {
+  $("pick").addEventListener("click", () => $("files").click());
+  $("shoot").addEventListener("click", () => $("camera").click());
+  $("clear").addEventListener("click", removeOwn);
+  for (const id of ["files", "camera"]) {
+    $(id).addEventListener("change", (event) => {
+      const files = [...event.target.files];
+      event.target.value = "";
+      if (files.length) addFiles(files);
+    });
+  }
+  const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  document.addEventListener("dragover", (event) => {
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    document.body.classList.add("dragging");
+  });
+  document.addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) document.body.classList.remove("dragging");
+  });
+  document.addEventListener("drop", async (event) => {
+    document.body.classList.remove("dragging");
+    if (!holdsFiles(event)) return;
+    event.preventDefault();
+    addFiles(await filesOf(event.dataTransfer));
+  });
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (!files.length) return; // a text, which goes where the cursor is
+    event.preventDefault();
+    addFiles(files);
+  });
+}
+
+function watchSettings() {
+  const select = $("language");
+  select.replaceChildren(...Object.entries(LANGUAGES).map(([tag, name]) => h("option", { value: tag, lang: tag }, name)));
+  select.addEventListener("change", async () => {
+    try {
+      await useLanguage(select.value);
+      keepLanguage(select.value);
+    } catch (error) {
+      show(error);
+    }
+    redraw();
+  });
+  $("theme").addEventListener("click", () => {
+    const dark = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+    document.documentElement.dataset.theme = dark === "dark" ? "light" : "dark";
+    changed("theme");
+  });
+}
+
+function redraw() {
+  $("language").value = currentLanguage();
+  drawModel();
+  drawLive();
+  drawPictures();
+  changed("language");
+}
+
+function watchLink() {
+  const keep = settled(() => {
+    const made = fragment();
+    if (made) history.replaceState(null, "", `#${made}`);
+  }, 300);
+  on("typed tab", keep);
+  window.addEventListener("hashchange", () => {
+    readFragment(location.hash);
+    chooseTab(state.tab);
+    drawParts();
+    changed("link");
+    changed("typed");
+  });
+  $("copy-link").addEventListener("click", async () => {
+    const made = fragment();
+    const link = new URL(`#${made}`, document.baseURI).href;
+    $("said").textContent = !made ? t("link.long") : t((await copy(link)) ? "link.copied" : "code.failed");
+  });
+}
+
+async function start() {
+  window.addEventListener("error", (event) => show(event.error ?? event));
+  window.addEventListener("unhandledrejection", (event) => show(event.reason));
+  readFragment(location.hash);
+  watchKeyDialog();
+  watchSettings();
+  watchPictures();
+  watchLink();
+  const list = document.querySelector(".tabs");
+  tabKeys(list, (tab) => chooseTab(tab.id.slice(4)));
+  for (const tab of TABS) $(`tab-${tab}`).addEventListener("click", () => chooseTab(tab));
+  $("download").addEventListener("click", download);
+  for (const begin of [startSearch, startCompare, startClassify, startWords, startMap, startCode]) begin();
+  on("pictures", drawPictures);
+  on("vectors", drawPictures);
+  on("refused", drawRefused);
+  onTryAgain(() => {
+    look();
+    pump();
+    changed("typed");
+  });
+  try {
+    await useLanguage(preferredLanguage());
+  } catch (error) {
+    show(error);
+  }
+  redraw();
+  chooseTab(state.tab);
+  if (state.tab === "search") $("part-0")?.focus({ preventScroll: true });
+  const again = () => {
+    drawModel();
+    pump();
+    changed("typed");
+    changed("server");
+  };
+  startLive({ first: again, back: again, newWeights });
+  await loadBundled();
+  document.documentElement.dataset.ready = "";
+}
+
+start().catch(show);

@@ -1,0 +1,186 @@
+// The map: pictures and texts in two dimensions, drawn on a canvas that can be moved and enlarged.
+
+import { comparedTexts } from "./compare.js";
+import { $, h, settled } from "./dom.js";
+import { nameOf, pictures } from "./gallery.js";
+import { t } from "./i18n.js";
+import { centred, mean, pca } from "./pca.js";
+import { setResult } from "./results.js";
+import { drawing } from "./search.js";
+import { on, state } from "./state.js";
+import { ranked } from "./vectors.js";
+import { knownWords } from "./words.js";
+
+const STEP = 1.3;
+const images = new Map();
+
+let points = [];
+let view = { x: 0, y: 0, zoom: 1 };
+let hovered = null;
+
+/** Once, at the start. */
+export function startMap() {
+  on("vectors tab texts language", settled(update, 120));
+  on("theme", draw);
+  const canvas = $("canvas");
+  new ResizeObserver(() => draw()).observe(canvas);
+  $("zoom-in").addEventListener("click", () => zoom(STEP));
+  $("zoom-out").addEventListener("click", () => zoom(1 / STEP));
+  $("zoom-reset").addEventListener("click", whole);
+  canvas.addEventListener("wheel", (event) => {
+    if (!event.ctrlKey && view.zoom === 1 && event.deltaY > 0) return; // the page scrolls on
+    event.preventDefault();
+    zoom(event.deltaY < 0 ? STEP : 1 / STEP, event.offsetX, event.offsetY);
+  }, { passive: false });
+  canvas.addEventListener("pointermove", (event) => {
+    if (event.buttons & 1) move(event.movementX, event.movementY);
+    else hover(event.offsetX, event.offsetY);
+  });
+  canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
+  canvas.addEventListener("keydown", (event) => {
+    const moves = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
+    if (event.key in moves) move(...moves[event.key]);
+    else if (event.key === "+") zoom(STEP);
+    else if (event.key === "-") zoom(1 / STEP);
+    else if (event.key === "0") whole();
+    else return;
+    event.preventDefault();
+  });
+}
+
+function whole() {
+  view = { x: 0, y: 0, zoom: 1 };
+  draw();
+}
+
+function zoom(factor, x = $("canvas").clientWidth / 2, y = $("canvas").clientHeight / 2) {
+  const next = Math.max(1, Math.min(30, view.zoom * factor));
+  const actual = next / view.zoom;
+  view = { zoom: next, x: x - (x - view.x) * actual, y: y - (y - view.y) * actual };
+  if (next === 1) view = { x: 0, y: 0, zoom: 1 };
+  draw();
+}
+
+function move(x, y) {
+  view.x += x;
+  view.y += y;
+  draw();
+}
+
+/** The texts of the other tabs, each once. */
+function texts() {
+  const parts = [...comparedTexts(), ...knownWords()];
+  return [...new Map(parts.map((each) => [each.text, each])).values()];
+}
+
+function update() {
+  if (state.tab !== "map") return;
+  const seen = pictures.filter((picture) => picture.vector);
+  const width = seen[0]?.vector.length;
+  const said = texts().filter((each) => !width || each.vector.length === width);
+  const enough = seen.length + said.length >= 3;
+  $("map-hover").textContent = enough ? "" : t("map.few");
+  // Texts and pictures lie in two cones of their own: without this the first axis would only tell which is which.
+  const rows = [seen, said].flatMap((kind) => {
+    const vectors = kind.map((each) => each.vector);
+    return vectors.length ? centred(vectors, mean(vectors)) : [];
+  });
+  const places = enough ? pca(rows) : [];
+  points = places.map(([x, y], at) => ({ x, y, ...(at < seen.length ? { picture: seen[at] } : { text: said[at - seen.length].text }) }));
+  $("canvas").setAttribute("aria-label", t("map.label", { pictures: seen.length, texts: said.length }));
+  $("nearest").replaceChildren(...said.map((each) => nearest(each, seen)));
+  setResult("map", enough ? { points: points.map(({ x, y, picture, text }) => ({ x, y, ...(picture ? { picture: picture.name } : { text }) })) } : null);
+  load(seen);
+  draw();
+}
+
+function nearest({ text, vector }, seen) {
+  const [first] = ranked(vector, seen);
+  return h("li", {}, h("bdi", {}, text), "→", ...(first ? [drawing(first.picture), h("bdi", {}, nameOf(first.picture))] : []));
+}
+
+function load(seen) {
+  for (const { id, src } of seen) {
+    if (images.has(id) || !src) continue;
+    const image = new Image();
+    image.src = src;
+    image.decode().then(settledDraw, () => {});
+    images.set(id, image);
+  }
+  const known = new Set(pictures.map((picture) => picture.id));
+  for (const id of images.keys()) if (!known.has(id)) images.delete(id);
+}
+
+const settledDraw = settled(() => draw(), 50);
+
+function spread(canvas) {
+  const edge = 56;
+  const xs = points.map((point) => point.x);
+  const ys = points.map((point) => point.y);
+  const fit = (low, high, size) => (value) => edge + ((value - low) / (high - low || 1)) * (size - 2 * edge);
+  const x = fit(Math.min(...xs), Math.max(...xs), canvas.clientWidth);
+  const y = fit(Math.min(...ys), Math.max(...ys), canvas.clientHeight);
+  return (point) => [x(point.x) * view.zoom + view.x, y(point.y) * view.zoom + view.y];
+}
+
+function draw() {
+  const canvas = $("canvas");
+  if (state.tab !== "map" || !canvas.clientWidth) return;
+  const ratio = devicePixelRatio || 1;
+  canvas.width = Math.round(canvas.clientWidth * ratio);
+  canvas.height = Math.round(canvas.clientHeight * ratio);
+  const pen = canvas.getContext("2d");
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
+  if (!points.length) return;
+  const place = spread(canvas);
+  const style = getComputedStyle(canvas);
+  const size = Math.max(16, Math.min(44, 320 / Math.sqrt(points.length))) * Math.min(3, Math.sqrt(view.zoom));
+  const inside = ([x, y]) => x > -size && y > -size && x < canvas.clientWidth + size && y < canvas.clientHeight + size;
+  for (const point of points) {
+    const at = place(point);
+    if (point.picture && inside(at)) drawPicture(pen, images.get(point.picture.id), at, size, point.picture.own, style);
+  }
+  pen.font = `600 13px ${style.fontFamily}`;
+  pen.textAlign = "center";
+  pen.textBaseline = "middle";
+  for (const point of points) {
+    const at = place(point);
+    if (point.text && inside(at)) drawText(pen, point.text, at, style);
+  }
+}
+
+function drawPicture(pen, image, [x, y], size, own, style) {
+  pen.fillStyle = "#fff";
+  pen.strokeStyle = own ? style.color : style.borderTopColor;
+  pen.lineWidth = own ? 3 : 1;
+  pen.beginPath();
+  pen.roundRect(x - size / 2, y - size / 2, size, size, 6);
+  pen.fill();
+  pen.stroke();
+  if (!image?.complete || !image.naturalWidth) return;
+  const scale = (size - 6) / Math.max(image.naturalWidth, image.naturalHeight);
+  pen.drawImage(image, x - (image.naturalWidth * scale) / 2, y - (image.naturalHeight * scale) / 2, image.naturalWidth * scale, image.naturalHeight * scale);
+}
+
+function drawText(pen, text, [x, y], style) {
+  const shown = [...text].slice(0, 24).join("");
+  const width = pen.measureText(shown).width + 14;
+  pen.fillStyle = style.color;
+  pen.beginPath();
+  pen.roundRect(x - width / 2, y - 11, width, 22, 11);
+  pen.fill();
+  pen.fillStyle = style.textDecorationColor;
+  pen.fillText(shown, x, y + 1);
+}
+
+function hover(x, y) {
+  if (!points.length) return;
+  const place = spread($("canvas"));
+  const far = (point) => Math.hypot(...place(point).map((value, at) => value - [x, y][at]));
+  const near = points.reduce((best, point) => (far(point) < far(best) ? point : best));
+  const found = far(near) < 24 ? near : null;
+  if (found === hovered) return;
+  hovered = found;
+  $("map-hover").textContent = found ? found.text ?? nameOf(found.picture) : "";
+}

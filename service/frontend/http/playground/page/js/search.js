@@ -1,0 +1,238 @@
+// Pictures ranked for a query: words, a picture, or a weighted sum of several of either.
+
+import { ApiError, embed, embedText } from "./api.js";
+import { $, h, settled } from "./dom.js";
+import { dataUri } from "./files.js";
+import { blobOf, find, nameOf, pictures } from "./gallery.js";
+import { format, t } from "./i18n.js";
+import { clear, show } from "./messages.js";
+import { limits } from "./model.js";
+import { setResult } from "./results.js";
+import { changed, on, state } from "./state.js";
+import { ranked } from "./vectors.js";
+
+const PAGE = 48;
+const EXAMPLES = ["strawberry", "猫", "fusée", "зонт", "ギター", "قطة"];
+
+let vector = null;
+let tokens = new Map();
+let revision = "";
+let shown = PAGE;
+let running = null;
+const cards = new Map();
+
+/** Once, at the start. */
+export function startSearch() {
+  $("query").addEventListener("submit", (event) => event.preventDefault());
+  $("add-part").addEventListener("click", () => {
+    state.parts.push({ text: "", weight: 1 });
+    drawParts();
+    $("parts").querySelector("li:last-child input").focus();
+  });
+  on("typed", settled(run, 120));
+  on("vectors", settled(drawRanking, 60));
+  on("pictures", settled(drawRanking, 60));
+  on("language", () => {
+    cards.clear();
+    drawParts();
+    drawExamples();
+    drawRanking();
+  });
+  $("more").addEventListener("click", more);
+  new IntersectionObserver((seen) => {
+    if (seen.some((each) => each.isIntersecting)) more();
+  }, { rootMargin: "400px" }).observe($("more"));
+}
+
+/** Replaces the query by this picture. */
+export function searchWith(id) {
+  state.parts = [{ picture: id, weight: 1 }];
+  queryChanged();
+}
+
+function addPicture(id, weight) {
+  state.parts = state.parts.filter((part) => part.picture || part.text);
+  state.parts.push({ picture: id, weight });
+  queryChanged();
+}
+
+function queryChanged() {
+  drawParts();
+  changed("typed");
+}
+
+export function drawParts() {
+  const several = state.parts.length > 1;
+  $("formula").hidden = !several;
+  $("parts").replaceChildren(...state.parts.map((part, at) => drawPart(part, at, several)));
+  drawTokens();
+}
+
+function drawPart(part, at, several) {
+  const row = h("li", { class: "part" });
+  if (part.picture) {
+    const picture = find(part.picture);
+    row.append(h("span", { class: "part-picture" }, picture?.src ? h("img", { src: picture.src, alt: "" }) : "", h("bdi", {}, picture ? nameOf(picture) : t("search.gone"))));
+  } else {
+    const input = h("input", { type: "search", dir: "auto", enterkeyhint: "search", placeholder: t("search.placeholder"), "aria-label": t("search.what"), id: `part-${at}`, "aria-describedby": `tokens-${at}` });
+    input.value = part.text;
+    input.addEventListener("input", () => {
+      part.text = input.value;
+      changed("typed");
+    });
+    row.append(input);
+  }
+  if (several) {
+    const weight = h("input", { type: "number", step: "0.1", "aria-label": t("search.weight"), class: "weight" });
+    weight.value = part.weight;
+    weight.addEventListener("input", () => {
+      part.weight = Number.isFinite(weight.valueAsNumber) ? weight.valueAsNumber : 0;
+      changed("typed");
+    });
+    row.append(weight);
+  }
+  if (several || part.picture) {
+    const remove = () => {
+      state.parts.splice(at, 1);
+      if (!state.parts.length) state.parts.push({ text: "", weight: 1 });
+      queryChanged();
+      $("parts").querySelector("input")?.focus();
+    };
+    row.append(h("button", { type: "button", class: "quiet", "aria-label": t("search.remove"), onclick: remove }, "×"));
+  }
+  row.append(h("span", { class: "muted tokens", id: `tokens-${at}` }));
+  return row;
+}
+
+function drawTokens() {
+  state.parts.forEach((part, at) => {
+    const place = $(`tokens-${at}`);
+    const known = part.picture ? null : tokens.get(part.text);
+    if (place) place.textContent = known ? tokenWords(known) : "";
+    place?.classList.toggle("cut", Boolean(known?.truncated));
+  });
+}
+
+/** How many tokens a text has, and whether it was cut. */
+export function tokenWords({ tokens: n, truncated }) {
+  const most = limits().max_tokens;
+  return truncated ? t("tokens.cut", { most }) : t("tokens.one", { n, most });
+}
+
+function drawExamples() {
+  const example = (text) =>
+    h("button", { type: "button", class: "chip", dir: "auto", onclick: () => {
+      state.parts = [{ text, weight: 1 }];
+      queryChanged();
+      $("part-0").focus();
+    } }, text);
+  $("examples").replaceChildren(h("span", { class: "muted" }, t("search.examples")), ...EXAMPLES.map(example));
+}
+
+/** Embeds the query and ranks. A later call stops an earlier one. */
+export async function run() {
+  running?.abort();
+  running = new AbortController();
+  const { signal } = running;
+  const parts = state.parts.filter((part) => part.picture || part.text.trim());
+  shown = PAGE;
+  try {
+    const found = parts.length ? await query(parts, signal) : null;
+    if (signal.aborted) return;
+    vector = found;
+    clear("offline", "busy", "draining", "failed", "refused", "forbidden", "key");
+  } catch (error) {
+    if (signal.aborted) return;
+    vector = null;
+    show(error);
+  }
+  drawTokens();
+  drawRanking();
+}
+
+async function query(parts, signal) {
+  const texts = parts.filter((part) => !part.picture).map((part) => part.text);
+  const known = await Promise.all(texts.map((text) => embedText(text, signal)));
+  tokens = new Map(texts.map((text, at) => [text, known[at]]));
+  revision = known[0]?.revision ?? revision;
+  const [first] = parts;
+  if (parts.length === 1 && first.weight > 0) return first.picture ? find(first.picture)?.vector ?? null : known[0].vector;
+  const content = await Promise.all(parts.map(async (part) => ({ ...(await value(part)), weight: part.weight })));
+  const { rows } = await embed([{ content }], { signal });
+  if (rows[0].error?.param === "input[0]") throw new ApiError("refused", t("search.zero"));
+  if (rows[0].error) throw rows[0].error;
+  return rows[0].vector;
+}
+
+async function value(part) {
+  if (!part.picture) return { text: part.text };
+  const picture = find(part.picture);
+  if (!picture) throw new Error(t("search.gone"));
+  return { image: await dataUri(await blobOf(picture)) };
+}
+
+/** The ranked pictures, best first; none without a query. */
+export const bestPictures = () => (vector ? ranked(vector, pictures).map((row) => row.picture) : []);
+
+function more() {
+  if (shown >= pictures.length) return;
+  shown += PAGE;
+  drawRanking();
+}
+
+function drawRanking() {
+  const rows = vector ? ranked(vector, pictures) : pictures.map((picture) => ({ picture, score: null }));
+  if (!vector) rows.sort((a, b) => b.picture.own - a.picture.own);
+  const best = Math.max(0.01, rows[0]?.score ?? 1);
+  $("ranking").replaceChildren(...rows.slice(0, shown).map((row, at) => card(row, at, best)));
+  $("more").hidden = shown >= rows.length;
+  $("more").textContent = t("search.more");
+  for (const id of cards.keys()) if (!find(id)) cards.delete(id);
+  if (!vector) {
+    $("search-status").textContent = "";
+    setResult("search", null);
+    return;
+  }
+  const [first] = rows;
+  const said = first ? t("search.best", { n: rows.length, name: nameOf(first.picture), score: format(first.score, 2) }) : "";
+  if ($("search-status").textContent !== said) $("search-status").textContent = said;
+  setResult("search", {
+    query: state.parts.map((part) => ({ ...(part.picture ? { picture: find(part.picture)?.name } : { text: part.text }), weight: part.weight })),
+    revision,
+    ranking: rows.map(({ picture, score }) => ({ picture: picture.name, own: picture.own, score })),
+  });
+}
+
+function card({ picture, score }, at, best) {
+  const made = cards.get(picture.id) ?? newCard(picture);
+  cards.set(picture.id, made);
+  const { element, number, bar, rank } = made;
+  element.classList.toggle("first", at === 0 && score !== null);
+  rank.textContent = score === null ? "" : format(at + 1, 0);
+  number.textContent = score === null ? "" : format(score, 2);
+  bar.style.inlineSize = score === null ? "0" : `${Math.max(0, Math.min(1, score / best)) * 100}%`;
+  return element;
+}
+
+function newCard(picture) {
+  const name = nameOf(picture);
+  const action = (key, label, run) => h("button", { type: "button", class: "mini", "aria-label": t(key, { name }), title: t(key, { name }), onclick: run }, label);
+  const rank = h("span", { class: "rank", "aria-hidden": "true" });
+  const number = h("span", { class: "score" });
+  const bar = h("span", { class: "bar" });
+  const element = h(
+    "li",
+    { class: picture.own ? "card own" : "card" },
+    h("button", { type: "button", class: "show", "aria-label": t("search.with", { name }), title: name, onclick: () => searchWith(picture.id) }, drawing(picture)),
+    rank,
+    h("p", { class: "name" }, h("bdi", {}, name), picture.own ? h("span", { class: "badge" }, t("picture.own")) : null),
+    h("p", { class: "line" }, number, action("search.plus", "＋", () => addPicture(picture.id, 1)), action("search.minus", "－", () => addPicture(picture.id, -1))),
+    h("span", { class: "track" }, bar),
+  );
+  return { element, number, bar, rank };
+}
+
+/** The picture itself, or a mark in place of one that this browser cannot draw. */
+export function drawing(picture, alt = "") {
+  return picture.src ? h("img", { src: picture.src, alt, loading: "lazy", decoding: "async", width: 128, height: 128 }) : h("span", { class: "unseen", role: "img", "aria-label": nameOf(picture) }, "▧");
+}
