@@ -15,7 +15,7 @@ Embeds columns of an input of any size and writes Parquet files with all columns
 vectors. The same command goes on where it was interrupted, by whatever.
 
 INPUT is a table (.parquet, .csv, .tsv, .jsonl; the last three also with .gz or .zst), a folder or a glob of
-tables of one kind, or a folder of images. OUTPUT is a folder.
+tables of one kind, a folder of images, or webdataset tar files (.tar, .tar.gz). OUTPUT is a folder.
 
 Exit status: 0 all rows have their vectors; 1 some rows failed and are in OUTPUT/errors, or --max-errors was
 reached; 2 wrong usage, unreadable input, or OUTPUT does not fit; 3 the service cannot be used; 4 OUTPUT
@@ -66,6 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rows of the input in a file (default: %(default)s)",
     )
     course = parser.add_argument_group("course")
+    course.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="read the input, embed a sample, tell how long a run takes, and write nothing",
+    )
     begin = course.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="go on with OUTPUT where it fits (the default)")
     begin.add_argument("--fresh", action="store_true", help="begin anew; what is in OUTPUT is removed")

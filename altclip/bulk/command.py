@@ -10,6 +10,7 @@ from altclip.bulk.flow.pool import TooManyErrors
 from altclip.bulk.job import Job, Wanted
 from altclip.bulk.output.verify import verify
 from altclip.bulk.plan import Options
+from altclip.bulk.progress import duration
 from altclip.bulk.reporting import Report
 from altclip.client import Client
 from altclip.datasets.items import DataError
@@ -64,6 +65,8 @@ def _run(clients: Sequence[Client], arguments: Namespace, *, extend: bool) -> in
     progress = _Progress(job)
     job.look, job.tell = progress.look, progress.tell
     try:
+        if arguments.dry_run:
+            return _rehearse(job)
         job.run()
     except (AltClipError, OSError, ValueError) as error:
         progress.tell(" ".join(str(error).split()))
@@ -75,6 +78,23 @@ def _run(clients: Sequence[Client], arguments: Namespace, *, extend: bool) -> in
         raise
     _close(job, progress, done=True)
     return FAILED if job.summary().errors else DONE
+
+
+def _rehearse(job: Job) -> int:
+    found = job.rehearse()
+    rate = f"{found.rows_per_second:,.0f} rows a second, about {duration(found.seconds)} in all"
+    tell(f"{found.rows:,} rows, read in {found.reading:.1f} s")
+    tell(f"a sample of {found.sample:,} rows: {found.failed:,} cells failed; {rate}")
+    say_json(
+        {
+            "rows": found.rows,
+            "embedded": 0,
+            "errors": 0,
+            "seconds": round(found.seconds, 3),
+            "rows_per_second": round(found.rows_per_second, 1),
+        }
+    )
+    return DONE
 
 
 def status_of(error: BaseException) -> int:

@@ -21,6 +21,7 @@ from altclip.bulk.flow.pool import Pool
 from altclip.bulk.output.folder import Folder, faults_of_files
 from altclip.bulk.output.manifest import Manifest
 from altclip.bulk.plan import Options, begin, tasks
+from altclip.bulk.rehearsal import Rehearsal, rehearse
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.files import Found, find
 from altclip.bulk.sources.opening import identify, open_source
@@ -152,14 +153,14 @@ class Job:
     pipeline: Pipeline | None = None
     started: float = field(default_factory=time.monotonic)
 
+    def rehearse(self) -> Rehearsal:
+        """Reads the input and embeds a sample; writes nothing. Raises as `run` of this module."""
+        _, source, columns = self._opened()
+        return rehearse(source, columns, self.clients[0], self._model(), self._stream_options())
+
     def run(self) -> None:
         """Makes what is missing. Raises as `run` of this module."""
-        require()
-        if self.wanted.rows_per_shard < 1:
-            raise DataError("a shard holds at least one row")
-        found = find(self.source)
-        source = open_source(found, may_be_embedded(self.wanted.text, self.wanted.image))
-        columns = choose(source.schema, self.wanted.text, self.wanted.image, self.wanted.id)
+        found, source, columns = self._opened()
         with Folder(self.output) as folder:
             earlier = folder.prepare()
             model = self._model()
@@ -184,6 +185,17 @@ class Job:
             rows_per_second=handled / seconds if seconds else 0.0,
             times=times_of(pipeline, seconds) if pipeline else {},
         )
+
+    def _opened(self) -> tuple[Found, Source, tuple[Embedded, ...]]:
+        require()
+        if self.wanted.rows_per_shard < 1:
+            raise DataError("a shard holds at least one row")
+        found = find(self.source)
+        source = open_source(found, may_be_embedded(self.wanted.text, self.wanted.image))
+        return found, source, choose(source.schema, self.wanted.text, self.wanted.image, self.wanted.id)
+
+    def _stream_options(self) -> dict[str, str]:
+        return {"encoding": self.wanted.encoding, "orientation": self.wanted.orientation}
 
     def _make(
         self,
@@ -212,7 +224,7 @@ class Job:
             columns,
             shape,
             source.base,
-            {"encoding": self.wanted.encoding, "orientation": self.wanted.orientation},
+            self._stream_options(),
             lambda error, pause: self.tell(f"{error}; the next try is in {pause:.3g} s"),
         )
         self.pipeline = Pipeline(

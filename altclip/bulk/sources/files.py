@@ -53,7 +53,7 @@ def find(given: str) -> Found:
         if not kind_of(path):
             known = ", ".join([*TABLES, ".tar"])
             raise DataError(f"{given}: not a kind of file that is read here: {known}, or a folder of images")
-        return Found(kind_of(path), path.parent, (path,))
+        return _of_one_kind(given, path.parent, [path])
     if not glob.has_magic(given):
         raise DataError(f"{given}: no such file or folder")
     matches = sorted((Path(each) for each in glob.glob(given, recursive=True)), key=lambda each: each.parts)  # noqa: PTH207 - the pattern may be absolute
@@ -79,6 +79,9 @@ def _of_one_kind(given: str, base: Path, files: Sequence[Path]) -> Found:
         raise DataError(f"{given}: no files to read: tables, tar files or images")
     if len(kinds) > 1:
         raise DataError(f"{given}: files of several kinds ({', '.join(kinds)}): choose some with a glob")
+    for file in files if kinds != ["images"] else ():
+        if not file.is_file():  # to open a pipe would wait for whoever writes to it
+            raise DataError(f"{file}: not a file")
     return Found(kinds[0], base, tuple(files))
 
 

@@ -10,6 +10,7 @@ from altclip.bulk.sources.lines import LinesSource
 from altclip.bulk.sources.pictures import PictureSource
 from altclip.bulk.sources.source import Source
 from altclip.bulk.sources.tables import ParquetSource
+from altclip.bulk.sources.tars import TarSource
 
 
 def open_source(found: Found, embedded: Collection[str]) -> Source:
@@ -19,6 +20,8 @@ def open_source(found: Found, embedded: Collection[str]) -> Source:
     if found.kind == "images":
         require("PIL.Image")
         return PictureSource(found)
+    if found.kind == "tar":
+        return TarSource(found)
     return LinesSource(found, embedded)
 
 

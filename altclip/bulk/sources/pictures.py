@@ -59,6 +59,8 @@ def _size(path: Path) -> tuple[int | None, int | None]:
     from PIL import Image
 
     try:
+        if not path.is_file():  # to open a pipe would wait for whoever writes to it
+            return None, None
         with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # of damaged metadata, and of sizes that the service refuses
             with Image.open(file, formats=FORMATS) as image:
