@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from altclip import AltClipError, Client
 from altclip.printing import padded, say, table
-from demo import pictures
+from demo import over_http, pictures
 from demo.pictures import LANGUAGES, Picture
 from demo.service import Service, ServiceError, running
 
@@ -45,10 +45,11 @@ def main() -> int:
     signal.signal(signal.SIGHUP, _interrupt)
     began = time.monotonic()
     try:
-        say("AltCLIP: texts in nine languages and pictures in one space, over gRPC\n")
+        say("AltCLIP: texts in nine languages and pictures in one space, over gRPC and HTTP\n")
         say("Starting the service …")
         with running() as service, Client(service.grpc) as client:
-            say(f"  ready after {service.seconds:.1f} s: gRPC on {service.grpc}, metrics on {service.ops}\n")
+            say(f"  ready after {service.seconds:.1f} s: gRPC on {service.grpc}, metrics on {service.ops},")
+            say(f"  HTTP on http://{service.http}, its docs at http://{service.http}/docs\n")
             show_everything(client, service)
         say(f"\nThe service stopped in order (exit status {service.status}).")
         say(f"{time.monotonic() - began:.0f} s in all.")
@@ -72,6 +73,9 @@ def show_everything(client: Client, service: Service) -> None:
     show_retrieval(shown, images, texts.reshape(len(LANGUAGES), len(shown), -1))
     show_classification(client, shown)
     show_stream(client, shown, images, texts)
+    by_concept = {picture.concept: number for number, picture in enumerate(shown)}
+    number = by_concept[SHOWN[0]]
+    show_http(service.http, model.name, shown[number], texts[number :: len(shown)], images[number])
     show_metrics(service)
 
 
@@ -146,6 +150,22 @@ def show_stream(client: Client, shown: Sequence[Picture], images: Vectors, texts
     rate = f"{STREAMED / seconds:,.0f} items/s"
     say(f"\nStream: {STREAMED - count} texts and {count} pictures in {seconds:.2f} s, {rate};")
     say("each answer is the one that a single call gave.")
+
+
+def show_http(address: str, model: str, picture: Picture, texts: Vectors, image: Vectors) -> None:
+    """One picture and its names over HTTP. texts, image: what gRPC gave. Raises Wrong when HTTP differs."""
+    inputs = [*(picture.names[language] for language in LANGUAGES), over_http.as_uri(picture.path)]
+    found = over_http.openai_is_here()
+    answer = (over_http.with_openai if found else over_http.with_urllib)(address, model, inputs)
+    expected = np.vstack([texts, image[None]])
+    if answer.vectors.shape != expected.shape or (answer.vectors * expected).sum(axis=1).min() < 0.9999:
+        raise Wrong(f"{answer.client} got other embeddings over HTTP than gRPC gave")
+    say(f"\nOver HTTP, with {answer.client}:\n")
+    say("\n".join(f"  {line}" for line in answer.code.splitlines()))
+    sent = f"{len(texts)} texts ({answer.tokens} tokens) and {picture.path.name}"
+    say(f"\n{sent}: the embeddings that gRPC gave.")
+    if not found:
+        say("To see the same with the openai package, run `make sdks` and then `make demo` again.")
 
 
 def show_metrics(service: Service) -> None:

@@ -35,6 +35,7 @@ class Service:
     process: subprocess.Popen[str]
     log: Log
     grpc: str
+    http: str
     ops: str
     seconds: float
     status: int | None = None
@@ -98,7 +99,7 @@ def running(*arguments: str) -> Iterator[Service]:
             raise ServiceError("its log cannot be read")
         log = Log(process.stderr)
         ready = log.ready(READY_SECONDS)
-        service = Service(process, log, ready["grpc"], ready["ops"], time.monotonic() - began)
+        service = Service(process, log, ready["grpc"], ready["http"], ready["ops"], time.monotonic() - began)
         yield service
         service.status = _stop(process)
         if service.status != 0:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
-from demo.pictures import LANGUAGES, load
+from altclip import Client
+from demo import over_http
+from demo.__main__ import Wrong, show_http
+from demo.pictures import LANGUAGES, Picture, load
+from tests.overlays import imported
+from tests.server import RunningServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,8 +39,62 @@ def test_the_demo_shows_what_it_promises() -> None:
     assert "✓ cat" in output
     assert "never saw in training" in output
     assert "900 texts and 100 pictures" in output
+    assert re.search(r"HTTP on (http://127\.0\.0\.1:\d+), its docs at \1/docs", output)
+    assert "the embeddings that gRPC gave" in output
     assert sum(line.startswith("  altclip_") for line in lines) == 5
     assert "stopped in order (exit status 0)" in output
+
+
+@dataclass(frozen=True)
+class OverGrpc:
+    """A picture, and what gRPC gives for its names and for itself."""
+
+    model: str
+    picture: Picture
+    texts: np.ndarray
+    image: np.ndarray
+
+
+@pytest.fixture(scope="module")
+def over_grpc(server: RunningServer) -> OverGrpc:
+    picture = load()[0]
+    with Client(server.grpc) as client:
+        texts = client.embed_text([picture.names[language] for language in LANGUAGES])
+        image = client.embed_image([picture.path])
+    return OverGrpc(texts.model, picture, texts.vectors, image.vectors[0])
+
+
+def shown_over_http(server: RunningServer, known: OverGrpc, capsys: pytest.CaptureFixture[str]) -> str:
+    show_http(server.http, known.model, known.picture, known.texts, known.image)
+    return capsys.readouterr().out
+
+
+def test_it_shows_the_openai_package_with_the_embeddings_of_grpc(
+    server: RunningServer, over_grpc: OverGrpc, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = imported("sdks", "openai").__version__
+    output = shown_over_http(server, over_grpc, capsys)
+    assert f"with the openai package {version}" in output
+    assert "the embeddings that gRPC gave" in output
+    assert "make sdks" not in output
+
+
+def test_it_shows_the_standard_library_where_openai_is_missing(
+    server: RunningServer,
+    over_grpc: OverGrpc,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(over_http, "openai_is_here", lambda: False)
+    output = shown_over_http(server, over_grpc, capsys)
+    assert "with Python's urllib" in output
+    assert "the embeddings that gRPC gave" in output
+    assert "with the openai package, run `make sdks`" in output
+
+
+def test_embeddings_that_differ_over_http_are_told(server: RunningServer, over_grpc: OverGrpc) -> None:
+    with pytest.raises(Wrong, match="other embeddings over HTTP"):
+        show_http(server.http, over_grpc.model, over_grpc.picture, over_grpc.texts[::-1], over_grpc.image)
 
 
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
