@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
-from tests.faults.harness import BUGS, open_stub, service
-from tests.server import RunningServer
+from tests.faults.harness import BUGS, open_stub, service, worker_of
+from tests.server import RunningServer, until
 from tests.service.running import pictures
 from worker.models.sources import BUNDLED
 
 CALLS = 150
+ITEMS = {"text": CALLS, "image": 2 * CALLS // 3, "prompt": CALLS // 3}
 
 
 class Ran(NamedTuple):
@@ -82,16 +83,25 @@ def affine(spy: Spy, call: Any, request: Any) -> tuple[int, int]:
     return each, once
 
 
-def load(stub: Any) -> list[Any]:
-    """All of it at once; the answers."""
+def load(server: RunningServer, stub: Any) -> list[Any]:
+    """All of it at once, which the worker finds when it goes on; the answers."""
     calls = []
+    worker = worker_of(server)
+    worker.suspend()
     for number in range(CALLS):
-        calls.append(stub.EmbedText.future(pb.EmbedTextRequest(texts=[text(number)]), timeout=60))
+        calls.append(stub.EmbedText.future(pb.EmbedTextRequest(texts=[text(number)]), timeout=120))
         if number % 3 == 0:
             images = [pb.Image(content=each) for each in pictures(2, 40 + number)]
-            calls.append(stub.EmbedImage.future(pb.EmbedImageRequest(images=images), timeout=60))
+            calls.append(stub.EmbedImage.future(pb.EmbedImageRequest(images=images), timeout=120))
             prompts = pb.EncodePromptRequest(texts=[text(CALLS + number)])
-            calls.append(stub.EncodePrompt.future(prompts, timeout=60))
+            calls.append(stub.EncodePrompt.future(prompts, timeout=120))
+    for kind, items in ITEMS.items():
+        until(
+            lambda kind=kind, items=items: server.metric("altclip_slots_in_use", modality=kind) == items,  # type: ignore[misc]
+            seconds=60,
+            what=f"{kind} is queued",
+        )
+    worker.resume()
     return [call.result() for call in calls]
 
 
@@ -102,23 +112,22 @@ def test_batches_hold_more_than_one_item_and_no_padding_is_computed(running: Run
         stub.EmbedImage(pb.EmbedImageRequest(images=[pb.Image(content=pictures(1)[0])]), timeout=30)
         image_cost = spy.ran()["image"].operations
         before = seen(running)
-        answers = load(stub)
+        answers = load(running, stub)
         ran, after = spy.ran(), seen(running)
     asked = {
         "text": sum(sum(answer.token_counts) for answer in answers if hasattr(answer, "token_counts")),
         "prompt": sum(sum(answer.attention_mask) for answer in answers if hasattr(answer, "attention_mask")),
     }
-    items = {"text": CALLS, "image": 2 * CALLS // 3, "prompt": CALLS // 3}
     for kind, each in ran.items():
-        assert each.items == items[kind]
+        assert each.items == ITEMS[kind]
         # What operators see is what was computed, and it is more than one at a time.
         assert after[f"items {kind}"] - before[f"items {kind}"] == each.items
         assert after[f"batches {kind}"] - before[f"batches {kind}"] == each.batches
         assert each.items / each.batches > 1.5
     for kind, (per_token, per_text) in (("text", text_costs), ("prompt", prompt_costs)):
         assert ran[kind].tokens == asked[kind]
-        assert ran[kind].operations == per_token * asked[kind] + per_text * items[kind], kind
-    assert ran["image"].operations == image_cost * items["image"]
+        assert ran[kind].operations == per_token * asked[kind] + per_text * ITEMS[kind], kind
+    assert ran["image"].operations == image_cost * ITEMS["image"]
     assert after["tokens"] - before["tokens"] == asked["text"] + asked["prompt"]
 
 
