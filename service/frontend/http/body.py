@@ -92,6 +92,15 @@ class Bodies:
             self.release(len(body))
             raise
 
+    def hold(self, size: int, own: int) -> None:
+        """Counts what a request takes beside its body; `release` must follow. own: bytes it holds already.
+
+        Raises QueueFull where others hold so much that both would be too much.
+        """
+        if self._held > own and self._held + size > self._most_held:
+            raise QueueFull(retry_after=RETRY_SECONDS)
+        self._held += size
+
     def release(self, size: int) -> None:
         """The request is over."""
         self._held -= size

@@ -28,7 +28,7 @@ from service.frontend.http.errors import (
     retry_headers,
 )
 from service.frontend.http.fields import number, set_deadline
-from service.frontend.http.json_body import read_object
+from service.frontend.http.json_body import MOST_VALUES, VALUE_BYTES, read_object, values
 from service.frontend.http.multipart import read_form
 from service.frontend.http.protocol import HttpProtocol
 from service.frontend.http.request import Request
@@ -219,6 +219,11 @@ class _Exchange:
         check_type(self._headers, found.route.body, untyped=found.route.untyped)
         raw = await self._gateway._bodies.read(self._headers, self._receive, lambda: self._protocol.broken)
         self._held, self._unread = len(raw), False
+        if found.route.body == "json" and len(raw) > INLINE_BYTES:
+            count = await self._service.core.threads.run(lambda: values(raw))
+            size = VALUE_BYTES * min(count, MOST_VALUES)  # of more than that, none is made
+            self._gateway._bodies.hold(size, self._held)
+            self._held += size
         return raw
 
     async def _parse(self, found: Found, request: Request, raw: bytearray) -> None:

@@ -18,17 +18,19 @@ import orjson
 
 from service.frontend.api.errors import InvalidRequest
 
-__all__ = ["MOST_VALUES", "read_object"]
+__all__ = ["MOST_VALUES", "VALUE_BYTES", "read_object", "values"]
 
 MOST_VALUES = 1 << 22
-"""Values in a body. One takes up to 64 bytes in memory and as few as 2 on the wire."""
+"""Values in a body. One takes as few as 2 bytes on the wire."""
+VALUE_BYTES = 64
+"""What one takes in memory, at most, but for the text of strings."""
 
 _STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def read_object(body: bytes | bytearray) -> dict[str, Any]:
     """The JSON object in these bytes. Raises InvalidRequest that says where it is broken."""
-    if _values(body) > MOST_VALUES:
+    if values(body) > MOST_VALUES:
         raise InvalidRequest(f"The body holds more than {MOST_VALUES:,} values.")
     try:
         value = orjson.loads(body)
@@ -41,7 +43,7 @@ def read_object(body: bytes | bytearray) -> dict[str, Any]:
     return value
 
 
-def _values(body: bytes | bytearray) -> int:
+def values(body: bytes | bytearray) -> int:
     """About how many values there are: exact where a quick count says too many."""
     marks = (b",", b"[", b"{")
     quick = sum(map(body.count, marks))

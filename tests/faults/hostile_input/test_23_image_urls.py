@@ -14,6 +14,7 @@ from service.frontend.preprocessing.dialling import Guard
 from tests.certificates import make_pair
 from tests.faults.harness import open_stub, service
 from tests.faults.hostile_input.internet import PICTURE, Names, connects, internet
+from tests.faults.http_calls import ask
 from tests.service.running import running
 
 __all__ = ["connects"]  # the fixture
@@ -192,7 +193,10 @@ async def test_23_a_running_service_never_dials_this_machine() -> None:
                         stub.EmbedImage(pb.EmbedImageRequest(images=[image]), timeout=30)
                     except Exception as error:
                         said.append(str(error.code()))  # type: ignore[attr-defined]  # grpc.RpcError
-            assert server.metric("altclip_image_fetches_total", fetch="refused") == len(said)
+                    reply = ask(server, input={"image_url": {"url": image.uri}})
+                    assert (reply.status, reply.json["error"]["param"]) == (400, "input.image_url.url")
+                    assert reply.code == "uri_not_allowed"
+            assert server.metric("altclip_image_fetches_total", fetch="refused") == 2 * len(said)
             return said
 
     try:

@@ -20,6 +20,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.faults.harness import service
+from tests.faults.http_calls import Reply, ask, asking_health
 from tests.faults.overload.queue_log import Seen, read, watched
 from tests.load import Answers, load
 from tests.server import RunningServer, until
@@ -43,7 +44,8 @@ class Overload:
     over, after: every call of the overload and what led to it, and those that came once its queue was empty.
     accepted: items of the former that were let in. emptied: seconds from the last of its calls until then.
     before, during, all: what the queue saw until five times as much came, until it was empty, and to the end.
-    health: seconds that each check took under the overload.
+    health, http_health: seconds that each check took under the overload, over gRPC and over HTTP. http: all
+    replies to calls over HTTP during it.
     """
 
     over: Answers
@@ -54,6 +56,8 @@ class Overload:
     during: Seen
     all: Seen
     health: list[float]
+    http_health: list[float]
+    http: list[Reply]
 
 
 def watch(seconds: float, path: Path) -> Overload:
@@ -68,7 +72,7 @@ def watch(seconds: float, path: Path) -> Overload:
             with load(server.grpc, rate=3.5 * CALLS, seconds=seconds, items=ITEMS, seed=2) as more:
                 before = read(path)
                 ended = max(each.started + each.plan.seconds for each in (some, more))
-                with checked(server) as health:
+                with checked(server) as health, asking_health(server) as http_health, callers(server) as http:
                     time.sleep(max(0.0, more.started + seconds - time.monotonic()))
                 time.sleep(max(0.0, ended - time.monotonic()))
                 until(lambda: server.metric("altclip_queue_depth") == 0, seconds=60, what="an empty queue")
@@ -77,7 +81,30 @@ def watch(seconds: float, path: Path) -> Overload:
         during, accepted = read(path), server.metric("altclip_items_accepted_total")
         with load(server.grpc, rate=LIGHT, seconds=2, seed=3) as light:
             after = light.answers()
-        return Overload(over, after, accepted, emptied, before, during, read(path), health)
+        return Overload(over, after, accepted, emptied, before, during, read(path), health, http_health, http)
+
+
+@contextmanager
+def callers(server: RunningServer) -> Iterator[list[Reply]]:
+    """Four who call over HTTP again and again, ten items each; all replies."""
+    replies: list[Reply] = []
+    over = threading.Event()
+
+    def run(caller: int) -> None:
+        number = 0
+        while not over.wait(0.05):
+            replies.append(ask(server, *(f"http {caller} {number} {item}" for item in range(ITEMS))))
+            number += 1
+
+    threads = [threading.Thread(target=run, args=[caller]) for caller in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield replies
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(30)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ def test_10_the_device_computes_full_batches_all_the_time(overload: Overload) ->
 
 
 def test_10_what_is_computed_is_answered(overload: Overload) -> None:
-    answered = ITEMS * len(overload.over.of("OK"))
+    answered = ITEMS * (len(overload.over.of("OK")) + sum(reply.status == 200 for reply in overload.http))
     assert sum(batch.items for batch in overload.during.batches) == answered
     assert overload.accepted == answered
 
@@ -54,9 +54,17 @@ def test_10_the_rest_is_refused_and_told_when_to_come_again(overload: Overload) 
         assert answer.pushback == round(answer.retry * 1000) > 0
 
 
+def test_10_the_rest_is_refused_over_http_too(overload: Overload) -> None:
+    refused = [reply for reply in overload.http if reply.status != 200]
+    assert len(refused) > 5
+    assert {(reply.status, reply.code) for reply in refused} == {(429, "queue_full")}
+    assert all(reply.says_when_to_come_again() for reply in refused)
+
+
 def test_11_health_answers_under_overload(overload: Overload) -> None:
-    assert len(overload.health) > 20
-    assert max(overload.health) < 0.1 + ROOM
+    for health in (overload.health, overload.http_health):
+        assert len(health) > 20
+        assert max(health) < 0.1 + ROOM
 
 
 def test_12_the_queue_is_empty_and_the_wait_normal_again_within_five_seconds(overload: Overload) -> None:

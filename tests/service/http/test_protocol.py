@@ -230,6 +230,21 @@ def held(http: Asking) -> int:
     return transport._gateway._bodies._held
 
 
+async def test_what_all_bodies_are_made_into_is_bounded_too() -> None:
+    """Values take more memory than their text, even those that nobody looks at."""
+    async with asking(http_max_body_bytes=1 << 20, max_queue_bytes=1 << 20) as http:
+        hold = http.service.pool.hold = asyncio.Event()
+        many = {"input": "a", "ignored": [0] * 150_000}
+        first = asyncio.create_task(http.post("/v1/embeddings", many))
+        await eventually(lambda: http.service.pool.deadlines)
+        answer = await http.embed(input="b")
+        assert (answer.status, answer.error["code"]) == (429, "queue_full")
+        hold.set()
+        assert (await first).status == 200
+        assert held(http) == 0
+        assert (await http.embed(input="b")).status == 200
+
+
 async def test_who_reads_nothing_is_let_go_and_nobody_else_notices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "BOUNDS", Bounds(connections=10, stalled=1.0))
     large = json.dumps({"input": ["a"] * 2048, "normalize": False}).encode()
