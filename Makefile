@@ -15,7 +15,7 @@ TEST_PROCESSES ?= 3
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock wheels proto docs demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz sdks ray tools clean
+.PHONY: help setup lock wheels proto docs demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,12 +117,15 @@ $(FUZZ)/.stamp $(SDKS)/.stamp $(RAY)/.stamp: $(VENV)/%/.stamp: requirements/%.tx
 	$(PIP) install --no-deps --require-hashes --target $(VENV)/$* -r $<
 	@touch $@
 
+apis: $(SDKS)/.stamp ## Ask a server for all that its openapi.json describes, and for what it does not
+	$(BIN)/python -m tests.interop.described --phases=examples,coverage,fuzzing --max-examples=100 $(ARGS)
+
 sdks: $(SDKS)/.stamp ## Install other vendors' clients beside .venv, for the tests that use them
 ray: $(RAY)/.stamp ## Install Ray beside .venv, for the tests that use it
 
-fuzz: $(FUZZ)/.stamp ## Fuzz image decoding, requests and the tokenizer, FUZZ_SECONDS each; what crashes lies in build/fuzz
+fuzz: $(FUZZ)/.stamp ## Fuzz image decoding, requests of both transports and the tokenizer, FUZZ_SECONDS each; what crashes lies in build/fuzz
 	@mkdir -p build/fuzz
-	for target in decode request tokens; do \
+	for target in decode request http tokens; do \
 	    PYTHONPATH=$(FUZZ) $(BIN)/python -m tests.fuzz $$target -max_total_time=$(FUZZ_SECONDS) -timeout=20 \
 	        -rss_limit_mb=3000 -max_len=16384 -verbosity=0 -print_final_stats=1 \
 	        -artifact_prefix=build/fuzz/$$target- || exit 1; \

@@ -2,6 +2,7 @@
 
 decode    the bytes of an image, as a decoder process gets them, as stored and upright
 request   the bytes of a message: parsed, validated, computed by a stub; the first byte chooses the RPC
+http      the body of an HTTP request, JSON or a form: the same; the first byte chooses the route
 tokens    a text, by the bundled model's tokenizer
 """
 
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +26,12 @@ from service.frontend.core.core import Core
 from service.frontend.grpc.embedding import EmbeddingServicer
 from service.frontend.grpc.handlers import parse
 from service.frontend.grpc.models import ModelServicer
+from service.frontend.http.apis import table
+from service.frontend.http.json_body import read_object
+from service.frontend.http.multipart import read_form
+from service.frontend.http.request import Request
+from service.frontend.http.routes import Api, Route
+from service.frontend.http.service import Service as HttpService
 from tests.service.fake_pools import FakePools, stub_spec
 from worker.arrays import Decoded
 from worker.errors import ImageError
@@ -74,6 +82,54 @@ def request(data: bytes) -> None:
         _check_words(refused.message)
 
 
+def http(data: bytes) -> None:
+    """An answer, or a refusal in the words of the route's API."""
+    loop, routes = _routes()
+    api, route = routes[data[0] % len(routes) if data else 0]
+    asked = Request(Call("fuzz", None), route.method, route.path, {"content-type": ["multipart/form-data"]})
+    try:
+        if route.body == "json":
+            asked.body = _read_json(data[1:])
+        else:
+            asked.form = read_form(data[1:], "multipart/form-data; boundary=x")
+        answer = loop.run_until_complete(asyncio.wait_for(route.handler(asked), 10))
+    except Internal:
+        raise
+    except ServiceError as refused:
+        _check_words(refused.message)
+        status, body = api.shape(refused)
+        assert 400 <= status < 500
+        json.dumps(body)
+    else:
+        assert answer.status == 200
+        json.loads(answer.body)
+
+
+def _read_json(data: bytes) -> dict[str, Any]:
+    """As the standard library reads it, or refused."""
+    found = read_object(data)
+    again = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=float)
+    assert _floats(found) == again
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    assert len(dict(pairs)) == len(pairs), "a name stands twice"
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> Any:
+    raise AssertionError(f"{name} is no JSON")
+
+
+def _floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _floats(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_floats(each) for each in value]
+    return float(value) if type(value) is int else value
+
+
 def _check_words(message: str) -> None:
     """Fit for a log and for a caller: no bytes of the input are quoted as they are."""
     assert message.isprintable()
@@ -113,15 +169,28 @@ class _Here:
 
 @functools.cache
 def _service() -> tuple[asyncio.AbstractEventLoop, Mapping[str, Any]]:
+    loop, core = _core()
+    return loop, {**EmbeddingServicer(core).methods(), **ModelServicer(core).methods()}
+
+
+@functools.cache
+def _routes() -> tuple[asyncio.AbstractEventLoop, Sequence[tuple[Api, Route]]]:
+    loop, core = _core()
+    apis = table.chosen(HttpService(core, 0.0))
+    return loop, [(api, route) for api in apis for route in api.routes if route.body]
+
+
+@functools.cache
+def _core() -> tuple[asyncio.AbstractEventLoop, Core]:
     loop = asyncio.new_event_loop()
 
-    async def make() -> Mapping[str, Any]:
+    async def make() -> Core:
         pools = FakePools([stub_spec("m", "image_size=32")])
         metrics = Metrics.local(Layout(models=("m",), devices=("cpu",)))
         core = Core(Settings(preprocess_threads=1), cast(Pools, pools), metrics, Gate())
         for model in core:
             model.preprocessor._images = _Here()
-        return {**EmbeddingServicer(core).methods(), **ModelServicer(core).methods()}
+        return core
 
     return loop, loop.run_until_complete(make())
 
@@ -132,4 +201,9 @@ def _tokenizer() -> tuple[int, Tokenizer]:
     return spec.max_tokens, family(spec.model_type).tokenizer(spec)
 
 
-TARGETS: Mapping[str, Callable[[bytes], None]] = {"decode": decode, "request": request, "tokens": tokens}
+TARGETS: Mapping[str, Callable[[bytes], None]] = {
+    "decode": decode,
+    "http": http,
+    "request": request,
+    "tokens": tokens,
+}

@@ -26,7 +26,7 @@ class Stub(NamedTuple):
     calls: Path
     hold: Path
 
-    def count(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, **labels: str) -> float:
         return self.server.metric(name, **labels)
 
 
@@ -56,15 +56,15 @@ def busy(stub: Stub) -> Iterator[Stub]:
 
 def test_08_what_its_client_went_away_from_never_reaches_the_encoder(busy: Stub) -> None:
     before = len(computed(busy.calls))
-    gone = busy.count("altclip_http_requests_total", code="499")
+    gone = busy.metric("altclip_http_requests_total", code="499")
     with ExitStack() as connections:
         for number in range(5):
             connections.enter_context(begun(busy.server, f"given up {number}", f"{number} too"))
-        until(lambda: busy.count("altclip_queue_depth") == 10, seconds=10, what="all are queued")
-    until(lambda: busy.count("altclip_queue_depth") == 0, seconds=10, what="nothing is queued")
-    until(lambda: busy.count("altclip_slots_in_use") == 1, seconds=10, what="their slots are free")
+        until(lambda: busy.metric("altclip_queue_depth") == 10, seconds=10, what="all are queued")
+    until(lambda: busy.metric("altclip_queue_depth") == 0, seconds=10, what="nothing is queued")
+    until(lambda: busy.metric("altclip_slots_in_use") == 1, seconds=10, what="their slots are free")
     until(
-        lambda: busy.count("altclip_http_requests_total", code="499") == gone + 5,
+        lambda: busy.metric("altclip_http_requests_total", code="499") == gone + 5,
         seconds=5,
         what="all are counted",
     )
@@ -80,7 +80,7 @@ def test_09_what_expires_in_the_queue_never_reaches_the_encoder(busy: Stub) -> N
     assert late.headers["x-should-retry"] == "false"
     in_body = ask(busy.server, "in the body", timeout=0.4)
     assert (in_body.status, in_body.code) == (504, "deadline_too_short")
-    until(lambda: busy.count("altclip_queue_depth") == 0, seconds=10, what="its time is up there, too")
+    until(lambda: busy.metric("altclip_queue_depth") == 0, seconds=10, what="its time is up there, too")
     busy.hold.unlink()
     assert ask(busy.server, "no hurry").status == 200
     assert computed(busy.calls)[before:] == [1]
@@ -88,13 +88,13 @@ def test_09_what_expires_in_the_queue_never_reaches_the_encoder(busy: Stub) -> N
 
 def test_01_callers_of_a_worker_that_is_killed_hear_of_it_at_once(stub: Stub) -> None:
     server, before = stub.server, len(computed(stub.calls))
-    accepted = stub.count("altclip_items_accepted_total")
+    accepted = stub.metric("altclip_items_accepted_total")
     stub.hold.touch()
     with replacing(server), ThreadPoolExecutor(8) as threads:
         calls: list[Future[Reply]] = [threads.submit(ask, server, f"mid {n}", f"batch {n}") for n in range(8)]
         until(lambda: len(computed(stub.calls)) > before, seconds=10, what="a batch is under way")
         until(
-            lambda: stub.count("altclip_items_accepted_total") == accepted + 16,
+            lambda: stub.metric("altclip_items_accepted_total") == accepted + 16,
             seconds=10,
             what="all calls are under way",
         )
