@@ -7,6 +7,7 @@
     asks.py       the unary calls that are made of it
     traffic.py    unary callers, some of whom give up
     streams.py    streams, some of them read slowly
+    web.py        callers over HTTP
     trouble.py    processes killed and stopped, bursts of calls
     watching.py   counters, memory and descriptors meanwhile
     ledger.py     how every call ended, as its caller saw it

@@ -11,8 +11,8 @@ Which equalities hold, and why:
         the server counted beyond what it told is at most what was lost or late.
     told ≤ counted ≤ told + untold, of callers who give up
         a call that was given up may have been counted as cancelled or as answered, or never have arrived.
-    calls by method = calls by caller
-        exactly, by code: both are counted in the same moment, and die together.
+    calls by method = calls by caller; HTTP's calls by route = those of its caller
+        exactly, the former by code: both are counted in the same moment, and die together.
     processes replaced = processes ended
         exactly: nobody died but who was killed, and the watchdog blamed nobody who worked.
 """
@@ -32,6 +32,7 @@ from tests.soak.plan import REAL, STUB
 from tests.soak.traffic import BURST, FICKLE, STEADY
 from tests.soak.trouble import Event
 from tests.soak.watching import Footprint, Sample, Scrape
+from tests.soak.web import WEB
 from worker.runtime.metric_labels import MODALITIES, OUTCOMES
 
 __all__ = ["Found", "Line", "reckon", "slope"]
@@ -134,15 +135,19 @@ def _books(books: Scrape) -> Iterator[Line]:
         for code in CODES
         if books.sum("altclip_requests_total", code=code)
         != books.sum("altclip_caller_requests_total", code=code)
+        - books.sum("altclip_caller_requests_total", code=code, caller=WEB)
     ]
     total = books.sum("altclip_requests_total")
     yield Line(
         "calls by method = calls by caller, of each code", not unequal, f"{total:.0f} calls {unequal or ''}"
     )
+    routed = books.sum("altclip_http_requests_total")
+    called = books.sum("altclip_caller_requests_total", caller=WEB)
+    yield Line("HTTP's calls by route = by caller", routed == called, f"{routed:.0f} = {called:.0f}")
 
 
 def _callers(found: Found) -> Iterator[Line]:
-    for caller in (STEADY, BURST, FICKLE):
+    for caller in (STEADY, BURST, FICKLE, WEB):
         told, untold = found.ledger.told_of(caller), found.ledger.untold_of(caller)
         counted = {
             code: round(found.books.sum("altclip_caller_requests_total", caller=caller, code=code))
@@ -150,7 +155,7 @@ def _callers(found: Found) -> Iterator[Line]:
         }
         missing = {code: told[code] - counted[code] for code in told if counted.get(code, 0) < told[code]}
         beyond = sum(counted.values()) - told.total()
-        claim = "told = counted" if caller != FICKLE else "told ≤ counted ≤ told + untold"
+        claim = "told = counted" if caller not in (FICKLE, WEB) else "told ≤ counted ≤ told + untold"
         yield Line(
             f"{claim} ({caller})",
             not missing and beyond <= untold.total(),

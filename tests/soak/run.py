@@ -18,10 +18,11 @@ from tests.soak.streams import streams
 from tests.soak.traffic import BURST, DOCUMENTED, FICKLE, STEADY, Caller, burst, documented, largest, unary
 from tests.soak.trouble import Trouble
 from tests.soak.watching import Footprint, Watch, footprints, session
+from tests.soak.web import WEB, web
 
 __all__ = ["soak"]
 
-NAMES = (STEADY, FICKLE, BURST, DOCUMENTED)
+NAMES = (STEADY, FICKLE, BURST, DOCUMENTED, WEB)
 SAMPLES = 300
 """At most so many, however long it takes."""
 NO_CACHE = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "0", "LRU_CACHE_CAPACITY": "1"}
@@ -113,7 +114,8 @@ class _Soak:
 
     def _caller(self, name: str) -> Caller:
         seed = self._random.random()
-        return Caller(name, self._server.grpc, self._keys[name], self._ledger, random.Random(seed))
+        address = self._server.http if name == WEB else self._server.grpc
+        return Caller(name, address, self._keys[name], self._ledger, random.Random(seed))
 
     async def _burst(self) -> None:
         await burst(self._caller(BURST), self._stub)
@@ -131,6 +133,8 @@ class _Soak:
             for name in (STEADY, FICKLE):
                 for _ in range(max(1, callers // 2)):
                     tasks.create_task(streams(self._caller(name), contents, stop))
+            for _ in range(max(1, callers // 2)):
+                tasks.create_task(web(self._caller(WEB), contents, stop))
             tasks.create_task(documented(self._caller(DOCUMENTED), self._stub, stop))
             try:
                 yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,9 @@ from service.frontend.api.errors import InvalidRequest
 from service.frontend.http.request import Form, FormPart
 
 __all__ = ["read_form"]
+
+# What it has to say of a broken form stands in the answer, and would be a line of the log for each.
+logging.getLogger("python_multipart.multipart").disabled = True
 
 MOST_PARTS = 4096
 """In a form. A part takes a few hundred bytes of memory, and as few as 60 on the wire."""

@@ -25,6 +25,7 @@ def test_25_nothing_is_lost_in_half_a_minute_of_trouble() -> None:
         "ClassifyImage",
         "EncodePrompt",
         "EmbedStream",
+        "HTTP",
     }
     assert found.ledger.calls > 200
     cancelled = sum(how == "cancelled" for _, _, how in found.ledger.untold.elements())
