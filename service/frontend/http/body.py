@@ -92,14 +92,17 @@ class Bodies:
             self.release(len(body))
             raise
 
-    def hold(self, size: int, own: int) -> None:
-        """Counts what a request takes beside its body; `release` must follow. own: bytes it holds already.
+    def hold(self, memory: int, own: int) -> int:
+        """Counts the memory that a request takes, where that is more than is counted for its body of `own`
+        bytes. Gives what `release` must follow with.
 
         Raises QueueFull where others hold so much that both would be too much.
         """
-        if self._held > own and self._held + size > self._most_held:
+        more = max(0, memory // COPIES - own)
+        if more and self._held > own and self._held + more > self._most_held:
             raise QueueFull(retry_after=RETRY_SECONDS)
-        self._held += size
+        self._held += more
+        return own + more
 
     def release(self, size: int) -> None:
         """The request is over."""

@@ -221,9 +221,8 @@ class _Exchange:
         self._held, self._unread = len(raw), False
         if found.route.body == "json" and len(raw) > INLINE_BYTES:
             count = await self._service.core.threads.run(lambda: values(raw))
-            size = VALUE_BYTES * min(count, MOST_VALUES)  # of more than that, none is made
-            self._gateway._bodies.hold(size, self._held)
-            self._held += size
+            memory = VALUE_BYTES * min(count, MOST_VALUES)  # of more than that, none is made
+            self._held = self._gateway._bodies.hold(memory, len(raw))
         return raw
 
     async def _parse(self, found: Found, request: Request, raw: bytearray) -> None:
