@@ -92,9 +92,9 @@ def _load(spec: ModelSpec, config: dict[str, Any]) -> Encoder:
 
 
 def _check_weights(channel: Channel, spec: ModelSpec) -> None:
-    """Tells whose answers these are, and sees to it that it is true.
+    """Sends the checksum of the weights, and ends the worker if they are not what their manifest says.
 
-    Reading gigabytes takes seconds, so it happens beside the work; nothing else sends after `ready`.
+    To read gigabytes takes seconds, so a thread does it beside the work. Nothing else sends after `ready`.
     """
     from worker import checkpoint  # imports safetensors' reader
 

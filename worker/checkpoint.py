@@ -1,4 +1,4 @@
-"""Weights from safetensors into a module, all or none; and what identifies them. No torch at import.
+"""Loads weights from safetensors into a module, all or none, and tells their checksum. No torch at import.
 
 Files are mapped, not read: on a CPU in the files' own dtype, the module's parameters are the page cache,
 shared by all workers of a host.

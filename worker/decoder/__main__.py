@@ -49,7 +49,7 @@ def main() -> None:
     (descriptor,) = config.descriptors
     work = _Work(channel, config.body, descriptor)
     os.close(descriptor)
-    _offer_to_the_killer()
+    _prefer_for_the_oom_killer()
     silence_libraries()
     _warm_up()
     # libde265 decodes in a thread, however few it is told to use.
@@ -109,8 +109,8 @@ def _warm_up() -> None:
         preparer.picture(content, upright=True).image.tobytes()
 
 
-def _offer_to_the_killer() -> None:
-    """Where the host runs out of memory, a decoder is the one to end: it costs one picture."""
+def _prefer_for_the_oom_killer() -> None:
+    """If the host runs out of memory, the kernel ends a decoder first: that costs one picture."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 

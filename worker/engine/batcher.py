@@ -33,8 +33,11 @@ BULK_SHARE = 8
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one batch may hold. cost: tokens for text and prompts, images for images; at least one job always
-    runs. bulk: the same, for bulk jobs while there is interactive traffic; 0 for an eighth."""
+    """What one batch may hold.
+
+    cost: tokens for text and prompts, images for images; a batch may always hold one job. bulk: the same, for
+    bulk jobs while there is interactive traffic; 0 means an eighth of `cost`.
+    """
 
     cost: int
     items: int
@@ -48,8 +51,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """budgets: for each modality. wait, bulk_patience: seconds. traffic: for so many seconds after an
-    interactive job others are expected."""
+    """The rules' numbers.
+
+    budgets: for each modality. wait, bulk_patience: seconds, as in the rules above. traffic: seconds after an
+    interactive job during which others are expected.
+    """
 
     budgets: Mapping[Modality, Budget]
     wait: float = 0.0
@@ -59,9 +65,12 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do now. jobs: the next batch, all of one modality; may be empty. expired: jobs to leave out for
-    good, because they are too late or were cancelled. wake_at: when to decide again if nothing new arrives;
-    infinite when only a new job can change the answer."""
+    """What to do now.
+
+    jobs: the next batch, all of one modality; may be empty. expired: jobs that are never computed, because
+    they are too late or were cancelled. wake_at: when to decide again if no job arrives; infinite when only a
+    new job can change the answer.
+    """
 
     jobs: Sequence[Job] = ()
     expired: Sequence[Job] = ()

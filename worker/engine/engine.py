@@ -3,8 +3,8 @@
     read the links ──▶ JobQueue.take ──▶ launch ──▶ finish: write rows into the slots, send Results
 
 On an accelerator one batch is launched ahead, so that the device never waits for Python. A batch that fails
-is run again in halves until the item at fault stands alone; a batch that does not fit the device's memory is
-halved likewise, and so is the budget, which grows back with every batch that fits.
+is run again in halves until the item at fault is alone in its batch. A batch that does not fit the device's
+memory is halved in the same way, and so is the budget, which grows again with every batch that fits.
 """
 
 from __future__ import annotations
@@ -94,8 +94,11 @@ class Engine:
             wait = self._step(launched)
 
     def _step(self, launched: deque[_Launched]) -> float | None:
-        """One batch begun, or ended, or both; or nothing to do. For how long then to wait for more, None when
-        there will be none. Whoever waits holds nothing of the last batch, whose frontend may be gone."""
+        """Begins a batch, ends one, does both or neither.
+
+        Returns how many seconds to wait for more jobs, None when there will be none. While the engine waits,
+        no frame holds the last batch: its frontend may be gone, and its memory could not be freed.
+        """
         jobs, late, wait = self._queue.take()
         self._end(late, Status.EXPIRED)
         if not jobs and not launched:
@@ -148,7 +151,7 @@ class Engine:
                 reason=str(error),
             )
             leave()
-        except Exception as error:  # whatever a model raises, its neighbours shall not suffer
+        except Exception as error:  # whatever a model raises, the other items of the batch are computed
             if isinstance(error, OutOfMemory):
                 self._rescale(modality, 0.5)
             _let_go(error)

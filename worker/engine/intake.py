@@ -2,9 +2,9 @@
 
     frontends ──▶ links ──▶ Intake.read ──▶ JobQueue ──▶ Engine ──▶ FrontendLink.send ──▶ frontends
 
-The engine's thread reads the links itself, between batches: handing every call from one thread to another
-would cost more than reading it. While a batch is computed, or the model is loaded, a second thread looks in
-now and then, so that who goes away, how long the queue is and what the supervisor says is known meanwhile.
+The engine's thread reads the links itself, between batches: to hand every call from one thread to another
+would cost more than to read it. While a batch is computed, or the model is loaded, a second thread polls the
+links, so that cancelled jobs, the length of the queue and the supervisor's messages are known meanwhile.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class FrontendLink:
         self._closed = False
 
     def send(self, results: Sequence[Result]) -> None:
-        """Sends at once what the socket takes; the rest, which credits bound, goes by `flush`."""
+        """Sends at once what the socket takes. `flush` sends the rest, which is bounded by the slots."""
         with self._lock:
             if self._closed:
                 return
@@ -63,7 +63,7 @@ class FrontendLink:
                 self._stopped()
 
     def flush(self) -> bool:
-        """Sends what is left; whether all of it went."""
+        """Sends what is left. Returns whether all of it was sent."""
         with self._lock:
             return self._closed or self._flush()
 
@@ -91,7 +91,7 @@ class FrontendLink:
 
 
 class Intake:
-    """Reads the control channel and all links. One thread at a time does; `read` is the engine's."""
+    """Reads the control channel and all links, in one thread at a time. The engine calls `read`."""
 
     def __init__(self, channel: Channel, queue: JobQueue) -> None:
         self._links: dict[int, FrontendLink] = {}
@@ -106,18 +106,18 @@ class Intake:
         self._opened = 0
 
     def start(self) -> None:
-        """From now on somebody looks in while nobody reads."""
+        """Starts the thread that polls the links while the engine does not read."""
         threading.Thread(target=self._keep_looking_in, name="intake", daemon=True).start()
 
     def read(self, wait: float = 0.0) -> None:
-        """Takes in all that has come; where nothing has, waits so many seconds for the first to come."""
+        """Reads all that has come. If nothing has, waits up to `wait` seconds for the first message."""
         with self._lock:
             if wait <= 0 or self._news or self._turn(None if math.isinf(wait) else wait):
                 self._catch_up()
             self._news = False
 
     def look_in(self) -> None:
-        """Takes in all that has come, unless somebody is reading."""
+        """Reads all that has come, unless the other thread is reading."""
         if self._lock.acquire(blocking=False):
             try:
                 self._news |= self._catch_up()
@@ -130,20 +130,22 @@ class Intake:
                 time.sleep(_LOOK_IN_SECONDS)
                 self.look_in()
         except Exception as error:
-            # Without this thread the worker would look alive and hear nothing: die and be replaced.
+            # Without this thread the worker would seem alive and read nothing: it ends, and is replaced.
             _log.error("intake_failed", "notices can no longer be read", error=error)
             leave()
 
     def _catch_up(self) -> bool:
-        """Whether there was something."""
+        """Reads until nothing is left. Returns whether there was anything."""
         anything = False
         while self._turn(0):
             anything = True
         return anything
 
     def _turn(self, seconds: float | None) -> bool:
-        """Whether there was something. Whoever waits for the next one holds no link that was closed, with its
-        memory."""
+        """Waits once and handles what has come. Returns whether there was anything.
+
+        While a thread waits here, no frame holds a closed link, whose memory could not be freed.
+        """
         if self._some_stopped:
             self._some_stopped = False
             self._watch_writes()
@@ -166,7 +168,7 @@ class Intake:
             self._queue.close()
 
     def _open(self, descriptor: int) -> None:
-        """A frontend may stand still before it has sent its memory: the others do not wait for it."""
+        """Registers a new link. Its frontend may send its memory late; other frontends do not wait for it."""
         end = socket.socket(fileno=descriptor)
         end.setblocking(False)
         self._selector.register(end, selectors.EVENT_READ, end)
@@ -185,7 +187,7 @@ class Intake:
         self._selector.register(end, selectors.EVENT_READ, link)
 
     def _stopped(self) -> None:
-        """Called by the engine or by whoever reads; the next turn, before which nobody waits, heeds it."""
+        """Called by any thread when a frontend takes no more results; the next `_turn` watches for writes."""
         self._some_stopped = True
 
     def _watch_writes(self) -> None:

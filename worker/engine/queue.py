@@ -1,6 +1,6 @@
 """The queue of one worker: filled by its intake, emptied by its engine. No torch.
 
-Holds what `batcher.decide` looks at and applies what it decided; the rules themselves are there.
+It holds the jobs that `batcher.decide` looks at, and applies the decision; the rules stand in batcher.py.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ __all__ = ["JobQueue", "Taken"]
 
 
 class Taken(NamedTuple):
-    """What left the queue. jobs: the next batch. late: those that ran out of time before they got into one.
-    wait: in how many seconds to look again where both are empty and nothing new comes; may be infinite."""
+    """What left the queue.
+
+    jobs: the next batch. late: jobs whose deadline passed before they got into a batch. wait: seconds until
+    the queue must be asked again if both are empty and no job comes; may be infinite.
+    """
 
     jobs: Sequence[Job]
     late: Sequence[Job]
@@ -55,7 +58,7 @@ class JobQueue:
                 self._count(job.modality, 1)
 
     def cancel(self, origin: int, job_id: int) -> bool:
-        """Whether the job was still waiting and now never runs; if not, its result is on the way."""
+        """Removes a job. Returns whether it was still waiting; if not, its result is on the way."""
         with self._lock:
             job = self._waiting.get((origin, job_id))
             if job is None:

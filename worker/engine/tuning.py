@@ -1,10 +1,10 @@
 """How large a batch should be: the smallest one at which this device is about as fast as it gets. No torch.
 
-A larger batch than that gains nothing and makes whoever comes next wait longer. Bulk work beside interactive
-traffic gets no more of it than what makes the batch of one item a tenth longer: who comes next waits for the
-rest of such a batch and then for one that is its own. Measured once, after warm-up, on inputs of a typical
-size, and for a short time: a device on which that tells little, because it is slow or busy with other things
-just then, gets the batches that are worth their while on any that we know.
+A larger batch gains nothing, and the next call waits longer for it. Beside interactive traffic, bulk work
+gets only as much of a batch as makes the batch of one item a tenth longer: the next interactive call waits
+for the rest of that batch, and then for its own. The sizes are measured once, after warm-up, on inputs of a
+typical size, and for a short time. A device that is too slow or too busy for that gets batches of a least
+size, which gain on every device that we have measured.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ one at a time. Whoever waits in them would have waited for those before it anywa
 
 
 def budgets(encoder: Encoder, spec: ModelSpec, tokens: int = 0, images: int = 0) -> dict[Modality, Budget]:
-    """What a batch of each kind may hold. tokens, images: set by the operator, 0 to measure."""
+    """Returns what a batch of each kind may hold. tokens, images: set by the operator; 0 measures them."""
     ids = np.full(min(_TYPICAL_TOKENS, spec.max_tokens), 2, np.int32)
     pixels = np.zeros((spec.image_size, spec.image_size, 3), np.uint8)
     bulk_tokens = bulk_images = 0
@@ -79,7 +79,7 @@ def measure(
 
 
 def quickest(size: int, run: Callable[[int], object], clock: Callable[[], float]) -> float:
-    """Of several runs: whatever else the machine does can only make a run slower."""
+    """Returns the shortest time of several runs: other work on the machine can only make a run longer."""
     best, began, runs = math.inf, clock(), 0
     while runs < _LEAST_RUNS or clock() - began < _SECONDS_A_SIZE:
         before = clock()

@@ -88,7 +88,7 @@ def _describe(name: str, source: str, directory: Path, revision: str) -> ModelSp
     manifest = _json(directory / MANIFEST)
     revision = revision or str(manifest.get("revision", ""))
     spec = family(str(config["model_type"])).describe(name, source, directory, revision)
-    # A configuration that names no languages is an original model's, or a stranger's: ask where it came from.
+    # A published model's configuration names no languages: they are known by where it came from.
     for origin in (source, str(manifest.get("source", ""))):
         known = KNOWN.get(split_revision(origin)[0])
         if known is not None and "altclip_service" not in config:

@@ -11,11 +11,12 @@
     frontend → supervisor   listening {grpc, http}, drained
     both → supervisor       failed {reason}: it can never work; failing {reason}: this time it could not start
 
-A child that crashes in native code writes its stack there, too: what is no message arrives as `crash`
-{text}, in pieces.
+A child that crashes in native code writes its stack into the same channel. What is no message is delivered
+as `crash` {text}, in pieces.
 
-One JSON object per packet, `type` names it; descriptors travel beside it. The channel's end is one end of a
-SOCK_SEQPACKET pair that the child inherits. A child that reads EOF has lost its supervisor: it leaves.
+Each packet is one JSON object, whose `type` names it; descriptors are sent with it. The channel is a
+SOCK_SEQPACKET socket pair, of which the child inherits one end. A child that reads EOF has lost its
+supervisor and leaves.
 """
 
 from __future__ import annotations
@@ -174,5 +175,5 @@ def _first_line(error: Exception) -> str:
 
 
 def leave(status: int = 1) -> NoReturn:
-    """End this process without clean-up: nobody is left to hear of it."""
+    """Ends this process at once, without clean-up."""
     os._exit(status)

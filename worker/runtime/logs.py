@@ -34,7 +34,7 @@ LEVELS = ("debug", "info", "warning", "error")
 #: The call that is being served, "" outside of one.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
-# They tell of what is ours to tell, or tell it at every call.
+# These libraries log at every call, or log what this service logs itself.
 _QUIETER = (
     "aiohttp.access",
     "asyncio",
@@ -58,21 +58,21 @@ class Log:
         self._logger = logging.getLogger(f"altclip.{name}")
 
     def debug(self, event: str, message: str = "", **fields: Any) -> None:
-        """For someone who looks for a bug."""
+        """Details for finding a bug."""
         self._log(logging.DEBUG, event, message, fields)
 
     def info(self, event: str, message: str = "", **fields: Any) -> None:
-        """A change of state that is as it should be."""
+        """An expected change of state."""
         self._log(logging.INFO, event, message, fields)
 
     def warning(self, event: str, message: str = "", **fields: Any) -> None:
-        """Something failed and was dealt with."""
+        """A failure that was handled."""
         self._log(logging.WARNING, event, message, fields)
 
     def error(
         self, event: str, message: str = "", *, error: BaseException | None = None, **fields: Any
     ) -> None:
-        """Something failed and someone should look. `error` adds its class and its stack."""
+        """A failure that an operator should look at. `error` adds its class and its stack."""
         self._log(logging.ERROR, event, message, fields, error)
 
     def _log(
@@ -115,7 +115,7 @@ def configure(level: str, process: str) -> None:
 
 
 class _Lines(logging.Handler):
-    """Writes whole lines, and leaves them out where a full pipe would hold up the process."""
+    """Writes whole lines. Drops and counts lines where a full pipe would block the process."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """stdlib's hook."""
-        # Once nobody reads, no line waits until somebody does again.
+        # Once a line was dropped, none waits until the pipe is read again.
         if not self._room(0.0 if self._dropped else _PATIENCE):
             self._dropped += 1
             return
@@ -145,7 +145,7 @@ class _Lines(logging.Handler):
             while line and self._room(_PATIENCE):
                 line = line[os.write(2, line[: select.PIPE_BUF]) :]
         except OSError:
-            pass  # nobody has our stderr any more: no reason to stop serving
+            pass  # standard error is closed: no reason to stop serving
 
     def _room(self, seconds: float) -> bool:
         """Whether PIPE_BUF bytes can be written without waiting."""

@@ -1,8 +1,8 @@
-"""How a batch comes to a device and its answer back, and who launches the work there.
+"""How a batch is copied to a device and its result back, and how the work there is launched.
 
-On a CPU nothing travels and the call computes. On a CUDA device the host only enqueues: what it sends lies
-in pinned memory and travels beside the work before it, and small batches, whose kernels take the host longer
-to launch than the device to run, are recorded once and replayed as one (CUDA graphs).
+On a CPU nothing is copied and the call computes. On a CUDA device the host only enqueues work. Its input lies
+in pinned memory and is copied while earlier work runs. Small batches, whose kernels take the host longer to
+launch than the device to run, are recorded once and replayed as one (CUDA graphs).
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Recordings:
         self._recordings: dict[int, _Recording] = {}
 
     def record(self, sizes: Sequence[int]) -> None:
-        """As many of them as the device has memory for, the largest first: the others run in its memory."""
+        """Records as many sizes as fit the device's memory, the largest first: others share its memory."""
         for size in sorted(sizes, reverse=True):
             with contextlib.suppress(torch.OutOfMemoryError):
                 batch = self._blank(size)
@@ -155,9 +155,9 @@ class Recordings:
         return min((known for known in self._recordings if known >= size), default=0)
 
     def replay(self, size: int, batch: Tensor) -> Tensor:
-        """The rows of a batch of a recorded size. What it lacks at its end is filled up with anything.
+        """The rows of a batch of a recorded size. A shorter batch leaves old rows behind its own.
 
-        They are the same memory at each call: whoever wants them asks for the download before the next.
+        Every call returns the same memory: download it before the next call.
         """
         recording = self._recordings[size]
         recording.batch[: len(batch)].copy_(batch)
