@@ -13,6 +13,7 @@ from typing import Any, NoReturn, get_args
 from altclip import commands, inputs
 from altclip.bulk import arguments as bulk_arguments
 from altclip.bulk import command as bulk_commands
+from altclip.bulk import search
 from altclip.channel import DEFAULT_TIMEOUT, channel_credentials
 from altclip.client import Client
 from altclip.evaluate.arguments import add_arguments
@@ -161,6 +162,9 @@ def parser() -> argparse.ArgumentParser:
     bulk_arguments.add_arguments(one)
     one = command("bulk verify", bulk_commands.run_verify, "check what bulk wrote", several=True)
     one.add_argument("output", metavar="OUTPUT")
+
+    one = command("search", search.run, "find what is nearest to a text or image in what bulk wrote")
+    bulk_arguments.add_search_arguments(one)
     return root
 
 

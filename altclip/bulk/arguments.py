@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import get_args
 
 from altclip import inputs
@@ -84,6 +85,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=600.0,
         metavar="SECONDS",
         help="give up after so long without any progress (default: %(default)g)",
+    )
+
+
+def add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `search`."""
+    parser.add_argument("output", metavar="OUTPUT", help="what `altclip bulk` wrote")
+    query = parser.add_mutually_exclusive_group(required=True)
+    query.add_argument("--text", metavar="WORDS", help="find what is near to these words")
+    query.add_argument("--image", type=Path, metavar="FILE", help="find what is near to this image")
+    parser.add_argument("--column", metavar="COLUMN", help="the embedded column, where there are several")
+    parser.add_argument(
+        "--top-k", type=at_least(1), default=10, metavar="K", help="show the K best (default: %(default)s)"
     )
 
 

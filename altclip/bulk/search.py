@@ -1,0 +1,151 @@
+"""`altclip search`: the rows of an output that are nearest to a text or an image. Exact: every vector is
+compared, part by part."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from altclip.bulk.columns import ROW, Shape, added
+from altclip.bulk.output.folder import read_manifest
+from altclip.bulk.output.manifest import Manifest
+from altclip.bulk.output.parts import codes_of
+from altclip.bulk.output.verify import embedded_columns
+from altclip.bulk.sources.arrow import require
+from altclip.client import Client
+from altclip.datasets.items import DataError
+from altclip.errors import RevisionChanged
+from altclip.printing import say, say_json, shortened, table
+from altclip.results import ImageEmbeddings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_ROWS = 16_384
+CELL_COLUMNS = 40
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A row, its cosine to what was asked for, and its other columns."""
+
+    row: int
+    score: float
+    cells: dict[str, Any]
+
+
+def run(client: Client, arguments: Namespace) -> int:
+    """Embeds what is asked for with the model of the output, and shows the nearest rows."""
+    require()
+    output = Path(arguments.output)
+    manifest = read_manifest(output)
+    if manifest is None:
+        raise DataError(f"{output}: no output of a bulk job")
+    column = column_of(manifest, arguments.column)
+    model = arguments.model or manifest.model
+    answer: ImageEmbeddings = (
+        client.embed_text(arguments.text, model=model)
+        if arguments.text is not None
+        else client.embed_image(arguments.image, model=model)
+    )
+    if answer.revision and answer.revision != manifest.revision:
+        raise RevisionChanged(
+            f"the output is of revision {manifest.revision}, and the service has {answer.revision}: their "
+            "vectors cannot be compared"
+        )
+    hits = nearest(output, manifest, column, answer.vectors[0], arguments.top_k)
+    if arguments.json:
+        say_json([{"row": hit.row, "score": round(hit.score, 6), **hit.cells} for hit in hits])
+        return 0
+    names = list(hits[0].cells) if hits else []
+    rows = [
+        (f"{hit.score:.4f}", str(hit.row), *(shortened(str(hit.cells[name]), CELL_COLUMNS) for name in names))
+        for hit in hits
+    ]
+    say("\n".join(table(("cosine", "row", *names), rows, right=[0, 1])))
+    return 0
+
+
+def column_of(manifest: Manifest, wanted: str | None) -> str:
+    """The embedded column that is searched. Raises DataError."""
+    names = [column.name for column in embedded_columns(manifest)]
+    if wanted is None and len(names) == 1:
+        return names[0]
+    if wanted not in names:
+        raise DataError(f"name one of the embedded columns with --column: {', '.join(names)}")
+    return wanted
+
+
+def nearest(output: Path, manifest: Manifest, column: str, query: Floats, count: int) -> list[Hit]:
+    """The `count` rows with the largest cosine to the query, best first; of equal ones the earlier row."""
+    query = query / max(float(np.linalg.norm(query)), 1e-12)
+    rows = np.zeros(0, np.int64)
+    scores = np.zeros(0, np.float32)
+    for some, vectors in _vectors(output, manifest, column):
+        rows, scores = np.concatenate([rows, some]), np.concatenate([scores, vectors @ query])
+        best = np.lexsort((rows, -scores))[:count]
+        rows, scores = rows[best], scores[best]
+    cells = _cells(output, manifest, rows.tolist())
+    return [
+        Hit(row, score, cells.get(row, {})) for row, score in zip(rows.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+def _vectors(output: Path, manifest: Manifest, column: str) -> Iterator[tuple[npt.NDArray[np.int64], Floats]]:
+    """All rows and their vectors of length 1, some at a time."""
+    import pyarrow.parquet as pq
+
+    shape = Shape(manifest.encoding, manifest.dimension)
+    for part in manifest.parts:
+        with pq.ParquetFile(output / part.name, memory_map=True) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[ROW, f"{column}_embedding"]):
+                codes = codes_of(batch.column(f"{column}_embedding"), shape)
+                if shape.encoding == "binary":
+                    bits = np.unpackbits(codes, axis=1, count=shape.dimension)
+                    vectors = np.where(bits, np.float32(1), np.float32(-1))
+                else:
+                    vectors = codes.astype(np.float32)
+                lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+                yield batch.column(ROW).to_numpy(), vectors / lengths
+
+
+def _cells(output: Path, manifest: Manifest, rows: list[int]) -> dict[int, dict[str, Any]]:
+    """The input's columns of these rows, without those that hold bytes."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    found: dict[int, dict[str, Any]] = {}
+    ours = {ROW, *(name for column in embedded_columns(manifest) for name in added(column))}
+    for part in manifest.parts:
+        wanted = [row for row in rows if part.first_row <= row < part.first_row + part.rows + part.errors]
+        if not wanted:
+            continue
+        with pq.ParquetFile(output / part.name, memory_map=True) as file:
+            names = [
+                field.name for field in file.schema_arrow if field.name not in ours and _legible(field.type)
+            ]
+            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[ROW, *names]):
+                kept = batch.filter(pc.is_in(batch.column(ROW), value_set=_array(wanted)))
+                for each in kept.to_pylist():
+                    found[each.pop(ROW)] = each
+    return found
+
+
+def _array(rows: list[int]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(rows, pa.int64())
+
+
+def _legible(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_struct(kind))
