@@ -126,6 +126,14 @@ def test_a_service_that_is_killed_and_started_anew_costs_only_time(
     assert digests(out) == wanted
 
 
+def test_of_two_servers_one_may_be_away(bulk: Run, stub: RunningServer, tmp_path: Path) -> None:
+    json_lines(tmp_path / "in.jsonl", texts(500))
+    away = f"127.0.0.1:{free_port()}"
+    ran = bulk(tmp_path / "in.jsonl", tmp_path / "out", "--address", away, "--address", stub.grpc)
+    assert (ran.status, ran.last["embedded"]) == (0, 500)
+    assert f"no server answers at {away}" in ran.told
+
+
 def test_a_service_that_is_not_there_ends_the_run_when_patience_does(
     bulk: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

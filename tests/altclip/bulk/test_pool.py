@@ -58,6 +58,7 @@ def test_a_cell_whose_own_fault_it_is_is_given_up_after_some_tries() -> None:
         cell = pool.take(lane)
         assert cell is not None
         assert pool.again(lane, cell, 0.0, its_own=True) == (tries < MOST_TRIES)
+    assert cell is not None
     pool.fail(lane, cell, "INTERNAL", "no")
     whole = pool.next_whole()
     assert whole is not None
