@@ -137,7 +137,7 @@ tools: sdks ray ## Install what only some tests want: other clients, Ray; as roo
 	apt-get update -q
 	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus nghttp2-client
 	@if command -v npm >/dev/null; then npm ci --prefix tests/interop/node --ignore-scripts --no-audit --no-fund; \
-	else echo "no npm here: the Node client's test will be skipped"; fi
+	else echo "no npm here: the tests of clients in Node will be skipped"; fi
 
 clean: ## Remove .venv and everything that was built or cached
 	rm -rf $(VENV) build dist server/build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules

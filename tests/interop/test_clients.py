@@ -1,4 +1,5 @@
-"""Clients that share no code with ours get the same answers: Node's @grpc/grpc-js, grpcurl and buf curl.
+"""Clients that share no code with ours get the same answers: Node's @grpc/grpc-js and openai, grpcurl and buf
+curl.
 
 Each is skipped, and says so, where it is not installed.
 """
@@ -20,6 +21,7 @@ import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import embedding_service_pb2_grpc as rpc
+from tests.load import picture
 from tests.server import RunningServer
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +45,14 @@ def output_of(*command: str, data: str | None = None) -> str:
     return done.stdout
 
 
+def node(package: str, script: str, *arguments: str) -> Any:
+    """The JSON that a script of ours prints; skips the test where Node.js or the package is missing."""
+    command = tool("node", "Node.js 18 or newer")
+    if not (NODE / "node_modules" / package).is_dir():
+        pytest.skip(f"{package} is not installed (make tools)")
+    return json.loads(output_of(command, str(NODE / script), *arguments))
+
+
 @pytest.fixture(scope="module")
 def expected(server: RunningServer) -> np.ndarray:
     """What the generated Python stub gets for TEXTS: float32 [3, dimension]."""
@@ -64,16 +74,34 @@ def assert_same_embeddings(answer: dict[str, Any], expected: np.ndarray) -> None
 
 
 def test_node_embeds_fails_and_streams_like_any_client(server: RunningServer, expected: np.ndarray) -> None:
-    node = tool("node", "Node.js 18 or newer")
-    if not (NODE / "node_modules" / "@grpc" / "grpc-js").is_dir():
-        pytest.skip("@grpc/grpc-js is not installed (make tools)")
-    answer = json.loads(
-        output_of(node, str(NODE / "client.js"), server.grpc, str(ROOT / "protos"), GOOGLEAPIS, *TEXTS)
-    )
+    answer = node("@grpc/grpc-js", "client.js", server.grpc, str(ROOT / "protos"), GOOGLEAPIS, *TEXTS)
     assert_same_embeddings({"embeddings": answer}, expected)
     assert answer["refused"]["code"] == "INVALID_ARGUMENT"
     assert answer["refused"]["has_details"]
     assert sorted(answer["streamed"]) == [f"item-{index}" for index in range(len(TEXTS))]
+
+
+def test_openai_in_node_gets_the_embeddings_of_grpc(server: RunningServer) -> None:
+    content = picture("cat")
+    image = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    with grpc.insecure_channel(server.grpc) as channel:
+        stub = rpc.EmbeddingServiceStub(channel)
+        texts = stub.EmbedText(pb.EmbedTextRequest(texts=TEXTS), timeout=30)
+        images = stub.EmbedImage(pb.EmbedImageRequest(images=[pb.Image(content=content)]), timeout=30)
+    expected = np.vstack([rows(each.embeddings.data, each.embeddings.count) for each in (texts, images)])
+    answer = node("openai", "openai.js", server.http, texts.model, image, *TEXTS)
+    # It asks for base64 and reads that as float32; with `float` it leaves the numbers as they are.
+    np.testing.assert_allclose(np.float32(answer["vectors"]), expected, atol=1e-5)
+    np.testing.assert_allclose(np.float32(answer["floats"]), expected, atol=1e-5)
+    assert answer["model"] == texts.model
+    assert texts.model in answer["models"]
+    assert answer["usage"]["prompt_tokens"] == sum(texts.token_counts)
+    assert answer["refused"] == {
+        "type": "BadRequestError",
+        "status": 400,
+        "code": "invalid_request",
+        "param": "input",
+    }
 
 
 def test_grpcurl_finds_the_service_by_reflection_and_embeds(

