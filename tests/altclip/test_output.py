@@ -86,7 +86,7 @@ class TestWholeFile:
         matrix = MatrixFile(path)
         matrix.append(np.arange(3, dtype=np.float32))
         matrix.commit()
-        reader.join(20)
+        reader.join(60)
         (tmp_path / "read.npy").write_bytes(got[0])
         np.testing.assert_array_equal(np.load(tmp_path / "read.npy"), [[0, 1, 2]])
         assert stat.S_ISFIFO(path.stat().st_mode)

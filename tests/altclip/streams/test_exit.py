@@ -64,5 +64,5 @@ print(loop.run_until_complete(begin()))
 def test_a_half_read_stream_does_not_keep_a_program_from_its_end(fake: RunningFake, holder: str) -> None:
     runs = 8 if holder == "a global variable" else 1
     with ThreadPoolExecutor(2) as pool:
-        printed = list(pool.map(lambda _: run_script(HOLDERS[holder], fake.address, 40), range(runs)))
+        printed = list(pool.map(lambda _: run_script(HOLDERS[holder], fake.address, 90), range(runs)))
     assert printed == ["None\n"] * runs
