@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from tests.server import RunningServer
+from tests.service.http.asking import post_request
 
-__all__ = ["Reply", "address", "ask", "asking_health", "begun", "get", "post_bytes"]
+__all__ = ["Reply", "address", "ask", "asking_health", "begun", "get"]
 
 
 class Reply(NamedTuple):
@@ -72,16 +73,10 @@ def _request(
         connection.close()
 
 
-def post_bytes(body: bytes, *headers: str, path: str = "/v1/embeddings") -> bytes:
-    """A request as it goes over the wire."""
-    lines = [f"POST {path} HTTP/1.1", "host: localhost", "content-type: application/json", *headers]
-    return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
-
-
 def begun(server: RunningServer, *texts: str) -> socket.socket:
     """A connection on which a request was sent and nobody has read an answer."""
     connection = socket.create_connection(address(server), timeout=20)
-    connection.sendall(post_bytes(json.dumps({"input": list(texts)}).encode()))
+    connection.sendall(post_request(json.dumps({"input": list(texts)}).encode()))
     return connection
 
 

@@ -12,8 +12,9 @@ import pytest
 
 from tests.faults.harness import service
 from tests.faults.hostile_input.test_21_oversized import growth_is_capped
-from tests.faults.http_calls import address, ask, post_bytes
+from tests.faults.http_calls import address, ask
 from tests.server import RunningServer
+from tests.service.http.asking import post_request
 
 MOST = 64 << 20
 MOST_HELD = 256 << 20
@@ -35,7 +36,7 @@ def connected(server: RunningServer) -> Iterator[socket.socket]:
 
 def head(length: int) -> bytes:
     """Of a request that announces a body of so many bytes."""
-    return post_bytes(b"").replace(b"content-length: 0\r\n", f"content-length: {length}\r\n".encode())
+    return post_request(b"").replace(b"content-length: 0\r\n", f"content-length: {length}\r\n".encode())
 
 
 def answer(connection: socket.socket) -> tuple[int, dict[str, str]]:
@@ -52,7 +53,7 @@ def answer(connection: socket.socket) -> tuple[int, dict[str, str]]:
 def refused(server: RunningServer, body: bytes) -> dict[str, str]:
     """The error of a body that must be answered with 400."""
     with connected(server) as connection:
-        connection.sendall(post_bytes(body))
+        connection.sendall(post_request(body))
         status, error = answer(connection)
         assert status == 400, error
         return error
@@ -67,7 +68,7 @@ def test_21_a_body_over_the_limit_is_refused_before_any_of_it_is_read(server: Ru
 
 
 def test_21_bodies_that_never_end_are_refused_at_the_limit(server: RunningServer) -> None:
-    chunked = post_bytes(b"").replace(b"content-length: 0", b"transfer-encoding: chunked")
+    chunked = post_request(b"").replace(b"content-length: 0", b"transfer-encoding: chunked")
     piece = b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
     with growth_is_capped(server), connected(server) as connection:
         connection.sendall(chunked)
