@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from altclip.bulk.output.folder import part_name
-from altclip.bulk.output.manifest import RUNNING, Manifest, Part, grown, misfits
+from altclip.bulk.output.manifest import RUNNING, Manifest, Part, grown, misfits, part_name
 from altclip.datasets.items import DataError
 
 

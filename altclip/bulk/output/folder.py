@@ -24,12 +24,6 @@ from altclip.output import OutputError, OutputFile
 
 MANIFEST, ERRORS = "manifest.json", "errors"
 _TEMPORARY = re.compile(r"\.altclip-[0-9a-f]+\.partial")
-_PART = re.compile(r"part-[0-9]{5,}\.parquet")
-
-
-def part_name(number: int) -> str:
-    """The file name of a part, and of its errors table in the folder of these."""
-    return f"part-{number:05d}.parquet"
 
 
 class Folder:
@@ -66,10 +60,8 @@ class Folder:
         errors = self.path / ERRORS
         files = [*self.path.iterdir(), *(errors.iterdir() if errors.is_dir() else ())]
         half_written = [file for file in files if _TEMPORARY.fullmatch(file.name)]
-        known = {self.path / MANIFEST, errors, *half_written}
-        strangers = sorted(
-            file.name for file in files if file not in known and not (manifest and _PART.fullmatch(file.name))
-        )
+        known = {self.path / MANIFEST, errors, *half_written, *(self._files(manifest) if manifest else ())}
+        strangers = sorted(file.relative_to(self.path).as_posix() for file in files if file not in known)
         if strangers:
             named = ", ".join(strangers[:3])
             raise DataError(f"{self.path}: holds something else ({named}): give an empty folder")
@@ -82,11 +74,14 @@ class Folder:
         return manifest
 
     def clear(self, manifest: Manifest) -> None:
-        """Removes what the manifest names, and itself."""
-        for part in manifest.parts:
-            (self.path / part.name).unlink(missing_ok=True)
-            (self.path / ERRORS / part.name).unlink(missing_ok=True)
+        """Removes the parts of the manifest, one that was under way among them, and itself."""
+        for file in self._files(manifest):
+            file.unlink(missing_ok=True)
         (self.path / MANIFEST).unlink()
+
+    def _files(self, manifest: Manifest) -> list[Path]:
+        """The files of all parts and their errors tables, whether they are there or not."""
+        return [folder / name for folder in (self.path, self.path / ERRORS) for name in manifest.names]
 
     def save(self, manifest: Manifest) -> None:
         """Puts the manifest in place of the one there. Raises OutputError."""

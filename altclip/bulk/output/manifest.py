@@ -16,6 +16,11 @@ VERSION = 1
 RUNNING, DONE = "running", "done"
 
 
+def part_name(number: int) -> str:
+    """The file name of a part, and of its errors table in the folder of these."""
+    return f"part-{number:05d}.parquet"
+
+
 @dataclass(frozen=True)
 class Part:
     """A part that is whole.
@@ -73,6 +78,12 @@ class Manifest:
         """Rows in the parts."""
         return sum(part.rows for part in self.parts)
 
+    @property
+    def names(self) -> list[str]:
+        """The files of all parts, of those that are still to be made, too."""
+        size = int(self.options["rows_per_shard"])
+        return [part_name(number) for number in range(max(1, -(-self.rows // size)))]
+
     def with_part(self, part: Part) -> Manifest:
         """With this part in place of one of the same name."""
         others = [each for each in self.parts if each.name != part.name]
@@ -92,8 +103,11 @@ def load(content: bytes, where: str) -> Manifest:
             raise DataError(f"{where}: of version {found['version']}, and this is for version {VERSION}")
         found.pop("errors")
         found["parts"] = tuple(Part(**part) for part in found["parts"])
-        return Manifest(**found)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        manifest = Manifest(**found)
+        if not manifest.names:
+            raise DataError(f"{where}: names no parts")
+        return manifest
+    except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{where}: no manifest of a bulk job ({type(error).__name__}: {error})") from None

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from altclip.bulk.blocks import Block, Earlier, Failure, Vectors
 from altclip.bulk.columns import DTYPES, ROW, Embedded, Shape, added
-from altclip.bulk.output.folder import ERRORS, HashedFile, part_name
-from altclip.bulk.output.manifest import Part
+from altclip.bulk.output.folder import ERRORS, HashedFile
+from altclip.bulk.output.manifest import Part, part_name
 from altclip.datasets.items import DataError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from altclip.bulk.columns import ROW, Embedded, Shape
-from altclip.bulk.output.folder import ERRORS, faults_of_files, part_name, read_manifest
+from altclip.bulk.output.folder import ERRORS, faults_of_files, read_manifest
 from altclip.bulk.output.manifest import DONE, Manifest, Part
 from altclip.bulk.output.parts import codes_of
 from altclip.bulk.sources.arrow import require
@@ -40,17 +40,26 @@ def verify(output: Path) -> Verified:
     if manifest is None:
         raise DataError(f"{output}: no output of a bulk job")
     size = int(manifest.options["rows_per_shard"])
-    faults = list(_faults_of_books(manifest, size))
+    faults = [*_faults_of_books(manifest), *_strangers(output, manifest)]
     for part in manifest.parts:
         found = list(faults_of_files(output, part))
         faults += found or _faults_of_part(output, manifest, part, size)
     return Verified(manifest.rows, manifest.embedded, manifest.errors, faults)
 
 
-def _faults_of_books(manifest: Manifest, size: int) -> Iterator[str]:
+def _strangers(output: Path, manifest: Manifest) -> Iterator[str]:
+    """Files that are read with the parts, and are none."""
+    named = {part.name for part in manifest.parts}
+    for folder in (output, output / ERRORS):
+        for file in sorted(folder.glob("*.parquet")):
+            if file.name not in named:
+                yield f"{file.relative_to(output).as_posix()}: the manifest does not name it"
+
+
+def _faults_of_books(manifest: Manifest) -> Iterator[str]:
     if manifest.state != DONE:
         yield "the job is not done: the same command goes on with it"
-    wanted = [part_name(number) for number in range(max(1, -(-manifest.rows // size)))]
+    wanted = manifest.names
     there = [part.name for part in manifest.parts]
     yield from (f"{name}: is not in the manifest" for name in wanted if name not in there)
     yield from (f"{name}: belongs to no rows of the input" for name in there if name not in wanted)

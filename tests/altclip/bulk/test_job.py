@@ -200,6 +200,19 @@ def test_a_folder_that_holds_something_else_is_left_alone(bulk: Run, tmp_path: P
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["part-00000.parquet"]
 
 
+def test_a_file_that_the_manifest_does_not_name_is_found(bulk: Run, tmp_path: Path) -> None:
+    json_lines(tmp_path / "in.jsonl", texts(20))
+    out, arguments = tmp_path / "out", ("--rows-per-shard", 5)
+    bulk(tmp_path / "in.jsonl", out, *arguments)
+    (out / "part-00009.parquet").write_bytes((out / "part-00000.parquet").read_bytes())
+    assert bulk("verify", out).last["faults"] == 1
+    ran = bulk(tmp_path / "in.jsonl", out, *arguments, "--fresh")
+    assert ran.status == 2
+    assert "holds something else (part-00009.parquet)" in ran.told
+    (out / "part-00009.parquet").unlink()
+    assert bulk("verify", out).status == 0
+
+
 def test_a_second_run_on_one_output_is_refused(bulk: Run, tmp_path: Path) -> None:
     json_lines(tmp_path / "in.jsonl", texts(5))
     with Folder(tmp_path / "out"):
