@@ -9,13 +9,14 @@ AUDIT := $(VENV)/audit
 FUZZ := $(VENV)/fuzz
 SDKS := $(VENV)/sdks
 RAY := $(VENV)/ray
+BROWSER := $(VENV)/browser
 FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 20
 TEST_PROCESSES ?= 3
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock wheels proto docs demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray tools clean
+.PHONY: help setup lock wheels proto docs demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray browser screenshots tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,7 @@ demo: $(SERVING) ## Start the service, embed real pictures and words in nine lan
 	$(BIN)/python -m demo $(ARGS)
 
 serve: $(SERVING) ## Run the service (ARGS="--model NAME=SOURCE …" goes to altclip-server)
+	@echo 'Open http://localhost:8080/ in a browser once the log says "ready" (or the address after "http" there).' >&2
 	$(BIN)/altclip-server $(ARGS)
 
 # Installs no system package: what needs one is skipped, and the closing lines say why.
@@ -112,7 +114,7 @@ sbom: $(AUDIT)/.stamp ## Write build/sbom.cdx.json: all that a host that serves 
 
 # What is laid over .venv lies beside it and is put on PYTHONPATH by those who use it; a lock of these holds only what
 # .venv does not.
-$(FUZZ)/.stamp $(SDKS)/.stamp $(RAY)/.stamp: $(VENV)/%/.stamp: requirements/%.txt | $(STAMP)
+$(FUZZ)/.stamp $(SDKS)/.stamp $(RAY)/.stamp $(BROWSER)/.stamp: $(VENV)/%/.stamp: requirements/%.txt | $(STAMP)
 	rm -rf $(VENV)/$*
 	$(PIP) install --no-deps --require-hashes --target $(VENV)/$* -r $<
 	@touch $@
@@ -122,6 +124,10 @@ apis: $(SDKS)/.stamp ## Ask a server for all that its openapi.json describes, an
 
 sdks: $(SDKS)/.stamp ## Install other vendors' clients beside .venv, for the tests that use them
 ray: $(RAY)/.stamp ## Install Ray beside .venv, for the tests that use it
+browser: $(BROWSER)/.stamp ## Install what drives Chromium beside .venv, for the tests of the playground
+
+screenshots: $(BROWSER)/.stamp ## Write docs/images/playground-*.png anew (needs Chromium: make tools)
+	PYTHONPATH=$(BROWSER) $(BIN)/python -m tests.playground.screenshots
 
 fuzz: $(FUZZ)/.stamp ## Fuzz image decoding, requests of both transports and the tokenizer, FUZZ_SECONDS each; what crashes lies in build/fuzz
 	@mkdir -p build/fuzz
@@ -132,10 +138,10 @@ fuzz: $(FUZZ)/.stamp ## Fuzz image decoding, requests of both transports and the
 	done
 
 # RUNLEVEL=1 keeps Debian from starting the daemons that come with these packages.
-tools: sdks ray ## Install what only some tests want: other clients, Ray; as root on Debian: promtool, h2load
+tools: sdks ray browser ## Install what only some tests want: other clients, Ray; as root on Debian: promtool, h2load, Chromium
 	@command -v apt-get >/dev/null || { echo "make tools knows Debian only: install promtool and nghttp2 yourself" >&2; exit 1; }
 	apt-get update -q
-	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus nghttp2-client
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus nghttp2-client chromium
 	@if command -v npm >/dev/null; then npm ci --prefix tests/interop/node --ignore-scripts --no-audit --no-fund; \
 	else echo "no npm here: the tests of clients in Node will be skipped"; fi
 

@@ -53,6 +53,7 @@ def main() -> int:
             show_everything(client, service)
         say(f"\nThe service stopped in order (exit status {service.status}).")
         say(f"{time.monotonic() - began:.0f} s in all.")
+        say("\nTo try your own words and pictures: `make serve`, then http://localhost:8080/ in a browser.")
         return 0
     except KeyboardInterrupt:
         say("\nInterrupted; the service is stopped.")

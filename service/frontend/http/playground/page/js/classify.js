@@ -83,7 +83,9 @@ function drawChoices() {
   }
   const choice = (picture) =>
     h("button", { type: "button", role: "radio", "aria-checked": String(picture === chosen), tabindex: picture === chosen ? "0" : "-1", "data-id": picture.id, "aria-label": nameOf(picture), title: nameOf(picture), onclick: () => choose(picture.id) }, drawing(picture));
+  const focused = $("classify-pictures").contains(document.activeElement);
   $("classify-pictures").replaceChildren(...ownFirst().slice(0, MOST_SHOWN).map(choice));
+  if (focused) $("classify-pictures").querySelector("[aria-checked=true]")?.focus();
 }
 
 async function run() {

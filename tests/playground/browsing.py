@@ -1,0 +1,103 @@
+"""A page of the playground in Chromium, and what people do with it."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.overlays import imported
+
+__all__ = ["PICTURES", "Visit", "chromium", "drop", "visiting"]
+
+PICTURES = Path(__file__).parents[2] / "service/frontend/http/playground/page/pictures"
+SECONDS = 30.0
+OPTIONS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update")
+
+_TRANSFER = """async ([kind, files]) => {
+  const transfer = new DataTransfer();
+  for (const [name, type, content] of files) {
+    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    transfer.items.add(new File([bytes], name, { type }));
+  }
+  const event = kind === "drop"
+    ? new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true })
+    : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true });
+  document.body.dispatchEvent(event);
+}"""
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """The system's Chromium under Playwright. Skips the test where either is missing."""
+    api = imported("browser", "playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        pytest.skip("Chromium is not installed: run `make tools`")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*OPTIONS])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Visit:
+    """One visitor: a page in a context of its own. strangers: addresses asked for outside the origin."""
+
+    def __init__(self, context: Any, origin: str) -> None:
+        self.origin = origin
+        self.strangers: list[str] = []
+        self.faults: list[str] = []
+        self.page = context.new_page()
+        self.page.set_default_timeout(SECONDS * 1000)
+        self.page.on("request", self._asked)
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.expect = imported("browser", "playwright.sync_api").expect
+        self.expect.set_options(timeout=SECONDS * 1000)
+
+    def _asked(self, request: Any) -> None:
+        if not request.url.startswith((self.origin, "blob:", "data:")):
+            self.strangers.append(request.url)
+
+    def open(self, fragment: str = "", *, embedded: bool = True) -> None:
+        """Opens the page, and waits until its pictures are embedded."""
+        self.page.goto(f"{self.origin}/{fragment}")
+        self.expect(self.page.locator("html[data-ready]")).to_be_attached()
+        if embedded:
+            self.expect(self.page.locator("#progress:empty")).to_be_attached()
+
+    def search(self, text: str) -> None:
+        self.page.locator("#part-0").fill(text)
+
+    def first_is(self, name: str) -> None:
+        """The picture that ranks first."""
+        self.expect(self.page.locator(".card.first .name bdi")).to_have_text(name)
+
+    def tab(self, name: str) -> None:
+        self.page.locator(f"#tab-{name}").click()
+
+    def says(self, words: str) -> None:
+        """The message above the page."""
+        self.expect(self.page.locator("#alerts")).to_contain_text(words)
+
+
+@contextmanager
+def visiting(browser: Any, http: str, **options: Any) -> Iterator[Visit]:
+    """A visit in English, unless told otherwise."""
+    context = browser.new_context(**{"locale": "en-US", **options})
+    try:
+        yield Visit(context, f"http://{http}")
+    finally:
+        context.close()
+
+
+def drop(visit: Visit, *files: tuple[str, str, bytes], kind: str = "drop") -> None:
+    """Drops or pastes files of a name, a type and a content."""
+    given = [[name, media, base64.b64encode(content).decode()] for name, media, content in files]
+    visit.page.evaluate(_TRANSFER, [kind, given])

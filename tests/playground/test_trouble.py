@@ -1,0 +1,138 @@
+"""Bad input and a failing server: a message says what to do, nothing typed is lost, nothing is executed."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from service.config.keys import line_of
+from tests.playground.browsing import PICTURES, Visit, drop, visiting
+from tests.server import RunningServer, start_server
+
+CAT = (PICTURES / "cat.png").read_bytes()
+MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+SMALL = ("--batch-tokens", "512", "--batch-images", "8")
+
+
+def test_markup_in_texts_and_file_names_stays_text(visit: Visit) -> None:
+    alerts: list[str] = []
+
+    def told(dialog: Any) -> None:
+        alerts.append(dialog.message)
+        dialog.dismiss()
+
+    visit.page.on("dialog", told)
+    visit.open()
+    drop(visit, (f"{MARKUP}.png", "image/png", CAT), (f"{MARKUP}.txt", "text/plain", b"x"))
+    visit.expect(visit.page.locator(".card.own .name bdi")).to_have_text(f"{MARKUP}.png")
+    visit.expect(visit.page.locator("#refused")).to_contain_text(f"{MARKUP}.txt is not an image.")
+    visit.search(MARKUP)
+    visit.expect(visit.page.locator("#tokens-0")).to_contain_text("tokens")
+    visit.tab("compare")
+    visit.page.locator("#texts").fill(MARKUP)
+    visit.expect(visit.page.locator("#heatmap th bdi")).to_have_text(MARKUP)
+    assert visit.page.locator("main script, main img[onerror]").count() == 0
+    assert alerts == []
+
+
+def test_a_text_that_is_too_long_is_told_and_kept(visit: Visit) -> None:
+    visit.open()
+    visit.search("a" * 100_000)
+    visit.says("A text is longer than the server takes (65 kB). Shorten it.")
+    visit.expect(visit.page.locator("#part-0")).to_have_value("a" * 100_000)
+    visit.search("cat")
+    visit.first_is("cat")
+    visit.expect(visit.page.locator("#alerts .alert")).to_have_count(0)
+
+
+def test_files_that_are_no_pictures_are_named_and_the_others_are_taken(visit: Visit) -> None:
+    visit.open()
+    broken = ("broken.png", "image/png", b"\x89PNG\r\n\x1a\nnothing")
+    heic = ("photo.heic", "", b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64))
+    drop(visit, broken, heic, ("good.png", "image/png", CAT))
+    visit.expect(visit.page.locator(".card.own .name bdi")).to_have_text("good.png")
+    refused = visit.page.locator("#refused")
+    visit.expect(refused).to_contain_text("broken.png could not be read")
+    visit.expect(refused).to_contain_text("photo.heic could not be read")
+
+
+def test_a_photograph_of_sixty_megapixels_is_scaled_before_it_is_sent(visit: Visit) -> None:
+    sizes: list[int] = []
+    visit.page.on("request", lambda asked: sizes.append(len(asked.post_data_buffer or b"")))
+    visit.open()
+    content = io.BytesIO()
+    Image.new("RGB", (9000, 6700), (200, 60, 40)).save(content, "PNG")
+    sizes.clear()
+    drop(visit, ("huge.png", "image/png", content.getvalue()))
+    visit.search("strawberry")
+    visit.expect(visit.page.locator(".card.own .score")).to_have_text(re.compile(r"\d"))
+    assert 0 < max(sizes) < 1_000_000
+
+
+def test_five_hundred_pictures_at_once_are_all_ranked(visit: Visit) -> None:
+    visit.open()
+    visit.search("cat")
+    names = ("cat.png", "dog.png", "rocket.png", "pizza.png")
+    contents = [(PICTURES / name).read_bytes() for name in names]
+    drop(visit, *((f"{number}.png", "image/png", contents[number % 4]) for number in range(500)))
+    visit.expect(visit.page.locator("#count")).to_contain_text("550 pictures", timeout=90_000)
+    visit.expect(visit.page.locator("#progress:empty")).to_be_attached(timeout=90_000)
+    visit.expect(visit.page.locator("#search-status")).to_contain_text("550 pictures ranked")
+    assert visit.page.locator(".card").count() <= 100
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(500, "The server failed at this request."), (429, "The server has too much to do")],
+)
+def test_an_answer_that_is_an_error_is_told_and_can_be_tried_again(
+    visit: Visit, status: int, words: str
+) -> None:
+    visit.open()
+    refuse = {"status": status, "json": {"error": {"message": "no"}}, "headers": {"retry-after": "60"}}
+    visit.page.route("**/v1/embeddings", lambda route: route.fulfill(**refuse))
+    visit.search("dolphin")
+    visit.says(words)
+    visit.expect(visit.page.locator("#part-0")).to_have_value("dolphin")
+    visit.page.unroute("**/v1/embeddings")
+    visit.page.get_by_role("button", name="Try again").click()
+    visit.first_is("dolphin")
+    visit.expect(visit.page.locator("#alerts .alert")).to_have_count(0)
+
+
+def test_a_key_is_asked_for_and_kept_nowhere_and_a_dead_server_is_told(browser: Any, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(line_of("visitor", "the-right-key"))
+    with start_server(*SMALL, "--api-keys", str(keys)) as server, visiting(browser, server.http) as visit:
+        visit.open(embedded=False)
+        dialog, key = visit.page.locator("#key-dialog"), visit.page.locator("#key")
+        visit.expect(dialog).to_be_visible()
+        key.fill("a-wrong-one")
+        visit.page.keyboard.press("Enter")
+        visit.expect(visit.page.locator("#key-wrong")).to_contain_text("does not know this key")
+        key.fill("the-right-key")
+        visit.page.keyboard.press("Enter")
+        visit.expect(dialog).to_be_hidden()
+        visit.search("cat")
+        visit.first_is("cat")
+        kept = visit.page.evaluate(
+            "() => [document.cookie, location.href, JSON.stringify([localStorage, sessionStorage])].join()"
+        )
+        assert "the-right-key" not in kept + visit.page.content()
+        killed(server)
+        visit.search("rocket")
+        visit.says("The server does not answer.")
+        visit.expect(visit.page.locator("#part-0")).to_have_value("rocket")
+        visit.expect(visit.page.locator(".health.gone")).to_be_visible()
+        assert visit.strangers == []
+
+
+def killed(server: RunningServer) -> None:
+    """The whole server, at once."""
+    server.process.kill()
+    server.process.wait(30)
