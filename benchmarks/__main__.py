@@ -58,6 +58,12 @@ def _unary(quick: bool) -> Found:
     return Found(unary.rows(rounds=3 if quick else 5))
 
 
+def _http(quick: bool) -> Found:
+    from benchmarks import gateway
+
+    return gateway.found(seconds=1 if quick else 4, rounds=3 if quick else 5)
+
+
 def _link(quick: bool) -> Found:
     from benchmarks import link
 
@@ -129,6 +135,7 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "cuda": _cuda,
     "service": _service,
     "unary": _unary,
+    "http": _http,
     "link": _link,
     "bulk": _bulk,
     "scaling": _scaling,
