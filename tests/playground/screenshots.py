@@ -17,7 +17,7 @@ from tests.server import start_server
 
 FOLDER = Path(__file__).parents[2] / "docs/images"
 MOST_BYTES = 200_000
-COLOURS = 128
+COLOURS = 256
 
 
 class Shot(NamedTuple):
