@@ -4,6 +4,8 @@
 import { dot } from "./vectors.js";
 
 const ROUNDS = 60;
+/** The directions are found from so many vectors, evenly taken: more would hold up the page. */
+const MOST = 500;
 
 /** The mean of some vectors, component by component. */
 export function mean(vectors) {
@@ -18,7 +20,9 @@ export const centred = (vectors, middle) => vectors.map((vector) => Float64Array
 /** Two coordinates of each of some centred vectors. The largest coordinate on each axis is positive. */
 export function pca(rows) {
   const axes = [];
-  for (let axis = 0; axis < 2; axis += 1) axes.push(component(rows, axes));
+  const step = Math.ceil(rows.length / MOST);
+  const some = rows.filter((_, at) => at % step === 0);
+  for (let axis = 0; axis < 2; axis += 1) axes.push(component(some, axes));
   const points = rows.map((row) => axes.map((axis) => dot(row, axis)));
   for (let axis = 0; axis < 2; axis += 1) {
     const largest = points.reduce((found, point) => (Math.abs(point[axis]) > Math.abs(found) ? point[axis] : found), 0);
