@@ -102,7 +102,7 @@ def worker_of(server: RunningServer, model: str = "m") -> psutil.Process:
 
 
 @contextmanager
-def replacing(server: RunningServer, count: int = 1, *, seconds: float = 30.0) -> Iterator[None]:
+def replacing(server: RunningServer, count: int = 1, *, seconds: float = 60.0) -> Iterator[None]:
     """A block in which so many frontends or workers end. It returns once as many others have become ready.
 
     The log tells, for it only grows; just after an end `/readyz` and health still say what they said before.
