@@ -42,10 +42,13 @@ def openai_is_here() -> bool:
 
 
 def with_openai(address: str, model: str, inputs: Sequence[str]) -> Answer:
-    """address: `host:port`. Raises what openai raises."""
+    """address: `host:port`. Raises OSError."""
     openai = importlib.import_module("openai")
-    with openai.OpenAI(base_url=f"http://{address}/v1", api_key="none", timeout=SECONDS) as client:
-        answer = client.embeddings.create(model=model, input=list(inputs))
+    try:
+        with openai.OpenAI(base_url=f"http://{address}/v1", api_key="none", timeout=SECONDS) as client:
+            answer = client.embeddings.create(model=model, input=list(inputs))
+    except openai.OpenAIError as error:
+        raise ConnectionError(f"the openai package: {error}") from error
     return Answer(
         np.asarray([each.embedding for each in answer.data], dtype=np.float32),
         answer.usage.prompt_tokens,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol, cast
 
@@ -25,6 +26,9 @@ from altclip.errors import (
 
 DOMAIN = "altclip"
 DETAILS_KEY = "grpc-status-details-bin"
+
+PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
+"""The variables in which gRPC looks for a proxy, in its order."""
 
 CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -68,11 +72,20 @@ def from_call(call: FailedCall, *, address: str = "", request_id: str = "") -> A
     error = from_status(status, request_id=given_id if isinstance(given_id, str) else request_id)
     if address and not error.reason:
         if isinstance(error, Unavailable):
-            error.message = f"no server answers at {address}: {error.message}"
+            error.message = f"no server answers at {address}{through_proxy()}: {error.message}"
         elif isinstance(error, DeadlineExceeded):  # gRPC says no more than that
-            error.message = f"no answer from {address} in time"
+            error.message = f"no answer from {address} in time{through_proxy()}"
         error.args = (error.message,)
     return error
+
+
+def through_proxy(environment: Mapping[str, str] = os.environ) -> str:
+    """What to add where no server answers and gRPC may have asked a proxy instead; else empty.
+
+    gRPC asks the proxy for addresses of this machine, too, and does not say that it did.
+    """
+    name = next((name for name in PROXIES if environment.get(name)), "")
+    return f" ({name} is set: that proxy may be asked; no_proxy names the hosts that are not)" if name else ""
 
 
 def from_status(status: status_pb2.Status, *, request_id: str = "") -> AltClipError:

@@ -111,6 +111,16 @@ def test_a_wrong_address_is_told_within_seconds(make_client: Any) -> None:
     assert time.monotonic() - began < 15
 
 
+def test_a_proxy_that_gRPC_asks_instead_is_named(make_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = start_fake()
+    gone.stop()
+    for name in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", f"http://{gone.address}")
+    with pytest.raises(altclip.Unavailable, match=r"\(http_proxy is set: that proxy may be asked"):
+        make_client("127.0.0.1:9").embed_text("a")
+
+
 def test_a_timeout_ends_the_call(client: Client, service: FakeService) -> None:
     service.failures["EmbedText"] = [Failure(grpc.StatusCode.UNAVAILABLE, pushback_ms="60000")]
     began = time.monotonic()

@@ -103,3 +103,9 @@ def test_indices_are_shifted_only_for_their_field() -> None:
     )
     assert error.shifted("texts", 50).message == "texts[53] and contexts[3] and labels[3]"
     assert error.fields[0].field == "texts[53].x"
+
+
+def test_a_proxy_in_the_environment_is_named_where_no_server_answers() -> None:
+    assert status.through_proxy({}) == ""
+    assert status.through_proxy({"http_proxy": ""}) == ""
+    assert "https_proxy is set" in status.through_proxy({"http_proxy": "http://p", "https_proxy": "http://q"})
