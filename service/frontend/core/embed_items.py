@@ -17,9 +17,10 @@ import numpy as np
 
 from service.frontend.admission.cost import Cost
 from service.frontend.api import validation
+from service.frontend.api.encodings import sound
 from service.frontend.api.errors import Code, Internal, InvalidRequest, ServiceError
 from service.frontend.api.messages import Image, Item, Matrix, Options, Timings
-from service.frontend.api.vectors import lengths, normalized
+from service.frontend.api.vectors import normalized
 from service.frontend.calls.call import Call
 from service.frontend.compute.flights import Outcome
 from service.frontend.core.call_items import CallItems
@@ -105,6 +106,9 @@ async def embed_items(
         rows = _single(computed, options) if alone else _summed(computed, items, options)
     counts, cut = computed.token_counts, computed.truncated
     groups = _groups(items)
+    for index in np.flatnonzero(~sound(rows, options.encoding)).tolist():
+        computed.fail(groups[index].start, Internal())
+        rows[index] = 0.0
     return EmbeddedItems(
         model=model.name,
         revision=model.pool.revision,
@@ -208,8 +212,7 @@ class _Parts:
         for index, outcome in enumerate(self.outcomes):
             if self.errors[index] is None and outcome is not None and outcome.value is not None:
                 rows[index] = outcome.value
-        finite = np.isfinite(lengths(rows))
-        for index in np.flatnonzero(~finite).tolist():  # a fault of the model with this part alone
+        for index in np.flatnonzero(~sound(rows)).tolist():  # a fault of the model with this part alone
             self.fail(index, Internal())
             rows[index] = 0.0
         return rows

@@ -90,7 +90,12 @@ async def embed(
     service: Service, request: Request, chosen: Wanted, items: Sequence[WholeItem], *, path: str
 ) -> EmbeddedItems:
     """Row i belongs to items[i]. path: of the list of items."""
-    options = Options(normalize=chosen.normalize, reject=chosen.reject, orientation=chosen.orientation)
+    options = Options(
+        encoding=chosen.encoding,
+        normalize=chosen.normalize,
+        reject=chosen.reject,
+        orientation=chosen.orientation,
+    )
     return await service.embed(request, chosen.model, items, options, path=path, strict=chosen.strict)
 
 

@@ -62,6 +62,7 @@ class Gateway:
         self._service = service
         self._routes = Routes(apis)
         self._metrics = core.metrics
+        self._counted = frozenset(core.metrics.layout.values("route"))
         self._lifecycle = Lifecycle(core.gate, callers, core.metrics)
         self._bodies = Bodies(settings.http_max_body_bytes, settings.max_queue_bytes)
         self._warn_of_host = reachable and not (settings.api_keys or settings.api_key_lines)
@@ -82,8 +83,13 @@ class Gateway:
             protocol.finished()
 
     def count(self, route: str, status: int, seconds: float) -> None:
-        """Counts a request in this transport's own metrics. Only the route's API knows an error's status."""
+        """Counts a request in this transport's own metrics. Only the route's API knows an error's status.
+
+        The supervisor lays out the metrics without the APIs: a route that it does not know is `other`, so
+        that what is not counted by name is answered all the same.
+        """
         code = str(status)
+        route = route if route in self._counted else OTHER
         self._metrics.http_requests.inc(route, code if code in HTTP_CODES else OTHER)
         self._metrics.http_request_duration.observe(seconds, route)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from service.frontend.api.messages import Scores
 from service.frontend.api.vectors import scores
 from tests.service.fake_pools import DIMENSION
 from tests.service.running import Running, pictures, running
+from tests.service.spoiling import gives
 from tests.service.streaming import batch, run
 from worker.errors import ModelError
 from worker.spec import ModelInfo
@@ -29,25 +30,6 @@ RAW16 = pb.EmbeddingOptions(encoding=FLOAT16, normalize=False)
 async def service() -> AsyncIterator[Running]:
     async with running(cache_bytes=1 << 20) as made:
         yield made
-
-
-def gives(service: Running, value: float, times: int = 1_000_000) -> None:
-    """The encoder's next so many answers have this number at one place."""
-    left = [times]
-
-    def spoiled(compute: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            rows = compute(*arguments)()
-            if left[0] > 0:
-                left[0] -= 1
-                rows[0].reshape(-1)[-1] = value
-            return lambda: rows
-
-        return call
-
-    encoder: Any = service.pool.encoder
-    for name in ("text", "image", "prompt"):
-        setattr(encoder, name, spoiled(getattr(encoder, name)))
 
 
 TEXT = pb.Item(text="a")

@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 
-from service.frontend.http.routes import Routes
+from service.frontend.http.apis import table
+from service.frontend.http.request import Request
+from service.frontend.http.routes import Api, Response, Route, Routes
+from service.frontend.http.service import Service
 from tests.service.http.asking import SECRET, Asking, asking, keyed, post_request
 from tests.service.running import eventually
 from worker.runtime.metric_labels import HTTP_ROUTES
@@ -167,10 +170,20 @@ async def test_a_drain_answers_what_was_admitted_and_refuses_the_rest(http: Aski
 
 
 async def test_every_route_stands_in_the_table_of_the_metrics(http: Asking) -> None:
-    from service.frontend.http.apis.table import APIS
-    from service.frontend.http.service import Service
-
     service = Service(http.service.server.core, 0.0)
-    routes = Routes([api(service) for api in APIS])
+    routes = Routes(table.chosen(service))
     served = {route.path for api in routes.apis for route in api.routes}
-    assert served <= set(HTTP_ROUTES)
+    assert served == set(HTTP_ROUTES)
+
+
+async def test_a_route_that_the_metrics_do_not_know_is_answered_and_counted_as_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def greet(request: Request) -> Response:
+        return Response.of({"hello": True})
+
+    added = Api("", [Route("GET", "/hello", greet, keyless=True, body="")])
+    monkeypatch.setattr(table, "APIS", (*table.APIS, lambda service: added))
+    async with asking() as http:
+        assert json.loads((await http.get("/hello")).body) == {"hello": True}
+        assert http.counted("other", 200) == 1

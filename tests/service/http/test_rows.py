@@ -10,6 +10,8 @@ import pytest
 
 from service.frontend.api.messages import Encoding
 from service.frontend.http.rows import NUMBERS_AT_ONCE, embedding_rows, json_list
+from tests.service.http.asking import Asking
+from tests.service.spoiling import gives
 
 
 async def written(rows: np.ndarray) -> np.ndarray:
@@ -41,3 +43,13 @@ async def test_a_list_that_is_written_in_parts_is_one_list(count: int) -> None:
 
 async def test_an_empty_list_is_one_too() -> None:
     assert orjson.dumps(await json_list([], 0)) == b"[]"
+
+
+async def test_a_number_that_half_precision_cannot_hold_is_the_error_of_its_item(http: Asking) -> None:
+    gives(http.service, 70_000.0, times=1)
+    body = {"input": ["a", "b"], "embed_dtype": "float16", "normalize": False, "error_policy": "per_item"}
+    answer = await http.post("/v1/embeddings", json.dumps(body).encode())
+    assert answer.status == 200
+    bad, good = json.loads(answer.body)["data"]
+    assert (bad["object"], bad["error"]["code"]) == ("error", "internal")
+    assert np.isfinite(good["embedding"]).all()
