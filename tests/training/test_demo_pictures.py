@@ -1,11 +1,10 @@
 """The demo's pictures: small, named in nine languages, with their licence."""
 
 import json
-from pathlib import Path
 
+from demo.pictures import FOLDER as PICTURES
 from training.recipe import LANGUAGES
 
-PICTURES = Path(__file__).parents[2] / "demo" / "pictures"
 MOST_BYTES = 400_000
 
 

@@ -11,22 +11,25 @@ from service.config.readers import HTTP_APIS
 from service.config.settings import Settings
 from service.frontend.http.apis import table
 from service.frontend.http.service import Service
+from worker.runtime.metrics import Layout, Metrics
+
+TOTALS = Metrics.local(Layout(models=("m",), devices=("cpu",), methods=("EmbedText",)))
 
 
 def offered(*names: str) -> dict[str, set[str]]:
-    """The paths of each API, under "" of those that are always there."""
-    core: Any = SimpleNamespace(settings=Settings(http_apis=names))
+    """The methods and paths of each API, under "" of those that are always there."""
+    core: Any = SimpleNamespace(settings=Settings(http_apis=names), totals=TOTALS)
     found: dict[str, set[str]] = {}
     for api in table.chosen(Service(core, 0.0)):
-        found.setdefault(api.name, set()).update(route.path for route in api.routes)
+        found.setdefault(api.name, set()).update(f"{route.method} {route.path}" for route in api.routes)
     return found
 
 
 def test_all_names_of_the_setting_have_routes_of_their_own() -> None:
     found = offered(*HTTP_APIS)
     assert set(found) == {"", *HTTP_APIS}
-    paths = [path for name in found for path in found[name]]
-    assert len(paths) == len(set(paths))
+    routes = [route for name in found for route in found[name]]
+    assert len(routes) == len(set(routes))
 
 
 @pytest.mark.parametrize("name", HTTP_APIS)
