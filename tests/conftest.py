@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from unittest.mock import patch
 
+import hypothesis
 import pytest
 
 from tests.server import RunningServer, start_server
@@ -27,6 +28,10 @@ def pytest_configure() -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+    # How fast examples are made and run tells of the machine, and not of the code.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -11,8 +11,9 @@ from tests.playground.browsing import Visit, chromium, visiting
 from tests.server import RunningServer
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Ended with its file: while Playwright runs, no test of asyncio can run in the same process."""
     with chromium() as running:
         yield running
 

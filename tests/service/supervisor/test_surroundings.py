@@ -84,7 +84,7 @@ def test_a_release_that_was_taken_away_ends_the_server_with_what_is_missing(tmp_
     with start_server("--model=m=stub:dimension=8", *QUICK, "--restart-limit=3", command=command) as server:
         shutil.rmtree(environment)
         worker_of(server).kill()
-        assert server.process.wait(30) == 1
+        assert server.process.wait(90) == 1
         message = server.logs.wait_for("gave_up", seconds=90)["message"]
         assert f"cannot be started: No such file or directory: {environment / 'bin'}" in message
 
