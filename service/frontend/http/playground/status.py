@@ -56,7 +56,7 @@ class Speed:
 
 
 def look(totals: Metrics, now: float) -> Look:
-    """Reads the counts."""
+    """Reads the counts; zeros where nothing is counted yet."""
     durations = _sums(totals.request_duration)
     for number, count in enumerate(_sums(totals.http_request_duration, without=_NO_CALLS | _PROBES)):
         durations[number] += count
@@ -71,7 +71,7 @@ def _sums(histogram: Histogram, without: frozenset[str] = frozenset()) -> list[f
         for labels, first in histogram.first.items()
         if not without & {*labels}
     ]
-    return [sum(column) for column in zip(*rows, strict=True)]
+    return [sum(column) for column in zip([0.0] * width, *rows, strict=True)]
 
 
 def speed(before: Look, after: Look) -> Speed:
