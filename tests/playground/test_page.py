@@ -96,12 +96,22 @@ def test_a_link_brings_back_what_was_typed_and_no_picture(visit: Visit) -> None:
     visit.first_is("cat")
 
 
+_KEEP_WHAT_IS_SAVED = """() => {
+  const make = URL.createObjectURL;
+  URL.createObjectURL = (blob) => { window.saved = blob.text(); return make.call(URL, blob); };
+  HTMLAnchorElement.prototype.click = function () { window.savedAs = this.download; };
+}"""
+
+
 def test_the_result_is_saved_and_the_request_shown_as_code(visit: Visit) -> None:
     visit.open("#q=1+cat")
     visit.first_is("cat")
-    with visit.page.expect_download() as download:
-        visit.page.locator("#download").click()
-    saved = json.loads(download.value.path().read_text())
+    # Chromium under Playwright loses about one download in ten: what the page hands to it is looked at.
+    visit.page.evaluate(_KEEP_WHAT_IS_SAVED)
+    visit.page.locator("#download").click()
+    name, text = visit.page.evaluate("async () => [window.savedAs, await window.saved]")
+    assert name == "altclip-search.json"
+    saved = json.loads(text)
     assert (saved["model"], saved["ranking"][0]["picture"]) == ("bundled", "cat.png")
     visit.page.locator("#code summary").click()
     code = visit.page.locator("#code-text")
