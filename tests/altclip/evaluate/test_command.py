@@ -124,7 +124,7 @@ def test_ctrl_c_ends_the_process_at_once_and_keeps_what_is_there(
     write_table(tmp_path, "".join(f"cat.jpg,a cat of {i} years,\n" for i in range(2000)))
     command = [sys.executable, "-m", "altclip", "evaluate", "things.csv", "--language", "en"]
     environment = {**os.environ, "ALTCLIP_ADDRESS": seeing.address, "PYTHONPATH": str(Path.cwd())}
-    seeing_service.pace = 0.05
+    seeing_service.pace = 0.2  # so that it is not over before the signal comes
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
     until(lambda: len(seeing_service.embedded) > 300, seconds=30, what="some captions are embedded")
     process.send_signal(signal.SIGINT)

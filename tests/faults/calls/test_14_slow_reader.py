@@ -27,8 +27,8 @@ TEXT = "so many words " * 140
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    """Nobody is replaced, whoever stands still."""
-    with service(f"m=stub:dimension={DIMENSION}") as running:
+    """Nobody is replaced, whoever stands still. A stream takes most of a second, however fast the machine."""
+    with service(f"m=stub:dimension={DIMENSION},per_item=0.0001") as running:
         before = crew(running)
         yield running
         assert crew(running) == before

@@ -155,8 +155,14 @@ def kill_the_busy_one(server: RunningServer, how: signal.Signals) -> None:
         decoders = server.processes("altclip-decoder")
         return [each for each in decoders if each.memory_info().rss > 80 << 20]
 
-    until(grown, seconds=20, what="a decoder works on the large picture", interval=0.002)
-    os.kill(grown()[0].pid, how)
+    found: list[psutil.Process] = []
+    until(
+        lambda: found.extend(grown()) or found,  # type: ignore[func-returns-value]
+        seconds=20,
+        what="a decoder works on the large picture",
+        interval=0.002,
+    )
+    os.kill(found[0].pid, how)
 
 
 def memory(server: RunningServer) -> int:
