@@ -156,12 +156,12 @@ def kill_the_busy_one(server: RunningServer, how: signal.Signals) -> None:
         return [each for each in decoders if each.memory_info().rss > 80 << 20]
 
     found: list[psutil.Process] = []
-    until(
-        lambda: found.extend(grown()) or found,  # type: ignore[func-returns-value]
-        seconds=20,
-        what="a decoder works on the large picture",
-        interval=0.002,
-    )
+
+    def seen() -> bool:
+        found.extend(grown())
+        return bool(found)
+
+    until(seen, seconds=20, what="a decoder works on the large picture", interval=0.002)
     os.kill(found[0].pid, how)
 
 
