@@ -17,7 +17,6 @@ from typing import Protocol
 
 import numpy as np
 
-from service.frontend.api.encodings import sound
 from service.frontend.api.errors import DeadlineTooShort, Internal, WorkerUnavailable
 from service.frontend.calls.call import Call
 from service.frontend.compute.content_cache import ContentCache, ContentKey, Row
@@ -82,7 +81,7 @@ class SharedFlight(Flight):
         return 0 if self.item.modality is Modality.IMAGE else len(self.item.payload)
 
     def land(self, outcome: Outcome) -> None:
-        if outcome.value is not None and not sound(outcome.value[np.newaxis]).all():
+        if outcome.value is not None and not np.isfinite(outcome.value).all():
             # A fault of the model with this content alone. It is not kept: a device may err once.
             outcome = dataclasses.replace(outcome, value=None, error=Internal())
         self._coalescer.landed(self, outcome)

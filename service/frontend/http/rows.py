@@ -8,13 +8,13 @@ A float32 is written with as few digits as give it back to the last bit. No numb
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import orjson
+import pybase64
 
 from service.frontend.api import encodings
 from service.frontend.api.messages import Encoding, Matrix
@@ -55,7 +55,7 @@ def embedding_rows(rows: Matrix, encoding: Encoding, *, as_base64: bool) -> Iter
         written = written.astype(np.float32)
     for index, row in enumerate(written):
         scale = scales[index] if scales else None
-        yield (base64.b64encode(row.tobytes()).decode() if as_base64 else row), scale
+        yield (pybase64.b64encode_as_string(row.tobytes()) if as_base64 else row), scale
 
 
 def numbers(rows: Matrix, kind: Numbers) -> npt.NDArray[Any]:
@@ -80,7 +80,7 @@ def numbers(rows: Matrix, kind: Numbers) -> npt.NDArray[Any]:
 def number_rows(rows: Matrix, kind: Numbers, *, as_base64: bool) -> Iterator[Any]:
     """Of each row, in order: what `json_list` writes as numbers, or a string of base64."""
     for row in numbers(rows, kind):
-        yield base64.b64encode(row.tobytes()).decode() if as_base64 else row
+        yield pybase64.b64encode_as_string(row.tobytes()) if as_base64 else row
 
 
 async def json_list(objects: Sequence[Any], numbers: int) -> orjson.Fragment:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import ipaddress
 import re
 from urllib.parse import unquote_to_bytes, urlsplit
+
+import pybase64
 
 from service.frontend.api import validation
 from service.frontend.api.errors import InvalidRequest, UriNotAllowed
@@ -55,7 +56,7 @@ def _from_base64(path: str, data: bytes, most_bytes: int) -> bytes:
     try:
         if b"=" in data:
             raise ValueError
-        return base64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
+        return pybase64.b64decode(data + b"=" * (-len(data) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidRequest.at(path, "is not valid base64") from None
 
