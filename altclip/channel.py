@@ -10,8 +10,9 @@ clients.
   limit, the tries are still bounded.
 - Throttling. When more than about a tenth of the calls fail, retries stop until calls succeed again: they
   would add load.
-- Balancing. All addresses of a DNS name share the calls in turn (`round_robin`): use a headless Service in
-  Kubernetes.
+- Balancing. All addresses of a DNS name, and all of a list, share the calls in turn (`round_robin`): use a
+  headless Service in Kubernetes. An address that does not answer is left out until it does. A stream stays
+  on the server where it began.
 - `wait_for_ready` stays off: a wrong address is told after a few seconds of retries, not at the deadline. To
   wait for a server that is still loading, call `wait_until_ready` first.
 - Keepalive. A connection with calls in flight is pinged once a minute, so that a dead peer is noticed; an
@@ -20,11 +21,12 @@ clients.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import math
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,11 @@ import grpc
 from altclip.errors import InvalidArgument
 
 DEFAULT_TIMEOUT = 60.0
-"""Seconds that a call may take unless told otherwise, retries and parts included. A stream has no limit."""
+"""Seconds that a call may take unless told otherwise, retries and parts included. A stream has no limit.
+
+>>> Client("localhost:50051", timeout=DEFAULT_TIMEOUT / 2).health()
+'SERVING'
+"""
 
 SERVER_MESSAGE_BYTES = 36 << 20
 """The largest message that a server takes by default."""
@@ -58,7 +64,11 @@ ChannelOption = tuple[str, str | int]
 
 
 def service_config() -> dict[str, object]:
-    """The service config for this API, as a JSON object; a new one with every call, so it may be changed."""
+    """The service config for this API, as a JSON object; a new one with every call, so it may be changed.
+
+    >>> service_config()["loadBalancingConfig"]
+    [{'round_robin': {}}]
+    """
     return {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [
@@ -93,7 +103,12 @@ CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),
     ("grpc.primary_user_agent", "altclip-python"),
 )
-"""The documented client configuration; pass it to `grpc.insecure_channel` or `grpc.secure_channel`."""
+"""The documented client configuration; pass it to `grpc.insecure_channel` or `grpc.secure_channel`.
+
+>>> stub = EmbeddingServiceStub(grpc.insecure_channel("localhost:50051", CHANNEL_OPTIONS))
+>>> stub.EmbedText(EmbedTextRequest(texts=["a cat"])).embeddings.count
+1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +147,7 @@ class Endpoint:
 
 
 def endpoint(
-    address: str,
+    address: str | Sequence[str],
     api_key: str | None,
     tls: bool,
     root_certificates: bytes | Path | None,
@@ -151,14 +166,38 @@ def endpoint(
 
 
 def address_of(given: object) -> str:
-    """A target of gRPC, without the white space around it. Raises InvalidArgument."""
+    """A target of gRPC, without the white space around it; one for all addresses of a list. Raises
+    InvalidArgument."""
+    if isinstance(given, list | tuple):
+        return _target_of_all(given)
     if not isinstance(given, str) or not given.strip():
         raise InvalidArgument.at("address", "give host:port, such as localhost:50051")
     if re.match(r"\s*(https?|grpcs?)://", given, re.IGNORECASE):
         raise InvalidArgument.at(
             "address", "give host:port without a scheme such as http://; TLS is `tls=True`"
         )
+    if "," in given and not re.match(r"\s*(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):", given):
+        raise InvalidArgument.at("address", 'several addresses are a list, such as ["10.0.0.7:50051", …]')
     return given.strip()
+
+
+def _target_of_all(addresses: Sequence[object]) -> str:
+    """gRPC's target for several addresses, which it takes as numbers only."""
+    if not addresses:
+        raise InvalidArgument.at("address", "the list has no address")
+    versions, found = set(), []
+    for index, given in enumerate(addresses):
+        text = given.strip() if isinstance(given, str) else ""
+        host, _, port = text.rpartition(":")
+        try:
+            versions.add(ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).version)
+            found.append(f"{host}:{int(port)}")
+        except ValueError:
+            what = f"a list holds IP addresses with their port, such as 10.0.0.7:50051, not {given!r:.60}"
+            raise InvalidArgument.at(f"address[{index}]", f"{what}; a name is dns:///NAME:PORT") from None
+    if len(versions) > 1:
+        raise InvalidArgument.at("address", "a list holds IPv4 addresses or IPv6 addresses, not both")
+    return f"ipv{versions.pop()}:{','.join(found)}"
 
 
 def key_of(given: object) -> str | None:

@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import grpc
@@ -39,18 +38,26 @@ class Client:
     call fails. Where something is embedded, `priority` says who goes first: "interactive" or "bulk".
 
     Args:
-        address: `host:port`, or any target of gRPC such as `dns:///altclip.default.svc:50051`.
+        address: `host:port`, or any target of gRPC such as `dns:///altclip.default.svc:50051`, where all
+            addresses of the name share the calls; or a list of IP addresses with ports, which share them,
+            too. With TLS, a list needs the option `grpc.default_authority`: the name in the certificates.
         api_key: Sent as `authorization: Bearer`; use TLS with it outside of one host.
         tls: Whether the connection is encrypted, checked against the system's certificates.
         root_certificates: PEM, or the file with it, to check the server against instead; implies `tls`.
         credentials: gRPC's own channel credentials, for mutual TLS; in place of the two above.
         timeout: Seconds that a call may take, retries included.
         options: Channel options in place of those of the same name in `CHANNEL_OPTIONS`.
+
+    >>> with Client("localhost:50051") as client:
+    ...     words = client.embed_text(["a black cat", "кошка", "car"])
+    ...     pictures = client.embed_image(Path("cat.png"))
+    >>> (words.vectors @ pictures.vectors[0]).argmin()  # all vectors have length 1
+    np.int64(2)
     """
 
     def __init__(
         self,
-        address: str = "localhost:50051",
+        address: str | Sequence[str] = "localhost:50051",
         *,
         api_key: str | None = None,
         tls: bool = False,
@@ -66,13 +73,14 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; calls and streams that are under way end with `Cancelled`."""
+        """Closes the connection; calls and streams that are under way end with `Cancelled`.
+
+        >>> Client("localhost:50051").close()
+        """
         self._connection.close()
 
     def embed_text(
@@ -96,6 +104,9 @@ class Client:
             normalize: Whether each embedding is scaled to length 1.
             truncation: What happens to a text with more tokens than the model takes: "truncate" cuts it and
                 reports it in `truncated`, "reject" raises `TextTooLong`.
+
+        >>> client.embed_text(["a black cat", "一只黑猫"]).vectors.shape
+        (2, 192)
         """
         plan = methods.embed_text(texts, model, encoding, normalize, truncation, priority)
         return self._connection.run(plan, timeout, request_id)
@@ -116,18 +127,21 @@ class Client:
         one of them fails, the whole call fails.
 
         Args:
-            images: One picture or several, each the bytes of a file, a `pathlib.Path`, a `Uri` or a Pillow
-                image; never a `str`. Row i of the result belongs to picture i.
+            images: One picture or several, each the bytes of a file, a `pathlib.Path`, a file open in mode
+                "rb", a `Uri`, a Pillow image, or a numpy array of uint8 [height, width], [height, width, 3]
+                (RGB) or [height, width, 4] (RGBA, whose alpha is dropped); never a `str`. A file is read from
+                where it stands. An array of four dimensions is several pictures. Row i of the result belongs
+                to picture i.
             encoding: How the numbers travel: float32, float16, int8 or binary.
             normalize: Whether each embedding is scaled to length 1.
             orientation: "as_stored" takes the pixels as they stand in the file, which is what the model was
                 trained on; "upright" turns each picture as its EXIF data says, as photo viewers do.
+
+        >>> client.embed_image([Path("cat.png"), np.zeros((64, 64, 3), np.uint8)]).vectors.shape
+        (2, 192)
         """
-        return self._connection.run(
-            methods.embed_image(images, model, encoding, normalize, orientation, priority),
-            timeout,
-            request_id,
-        )
+        plan = methods.embed_image(images, model, encoding, normalize, orientation, priority)
+        return self._connection.run(plan, timeout, request_id)
 
     def similarity(
         self,
@@ -146,12 +160,16 @@ class Client:
 
         Args:
             queries: Texts (`str`), pictures (as for `embed_image`) and embeddings (numpy, one-dimensional),
-                in any mix.
+                in any mix. An array of uint8 with two or more dimensions is pixels; the rows of any other
+                matrix are embeddings.
             candidates: The same.
             score: "cosine", "logit" (cosine times the model's logit scale) or "probability" (softmax over the
                 candidates).
             top_k: How many candidates to return for a query, best first; 0 means all, in their order.
             orientation: As for `embed_image`.
+
+        >>> client.similarity(Path("cat.png"), ["car", "cat"], top_k=1).indices
+        array([[1]])
         """
         plan = methods.similarity(queries, candidates, model, score, top_k, orientation, priority)
         return self._connection.run(plan, timeout, request_id)
@@ -180,6 +198,9 @@ class Client:
             templates: Prompts in place of the server's, each with one `{}` for the label.
             top_k: How many labels to return for a picture, best first; 0 means all, in their order.
             orientation: As for `embed_image`.
+
+        >>> client.classify(Path("cat.png"), ["car", "cat"], top_k=1).results[0][0].label
+        'cat'
         """
         plan = methods.classify(images, labels, model, language, templates, top_k, orientation, priority)
         return self._connection.run(plan, timeout, request_id)
@@ -204,6 +225,9 @@ class Client:
                 AltCLIP's text model).
             encoding: float32 or float16.
             truncation: As for `embed_text`.
+
+        >>> client.encode_prompt(["a black cat", ""]).states.shape
+        (2, 77, 192)
         """
         plan = methods.encode_prompt(texts, model, states, encoding, truncation, priority)
         return self._connection.run(plan, timeout, request_id)
@@ -238,32 +262,48 @@ class Client:
             window: How many items may be on their way at a time. The items on their way never hold more than
                 about 64 MiB together.
             timeout: Seconds for the whole stream; no limit unless given.
+
+        >>> items = [("mine", "a black cat"), ("file", Path("cat.png"))]
+        >>> sorted([result.id for result in client.embed_stream(items)])
+        ['file', 'mine']
         """
         ledger = Ledger(window)
-        config = config_message(
-            inputs.text_of(model, "model"),
-            inputs.embedding_options(encoding, normalize, truncation, orientation),
-            inputs.choose(inputs.PRIORITIES, priority, "priority"),
-        )
+        config = config_message(model, encoding, normalize, truncation, orientation, priority)
         return StreamThreads(
             ledger, config, orientation, items, self._connection, timeout, request_id_of(request_id)
         ).results()
 
     def list_models(self, *, timeout: float | None = None) -> list[Model]:
-        """The server's models; the first is the default of every call."""
+        """The server's models; the first is the default of every call.
+
+        >>> [model.name for model in client.list_models()]
+        ['bundled']
+        """
         return self._connection.list_models(timeout)
 
     def server_version(self, *, timeout: float | None = None) -> str:
-        """The version of the server's software, such as "0.2.0"; empty from servers older than 0.2."""
+        """The version of the server's software, such as "0.2.0"; empty from servers older than 0.2.
+
+        >>> client.server_version()
+        '0...'
+        """
         return self._connection.server_version(timeout)
 
     def get_model(self, name: str = "", *, timeout: float | None = None) -> Model:
-        """One model: what it is, and what a request may hold. An empty name means the server's first."""
+        """One model: what it is, and what a request may hold. An empty name means the server's first.
+
+        >>> client.get_model("bundled").dimension
+        192
+        """
         return self._connection.get_model(name, timeout)
 
     def health(self, model: str = "", *, timeout: float | None = None) -> str:
         """SERVING, NOT_SERVING, or SERVICE_UNKNOWN for a model that the server does not have. An empty name
-        asks for all models together."""
+        asks for all models together.
+
+        >>> client.health()
+        'SERVING'
+        """
         return self._connection.health(model, timeout)
 
     def wait_until_ready(self, model: str = "", *, timeout: float | None = DEFAULT_TIMEOUT) -> None:
@@ -271,5 +311,7 @@ class Client:
         not be running yet.
 
         Raises `DeadlineExceeded` after `timeout` seconds; its message has the last status that was seen.
+
+        >>> client.wait_until_ready(timeout=30)
         """
         self._connection.wait_until_ready(model, timeout)

@@ -1,28 +1,24 @@
 """What a caller hands in, as messages: texts, pictures, items of a comparison, and the words for enum values.
 
-Nothing is guessed. A `str` is always a text, never the name of a file; a file is a `pathlib.Path`, its
-content is `bytes`, an address is a `Uri`.
-
-Of a Pillow image the pixels are sent and nothing else. Beside them it has colour profiles, text, transparency
-and EXIF, and any mode and palette; a file with all of that can be larger than the service allows, or show
-other pixels. Pillow is not imported here: whoever hands in one of its images has imported it.
+Nothing is guessed. A `str` is always a text, never the name of a file; a file is a `pathlib.Path` or an open
+file, its content is `bytes`, an address is a `Uri`. Of an array the dtype and the dimensions decide: uint8 in
+two or more dimensions is pixels, and in a comparison everything else is embeddings.
 """
 
 from __future__ import annotations
 
-import io
 import operator
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from altclip.errors import InvalidArgument, UnreadableInput
+from altclip.images import arrays, files, pillow
 from altclip.v1 import embedding_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -67,21 +63,39 @@ STATES: dict[States, pb.PromptStates.ValueType] = {
 
 @dataclass(frozen=True, slots=True)
 class Uri:
-    """The address of a picture: a `data:` URI, or `https://…` where the server's operator allows it."""
+    """The address of a picture: a `data:` URI, or `https://…` where the server's operator allows it.
+
+    >>> page = base64.b64encode(Path("cat.png").read_bytes()).decode()
+    >>> client.embed_image(Uri(f"data:image/png;base64,{page}")).vectors.shape
+    (1, 192)
+    """
 
     address: str
 
 
-ImageSource: TypeAlias = "bytes | bytearray | memoryview | os.PathLike[str] | Uri | PilImage"
-"""A picture: the bytes of a file, a `pathlib.Path`, a `Uri`, or a Pillow image (sent losslessly as PNG)."""
+Pixels: TypeAlias = "PilImage | npt.NDArray[np.uint8]"
+
+ImageSource: TypeAlias = "bytes | bytearray | memoryview | os.PathLike[str] | files.BinaryFile | Uri | Pixels"
+"""A picture: the bytes of a file, a `pathlib.Path`, a file that is open for reading bytes (read from where it
+stands), a `Uri`, or pixels, sent losslessly as PNG: a Pillow image, or a numpy array of uint8 of the shape
+[height, width], [height, width, 3] (RGB) or [height, width, 4] (RGBA).
+
+>>> path = Path("cat.png")
+>>> with path.open("rb") as file:
+...     sources: list[ImageSource] = [path, path.read_bytes(), file]
+...     vectors = client.embed_image(sources).vectors
+>>> bool((vectors == vectors[0]).all())
+True
+"""
 
 ItemSource: TypeAlias = "str | ImageSource | npt.NDArray[np.floating[Any]]"
-"""One side of a comparison: a text, a picture, or an embedding made earlier (one-dimensional)."""
+"""One side of a comparison: a text, a picture, or an embedding made earlier (one-dimensional).
 
-# What a PNG holds without loss and without a palette. The service reads all else as RGB, so it is sent so.
-_SENT_AS_IS = frozenset({"1", "L", "LA", "RGB", "RGBA"})
-# Pillow has no way from premultiplied alpha to RGB but this.
-_STRAIGHT_ALPHA = {"La": "LA", "RGBa": "RGBA"}
+>>> sides: list[ItemSource] = ["a cat", Path("cat.png"), client.embed_text("a cat").vectors[0]]
+>>> client.similarity(sides, "a cat").scores.round(3)[[0, 2]]
+array([[1.],
+       [1.]], dtype=float32)
+"""
 
 Word = TypeVar("Word", bound=str)
 Value = TypeVar("Value")
@@ -138,8 +152,9 @@ def image_of(source: Any, field: str, orientation: Orientation) -> pb.Image:
     """A picture as a message; a file is read. The server turns files upright; a Pillow image is turned here,
     for its EXIF data is not sent.
 
-    Raises OSError for a file that cannot be read, UnreadableInput for a Pillow image without readable pixels,
-    TypeError for what is no picture.
+    Raises OSError for a file that cannot be read, UnreadableInput for a Pillow image without readable pixels
+    and a file that is closed or at its end, InvalidArgument for an array that is no picture, TypeError for
+    what is none of these.
     """
     if isinstance(source, bytes):
         return pb.Image(content=source)
@@ -152,25 +167,29 @@ def image_of(source: Any, field: str, orientation: Orientation) -> pb.Image:
             return pb.Image(content=Path(source).read_bytes())
         except ValueError as error:  # a name that no file can have
             raise UnreadableInput.at(field, f"{source!r:.200}: {error}") from error
-    if _is_pillow(source):
+    if isinstance(source, np.ndarray):
+        return pb.Image(content=arrays.png_of(source, field))
+    if pillow.is_pillow(source):
         try:
-            return pb.Image(content=png_of(source, upright=orientation == "upright"))
+            return pb.Image(content=pillow.png_of(source, upright=orientation == "upright"))
         except Exception as error:  # Pillow raises many kinds for images that are damaged or closed
             raise UnreadableInput.at(field, f"Pillow cannot read the image: {error}") from error
+    if files.is_file(source):
+        return pb.Image(content=files.bytes_of(source, field))
     hint = "; a file name is a pathlib.Path, an address a Uri" if isinstance(source, str) else ""
-    kind = type(source).__name__
-    raise TypeError(f"{field}: a picture is bytes, a pathlib.Path, a Uri or a Pillow image, not {kind}{hint}")
+    known = "bytes, a pathlib.Path, an open file, a Uri, a Pillow image or a numpy array"
+    raise TypeError(f"{field}: a picture is {known}, not {type(source).__name__}{hint}")
 
 
 def item_of(source: Any, field: str, orientation: Orientation) -> pb.Item:
     """One side of a comparison as a message. Raises as `image_of` does, and InvalidArgument for an array that
-    is no embedding."""
+    is neither an embedding nor pixels."""
     if isinstance(source, str):
         return pb.Item(text=text_of(source, field))
-    if isinstance(source, np.ndarray):
+    if isinstance(source, np.ndarray) and not _is_pixels(source):
         if source.ndim != 1:
             what = f"an embedding has one dimension, not {source.ndim}; give the rows of a matrix one by one"
-            raise InvalidArgument.at(field, what)
+            raise InvalidArgument.at(field, f"{what}, and pixels as uint8")
         if source.dtype.kind not in "fiu":
             raise InvalidArgument.at(field, f"an embedding holds numbers, not {source.dtype}")
         return pb.Item(vector=source.astype("<f4").tobytes())
@@ -180,7 +199,8 @@ def item_of(source: Any, field: str, orientation: Orientation) -> pb.Item:
 def items_of(
     sources: ItemSource | Iterable[ItemSource], field: str, orientation: Orientation
 ) -> list[pb.Item]:
-    """One item or several as messages; the rows of a matrix are items. Raises as `item_of` does."""
+    """One item or several as messages; the rows of a matrix are items, unless it is one of pixels. Raises as
+    `item_of` does."""
     given = enumerate(_several(sources, field))
     return [item_of(source, f"{field}[{index}]", orientation) for index, source in given]
 
@@ -202,45 +222,17 @@ def embedding_options(
 
 def _several(given: Any, field: str) -> Iterable[Any]:
     """What was given; in a list where it is one thing. Raises TypeError."""
-    single = isinstance(given, str | bytes | bytearray | memoryview | os.PathLike | Uri) or _is_pillow(given)
-    if single or (isinstance(given, np.ndarray) and given.ndim == 1):
+    if isinstance(given, str | bytes | bytearray | memoryview | os.PathLike | Uri) or pillow.is_pillow(given):
+        return [given]
+    if isinstance(given, np.ndarray):
+        return [given] if given.ndim < 2 or _is_pixels(given) else given
+    if files.is_file(given):  # which is iterable, too, by lines
         return [given]
     if not isinstance(given, Iterable):
         raise TypeError(f"{field}: give one or several, not {type(given).__name__}")
     return given
 
 
-def _is_pillow(source: object) -> TypeGuard[PilImage]:
-    """Whether this is a Pillow image."""
-    module = sys.modules.get("PIL.Image")
-    return module is not None and isinstance(source, module.Image)
-
-
-def png_of(image: PilImage, *, upright: bool = False) -> bytes:
-    """The pixels of the current frame as a PNG without metadata; the service sees them as it would see those
-    of the image's own file. upright: turned as the image's EXIF data says.
-
-    Raises what Pillow raises: OSError for a damaged file, ValueError for a closed one.
-    """
-    pixels = _turned(image) if upright else image.copy()  # both read the file and leave the image as it is
-    pixels.info = {}
-    if pixels.width == 0 or pixels.height == 0:
-        raise ValueError("the image has no pixels")
-    if pixels.mode in _STRAIGHT_ALPHA:
-        pixels = pixels.convert(_STRAIGHT_ALPHA[pixels.mode])
-    if pixels.mode not in _SENT_AS_IS:
-        pixels = pixels.convert("RGB")
-    pixels.info = {}  # a conversion may have put a profile there
-    written = io.BytesIO()
-    pixels.save(written, "PNG", compress_level=1)
-    return written.getvalue()
-
-
-def _turned(image: PilImage) -> PilImage:
-    from PIL import ImageOps
-
-    image.load()
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # EXIF data that cannot be read says nothing
-        return image.copy()
+def _is_pixels(array: npt.NDArray[Any]) -> bool:
+    """Whether an array is one image, of a shape that is sent or not; four dimensions are several images."""
+    return array.dtype == np.uint8 and array.ndim in (2, 3)

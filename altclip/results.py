@@ -22,6 +22,10 @@ class Timings:
         queue: Seconds that an item waited for the device at most.
         inference: Seconds that a batch with an item of the call took at most.
         batch_size: The number of items in the largest of these batches; 0 where nothing was computed.
+
+    >>> timings = client.embed_text("a cat").timings
+    >>> timings.queue >= 0 and timings.inference >= 0
+    True
     """
 
     queue: float = 0.0
@@ -38,6 +42,10 @@ class Embeddings:
         dimension: The number of components of an embedding.
         codes: [n, dimension] in the encoding's own type; for binary uint8 [n, ceil(dimension / 8)].
         scales: float32 [n] for int8, empty otherwise.
+
+    >>> embeddings = client.embed_text("a cat", encoding="int8").embeddings
+    >>> embeddings.codes.dtype, embeddings.scales.shape, embeddings.vectors.dtype
+    (dtype('int8'), (1,), dtype('float32'))
     """
 
     encoding: str
@@ -90,6 +98,10 @@ class ImageEmbeddings(_Answer):
 
     Attributes:
         embeddings: The matrix as it was sent.
+
+    >>> pictures = client.embed_image(Path("cat.png"))
+    >>> len(pictures), pictures.vectors.shape
+    (1, (1, 192))
     """
 
     embeddings: Embeddings
@@ -110,6 +122,10 @@ class TextEmbeddings(ImageEmbeddings):
     Attributes:
         token_counts: The number of tokens of each text as computed, its special tokens included.
         truncated: The indices of the texts that were cut.
+
+    >>> words = client.embed_text(["", "cat " * 100])
+    >>> words.token_counts, words.truncated
+    ((2, 77), (1,))
     """
 
     token_counts: tuple[int, ...]
@@ -125,6 +141,10 @@ class Similarities(_Answer):
         indices: With `top_k` the candidate of each score, int64 [queries, k]; None otherwise.
         logit_scale: What a cosine is multiplied by to make a logit.
         truncated: The texts that were cut, counted through the queries first and the candidates after them.
+
+    >>> found = client.similarity(Path("cat.png"), ["car", "cat"], score="probability", top_k=1)
+    >>> found.indices, found.scores.shape
+    (array([[1]]), (1, 1))
     """
 
     scores: Floats
@@ -135,7 +155,12 @@ class Similarities(_Answer):
 
 @dataclass(frozen=True, slots=True)
 class LabelScore:
-    """A label, its index among the labels of the call, and its probability, the softmax over all labels."""
+    """A label, its index among the labels of the call, and its probability, the softmax over all labels.
+
+    >>> best = client.classify(Path("cat.png"), ["car", "cat"], top_k=1).results[0][0]
+    >>> best.label, best.index
+    ('cat', 1)
+    """
 
     label: str
     index: int
@@ -149,6 +174,10 @@ class Classifications(_Answer):
     Attributes:
         results: For each picture its labels, all in their order or the `top_k` best, best first.
         truncated: The indices of the labels of which a prompt was cut.
+
+    >>> found = client.classify(Path("cat.png"), ["coche", "gato"], language="es")
+    >>> [score.label for score in found.results[0]]
+    ['coche', 'gato']
     """
 
     results: tuple[tuple[LabelScore, ...], ...]
@@ -163,6 +192,10 @@ class PromptEncodings(_Answer):
         states: [n, tokens, state dimension], float32 or float16 as asked for.
         attention_mask: uint8 [n, tokens]: 1 for a token, 0 for padding.
         truncated: The indices of the texts that were cut.
+
+    >>> prompts = client.encode_prompt(["a black cat", ""])
+    >>> prompts.states.shape, prompts.attention_mask.sum(axis=1)
+    ((2, 77, 192), array([6, 2], dtype=uint64))
     """
 
     states: npt.NDArray[Any]
@@ -184,6 +217,12 @@ class StreamResult:
             picture.
         revision: The revision of the weights, as in every answer.
         timings: How long the work took.
+
+    >>> results = client.embed_stream([("mine", "a cat"), ("bad", b"no image")])
+    >>> for result in sorted(results, key=lambda result: result.index):
+    ...     print(result.id, result.error.reason if result.error else result.vector.shape)
+    mine (192,)
+    bad UNDECODABLE_IMAGE
     """
 
     id: object
@@ -206,7 +245,11 @@ class StreamResult:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request to a model may hold; the names are those of the API's `ModelLimits`."""
+    """What a request to a model may hold; the names are those of the API's `ModelLimits`.
+
+    >>> client.get_model().limits.max_texts
+    256
+    """
 
     max_texts: int
     max_images: int
@@ -223,7 +266,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model of the server; the names are those of the API's `Model`."""
+    """A model of the server; the names are those of the API's `Model`.
+
+    >>> model = client.get_model()
+    >>> model.name, model.dimension, model.max_tokens, model.ready
+    ('bundled', 192, 77, True)
+    """
 
     name: str
     source: str

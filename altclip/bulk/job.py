@@ -69,6 +69,10 @@ class Summary:
         seconds: That the run took.
         rows_per_second: Of the rows that this run worked on.
         times: Seconds of reading, preparing, waiting for the server, writing.
+
+    >>> summary = bulk.run("captions.jsonl", "vectors", client=client)
+    >>> summary.rows, summary.embedded, summary.errors
+    (2, 2, 0)
     """
 
     rows: int
@@ -118,6 +122,9 @@ def run(
     The other arguments are the options of `altclip bulk`. Raises DataError where input or output do not fit,
     OutputError where the output cannot be written, AltClipError where the service cannot be used, and
     TooManyErrors. What is whole by then is kept.
+
+    >>> bulk.run("captions.jsonl", "vectors", client=client, text="caption", id="key").embedded
+    2
     """
     wanted = Wanted(
         _names(text), _names(image), id, model, encoding, vector_type, orientation, rows_per_shard

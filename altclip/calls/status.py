@@ -12,16 +12,22 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from altclip.errors import (
-    BY_CODE,
-    BY_REASON,
     AltClipError,
     Cancelled,
     DeadlineExceeded,
     FieldViolation,
     Internal,
+    InvalidImage,
     InvalidRequest,
     MessageTooLarge,
+    ModelNotFound,
+    Overloaded,
+    PermissionDenied,
+    TextTooLong,
+    Unauthenticated,
     Unavailable,
+    Unimplemented,
+    UriRejected,
 )
 
 DOMAIN = "altclip"
@@ -30,6 +36,38 @@ DETAILS_KEY = "grpc-status-details-bin"
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 """The variables in which gRPC looks for a proxy, in its order."""
 
+BY_REASON: Mapping[str, type[AltClipError]] = {
+    "INVALID_REQUEST": InvalidRequest,
+    "UNDECODABLE_IMAGE": InvalidImage,
+    "IMAGE_TOO_LARGE": InvalidImage,
+    "UNSUPPORTED_IMAGE": InvalidImage,
+    "TEXT_TOO_LONG": TextTooLong,
+    "URI_NOT_ALLOWED": UriRejected,
+    "URI_FETCH_FAILED": UriRejected,
+    "MODEL_NOT_FOUND": ModelNotFound,
+    "UNAUTHENTICATED": Unauthenticated,
+    "PERMISSION_DENIED": PermissionDenied,
+    "QUEUE_FULL": Overloaded,
+    "QUOTA_EXCEEDED": Overloaded,
+    "DEADLINE_TOO_SHORT": DeadlineExceeded,
+    "WORKER_UNAVAILABLE": Unavailable,
+    "DRAINING": Unavailable,
+    "INTERNAL": Internal,
+}
+# For what carries no reason. NOT_FOUND without one is a proxy's "no such route" and stays an AltClipError.
+BY_CODE: Mapping[grpc.StatusCode, type[AltClipError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.INTERNAL: Internal,
+    grpc.StatusCode.UNKNOWN: Internal,
+    grpc.StatusCode.DATA_LOSS: Internal,
+    grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
+}
 CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 

@@ -24,7 +24,12 @@ Content: TypeAlias = "str | inputs.ImageSource | AltClipError"
 StreamInput: TypeAlias = "Content | tuple[object, Content]"
 """An item of a stream: a text (`str`) or a picture, alone or after an id of its own in a tuple. An
 `AltClipError` in its place comes back as the item's error: so a producer tells what it could not read, and
-the stream goes on."""
+the stream goes on.
+
+>>> items: list[StreamInput] = ["a cat", Path("cat.png"), ("mine", "a dog")]
+>>> sorted(str(result.id) for result in client.embed_stream(items))
+['0', '1', 'mine']
+"""
 
 WINDOW = 512
 """How many items of a stream may be on their way."""
@@ -167,10 +172,21 @@ def check_item(item: pb.StreamItem, limits: Limits | None) -> None:
 
 
 def config_message(
-    model: str, options: pb.EmbeddingOptions, priority: pb.Priority.ValueType
+    model: str,
+    encoding: inputs.Encoding,
+    normalize: bool,
+    truncation: inputs.Truncation,
+    orientation: inputs.Orientation,
+    priority: inputs.Priority,
 ) -> pb.EmbedStreamRequest:
-    """The first message of a stream."""
-    return pb.EmbedStreamRequest(config=pb.StreamConfig(model=model, options=options, priority=priority))
+    """The first message of a stream. Raises TypeError or InvalidArgument for an argument that is wrong."""
+    return pb.EmbedStreamRequest(
+        config=pb.StreamConfig(
+            model=inputs.text_of(model, "model"),
+            options=inputs.embedding_options(encoding, normalize, truncation, orientation),
+            priority=inputs.choose(inputs.PRIORITIES, priority, "priority"),
+        )
+    )
 
 
 def batch_message(

@@ -221,7 +221,9 @@ class RunningFake:
         self.server.stop(None).wait()
 
 
-def start_fake(address: str = "127.0.0.1:0") -> RunningFake:
+def start_fake(
+    address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
+) -> RunningFake:
     server = grpc.server(
         futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 36 << 20)]
     )
@@ -230,9 +232,9 @@ def start_fake(address: str = "127.0.0.1:0") -> RunningFake:
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(service, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
     health_servicer.set("altclip.v1.EmbeddingService", health_pb2.HealthCheckResponse.SERVING)
-    port = server.add_insecure_port(address)
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     server.start()
-    return RunningFake(service, health_servicer, server, f"127.0.0.1:{port}")
+    return RunningFake(service, health_servicer, server, f"{address.rpartition(':')[0]}:{port}")
 
 
 def text_vector(text: str) -> list[float]:

@@ -239,7 +239,12 @@ class Pool:
 
 
 class TooManyErrors(AltClipError):
-    """`--max-errors` was reached."""
+    """`--max-errors` was reached.
+
+    >>> bulk.run("images.jsonl", "vectors", client=client, max_errors=1)
+    Traceback (most recent call last):
+    altclip.bulk.flow.pool.TooManyErrors: ...
+    """
 
     def __init__(self, rows: int) -> None:
         super().__init__(f"stopped because of --max-errors: {rows} rows failed")

@@ -11,7 +11,6 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 import altclip
-from altclip import errors
 from altclip.calls import status
 from tests.altclip.fake_service import Failure
 
@@ -26,12 +25,12 @@ def documented_reasons() -> dict[str, str]:
 def test_every_documented_reason_has_a_class_with_its_code() -> None:
     documented = documented_reasons()
     assert len(documented) == 16
-    assert documented == {reason: kind.code.name for reason, kind in errors.BY_REASON.items()}
+    assert documented == {reason: kind.code.name for reason, kind in status.BY_REASON.items()}
 
 
-@pytest.mark.parametrize("reason", sorted(errors.BY_REASON))
+@pytest.mark.parametrize("reason", sorted(status.BY_REASON))
 def test_a_reason_picks_its_class(reason: str) -> None:
-    kind = errors.BY_REASON[reason]
+    kind = status.BY_REASON[reason]
     raised = status.from_status(Failure(kind.code, reason).proto(), request_id="r")
     assert type(raised) is kind
     assert (raised.reason, raised.code, raised.request_id) == (reason, kind.code, "r")

@@ -12,7 +12,7 @@ from PIL import Image, PngImagePlugin
 
 import altclip
 from altclip import Client
-from altclip.inputs import png_of
+from altclip.images.pillow import png_of
 from tests.altclip.fake_service import FakeService
 from worker.inputs.images import ImagePreparer, Preprocessing
 
