@@ -5,18 +5,25 @@ Everything that decides about a stream is here, without threads, tasks or socket
 messages. An item counts against the window from the moment when it is taken from the caller's iterator until
 the caller has taken its result. This one limit covers the whole way, so neither a slow server nor a slow
 consumer makes memory grow. On the wire the id of an item is its position: the caller's ids may be anything.
+
+A stream outlives the call that carries it: when a server drains or a connection breaks, another call is
+opened, and each item that has no answer is sent once more over that one. So every item has exactly one
+result.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import grpc
+
 from altclip import inputs
 from altclip.calls import answers, status
 from altclip.calls.plan import check_size
-from altclip.errors import AltClipError, Internal, InvalidArgument, UnreadableInput
+from altclip.errors import AltClipError, Internal, InvalidArgument, RevisionChanged, UnreadableInput
 from altclip.results import Limits, StreamResult
 from altclip.v1 import embedding_service_pb2 as pb
 
@@ -42,11 +49,23 @@ WINDOW_BYTES = 64 << 20
 MESSAGE_ITEMS = 64
 MESSAGE_BYTES = 1 << 20
 
+MOST_TRIES = 5
+"""How often an item is sent before the stream fails: as often as the channel tries a call."""
 
-@dataclass(frozen=True, slots=True)
+PAUSE = 0.2
+"""Seconds before another call is opened, where the server does not say."""
+
+BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED})
+"""What gRPC reports of a connection that broke, or of a proxy that gave up a call. The service's own errors
+with these codes have a reason."""
+
+
+@dataclass(slots=True)
 class _Sent:
     id: object
     size: int
+    message: pb.StreamItem | None = None
+    tries: int = 0
 
 
 class Ledger:
@@ -59,8 +78,13 @@ class Ledger:
         self._window_bytes = window_bytes
         self._next = 0
         self._bytes = 0
+        self._waiting: deque[int] = deque()
         self._unanswered: dict[int, _Sent] = {}
         self._untaken: dict[int, _Sent] = {}
+        self._progress = False
+        self._revision = ""
+        self.all_given = False
+        """Whether the caller's iterator has ended."""
 
     @property
     def has_room(self) -> bool:
@@ -68,9 +92,9 @@ class Ledger:
         return len(self._unanswered) + len(self._untaken) < self._window and self._bytes < self._window_bytes
 
     @property
-    def unanswered(self) -> int:
-        """How many items the server has not answered."""
-        return len(self._unanswered)
+    def finished(self) -> bool:
+        """Whether every item that there is has its answer."""
+        return self.all_given and not self._unanswered
 
     def admit(self, given: Any) -> tuple[object, Content, int]:
         """Gives an item its position; returns its id, its content and the position."""
@@ -82,11 +106,34 @@ class Ledger:
             return index, UnreadableInput.at(f"items[{index}]", what), index
         return given[0], given[1], index
 
-    def sent(self, identity: object, message: pb.StreamItem) -> None:
-        """Counts an item that goes to the server."""
+    def queue(self, identity: object, message: pb.StreamItem) -> None:
+        """Counts an item that is to be sent."""
         index, size = int(message.id), message.ByteSize()
-        self._unanswered[index] = _Sent(identity, size)
+        self._unanswered[index] = _Sent(identity, size, message)
         self._bytes += size
+        self._waiting.append(index)
+
+    def next_to_send(self) -> pb.StreamItem | None:
+        """Takes the next item for the server; None while there is none."""
+        while self._waiting:
+            item = self._unanswered.get(self._waiting.popleft())
+            if item is not None:
+                item.tries += 1
+                return item.message
+        return None
+
+    def broke(self, error: AltClipError) -> float:
+        """The call ended before its time: all that has no answer is to be sent once more, over another call.
+
+        Returns the seconds to wait before. Raises `error` where another call cannot help: the channel has
+        already tried one that gave no answer at all as often as it may.
+        """
+        progress, self._progress = self._progress, False
+        tries = max((item.tries for item in self._unanswered.values()), default=0)
+        if not (progress and is_passing(error)) or tries >= MOST_TRIES:
+            raise error
+        self._waiting = deque(self._unanswered)
+        return PAUSE if error.retry_after is None else error.retry_after
 
     def failed_here(self, identity: object, index: int, error: AltClipError) -> StreamResult:
         """Counts an item that never reaches the server."""
@@ -94,7 +141,18 @@ class Ledger:
         return StreamResult(identity, index, error=error)
 
     def answered(self, response: pb.EmbedStreamResponse, request_id: str) -> list[StreamResult]:
-        """The results in a message of the server. Raises Internal for one that nobody asked for."""
+        """The results in a message of the server.
+
+        Raises Internal for one that nobody asked for, and RevisionChanged where another server goes on with
+        other weights.
+        """
+        if response.revision and self._revision not in ("", response.revision):
+            raise RevisionChanged(
+                f"the weights changed within the stream, from {self._revision} to {response.revision}",
+                request_id=request_id,
+            )
+        self._revision = self._revision or response.revision
+        self._progress = True
         rows = answers.rows(response.embeddings) if response.ids else []
         if len(rows) != len(response.ids):
             raise Internal("a message has not as many embeddings as ids", request_id=request_id)
@@ -136,8 +194,15 @@ class Ledger:
             raise Internal(
                 f"the server answered an item that was not open: {wire_id!r}", request_id=request_id
             )
+        item.message = None
         self._untaken[int(wire_id)] = item
         return item
+
+
+def is_passing(error: AltClipError) -> bool:
+    """Whether what ended a call says nothing against the items: another call may answer them."""
+    broken = not error.reason and error.code in BROKEN and isinstance(error.__cause__, grpc.RpcError)
+    return error.retryable or broken
 
 
 def item_message(

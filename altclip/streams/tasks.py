@@ -1,15 +1,17 @@
 """A stream of the asyncio client: tasks that move items in and results out, as `ledger.Ledger` says.
 
-    caller's items ─▶ feed ─▶ outgoing ─▶ send ─▶ server
-    caller         ◀─ events           ◀─ read ◀─ server
+    caller's items ─▶ feed ─▶ ledger ─▶ send ─▶ server
+    caller         ◀─ events         ◀─ read ◀─ server
+                                          └─ a call that broke: the next one is opened
 
-Both queues are bounded by the ledger's window.
+What waits on both ways is bounded by the ledger's window.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 
 import grpc
@@ -89,15 +91,17 @@ class StreamTasks:
         self._timeout = timeout
         self._request_id = request_id
         self._room = asyncio.Event()
-        self._outgoing: asyncio.Queue[pb.StreamItem | None] = asyncio.Queue()
+        self._queued = asyncio.Event()
+        self._deadline = 0.0
         self._events: asyncio.Queue[Event] = asyncio.Queue()
 
     async def results(self) -> AsyncGenerator[StreamResult, None]:
         """Opens the stream and yields its results. Raises AltClipError, and what the caller's items raise."""
         self._connection.check_loop()
-        call = self._connection.open_stream(self._timeout, self._request_id)
+        self._deadline = time.monotonic() + self._connection.endpoint.seconds(self._timeout)
+        call = self._open()
         working = forking.begin()
-        tasks = [asyncio.create_task(work) for work in (self._feed(), self._send(call), self._read(call))]
+        tasks = [asyncio.create_task(work) for work in (self._feed(), self._converse(call))]
         try:
             while (event := await self._events.get()) is not None:
                 if isinstance(event, BaseException):
@@ -110,7 +114,6 @@ class StreamTasks:
             self._ledger.ended(self._request_id)
         finally:
             if self._connection.on_its_loop:  # on another loop neither the call nor the tasks can be touched
-                call.cancel()
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -130,7 +133,8 @@ class StreamTasks:
                 await self._admit(given)
         except Exception as error:  # the caller's own; it is raised where the caller waits for results
             self._events.put_nowait(error)
-        self._outgoing.put_nowait(None)
+        self._ledger.all_given = True
+        self._queued.set()
 
     async def _admit(self, given: StreamInput) -> None:
         identity, content, index = self._ledger.admit(given)
@@ -144,8 +148,8 @@ class StreamTasks:
         except AltClipError as error:
             self._events.put_nowait([self._ledger.failed_here(identity, index, error)])
             return
-        self._ledger.sent(identity, message)
-        self._outgoing.put_nowait(message)
+        self._ledger.queue(identity, message)
+        self._queued.set()
 
     async def _limits(self) -> Limits | None:
         try:
@@ -153,50 +157,73 @@ class StreamTasks:
         except AltClipError:
             return None  # what is wrong ends the stream itself
 
-    async def _send(self, call: Call) -> None:
-        ended = False
+    def _open(self) -> Call:
+        left = self._deadline - time.monotonic()
+        call: Call = self._connection.open_stream(left, self._request_id)
+        return call
 
-        def another() -> pb.StreamItem | None:
-            nonlocal ended
-            try:
-                item = self._outgoing.get_nowait()
-            except asyncio.QueueEmpty:
-                return None
-            ended = item is None
-            return item
-
+    async def _converse(self, call: Call) -> None:
+        """Sends and reads, over one call after another where they break."""
         try:
-            await call.write(self._config)
-            while not ended and (first := await self._outgoing.get()) is not None:
-                rest: pb.StreamItem | None = first
-                while rest is not None:
-                    request, rest = batch_message(rest, another)
-                    await call.write(request)
-            await call.done_writing()
-        except (grpc.RpcError, asyncio.InvalidStateError):
-            pass  # the call has ended; `_read` knows the status and tells it
-        except Exception as error:  # whatever it is, the caller must not wait for ever
-            self._events.put_nowait(error)
-
-    async def _read(self, call: Call) -> None:
-        status = SentStatus(call)
-        try:
-            responses = aiter(call)
-            while True:
-                with self._connection.typed_errors(self._request_id):
-                    try:
-                        response = await anext(responses, None)
-                    except grpc.RpcError as error:
-                        raise await status.instead_of(error) from error
-                if response is None:
-                    break
-                self._events.put_nowait(self._ledger.answered(response, self._request_id))
+            while (error := await self._exchange(call)) is not None and not self._ledger.finished:
+                if self._connection.closed:
+                    raise error
+                await asyncio.sleep(self._ledger.broke(error))
+                if self._connection.closed:
+                    raise Cancelled("the client was closed", request_id=self._request_id)
+                call = self._open()
             self._events.put_nowait(None)
         except asyncio.CancelledError:  # the stream is left, or the client was closed under it
             self._events.put_nowait(Cancelled("the client was closed", request_id=self._request_id))
             raise
         except Exception as error:  # whatever it is, the caller must not wait for ever
             self._events.put_nowait(error)
+
+    async def _exchange(self, call: Call) -> AltClipError | None:
+        """One call to its end; returns what gRPC reports where that is not the proper one."""
+        sending = asyncio.create_task(self._send(call))
+        try:
+            return await self._read(call)
+        finally:
+            call.cancel()
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    async def _send(self, call: Call) -> None:
+        rest: pb.StreamItem | None = None
+        try:
+            await call.write(self._config)
+            while (first := rest or await self._next_to_send()) is not None:
+                request, rest = batch_message(first, self._ledger.next_to_send)
+                await call.write(request)
+            await call.done_writing()
+        except (grpc.RpcError, asyncio.InvalidStateError):
+            pass  # the call has ended; `_read` knows the status and tells it
+        except Exception as error:  # whatever it is, the caller must not wait for ever
+            self._events.put_nowait(error)
+
+    async def _next_to_send(self) -> pb.StreamItem | None:
+        """Waits for an item to send; None when there will be none."""
+        while (item := self._ledger.next_to_send()) is None and not self._ledger.all_given:
+            self._queued.clear()
+            await self._queued.wait()
+        return item
+
+    async def _read(self, call: Call) -> AltClipError | None:
+        status = SentStatus(call)
+        responses = aiter(call)
+        while True:
+            try:
+                with self._connection.typed_errors(self._request_id):
+                    try:
+                        response = await anext(responses, None)
+                    except grpc.RpcError as error:
+                        raise await status.instead_of(error) from error
+            except AltClipError as error:
+                return error
+            if response is None:
+                return None
+            self._events.put_nowait(self._ledger.answered(response, self._request_id))
 
 
 async def _as_async(items: Items) -> AsyncIterator[StreamInput]:

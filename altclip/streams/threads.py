@@ -1,11 +1,12 @@
 """A stream of the blocking client: threads that move items in and results out, as `ledger.Ledger` says.
 
-    caller's items ─▶ feed (thread) ─▶ outgoing ─▶ gRPC's sending thread ─▶ server
-    caller         ◀─ events        ◀─ read (thread) ◀──────────────────── server
+    caller's items ─▶ feed (thread) ─▶ ledger ─▶ gRPC's sending thread ─▶ server
+    caller         ◀─ events        ◀─ read (thread) ◀────────────────── server
+                                         └─ a call that broke: opens the next one
 
-The feeding thread exists because a message must not wait for an item that the caller has not made yet. Both
-queues are bounded by the ledger's window. The threads are daemons and end with the stream, at the latest when
-the caller's iterator gives its next item.
+The feeding thread exists because a message must not wait for an item that the caller has not made yet. What
+waits on both ways is bounded by the ledger's window. The threads are daemons and end with the stream, at the
+latest when the caller's iterator gives its next item.
 
 When the interpreter exits, streams that are still open are ended first: a daemon thread may be stopped while
 it holds a lock, and whatever finalises the stream afterwards would wait for that lock for ever.
@@ -20,12 +21,12 @@ import threading
 import time
 import weakref
 from collections.abc import Generator, Iterable, Iterator
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from altclip.calls import forking
 from altclip.calls.connection import Connection
-from altclip.errors import AltClipError, ClientUnusable
+from altclip.errors import AltClipError, Cancelled, ClientUnusable
 from altclip.inputs import Orientation
 from altclip.results import Limits, StreamResult
 from altclip.streams.ledger import Ledger, StreamInput, batch_message, check_item, is_large, item_message
@@ -60,12 +61,13 @@ class StreamThreads:
         self._connection = connection
         self._timeout = timeout
         self._request_id = request_id
-        self._changed = threading.Condition()  # guards the ledger, and `_stopped`
+        self._changed = threading.Condition()  # guards the ledger, and the three below
         self._stopped = False
-        self._outgoing: SimpleQueue[pb.StreamItem | None] = SimpleQueue()
+        self._call: Any = None
+        self._number = 0  # of the call; those before it get nothing more to send
+        self._deadline = 0.0
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._process = os.getpid()
-        self._call: Any = None
         # All that take gRPC's locks for this stream: ours that reads, and gRPC's own that send and receive.
         self._threads: set[threading.Thread] = set()
         self._call_ended = threading.Event()
@@ -73,8 +75,8 @@ class StreamThreads:
     def results(self) -> Generator[StreamResult, None, None]:
         """Opens the stream and yields its results. Raises AltClipError, and what the caller's items raise."""
         self._process = os.getpid()
-        self._call = self._connection.open_stream(self._requests(), self._timeout, self._request_id)
-        self._call.add_done_callback(self._note_end)
+        self._deadline = time.monotonic() + self._connection.endpoint.seconds(self._timeout)
+        self._call = self._open()
         reader = threading.Thread(target=self._read, name="altclip-stream", daemon=True)
         self._threads.add(reader)
         reader.start()
@@ -90,7 +92,7 @@ class StreamThreads:
                     self._check_process()
                     with self._changed:
                         self._ledger.taken(result)
-                        self._changed.notify()
+                        self._changed.notify_all()
             with self._changed:
                 self._ledger.ended(self._request_id)
         finally:
@@ -108,8 +110,7 @@ class StreamThreads:
             return  # or a thread that is no longer there may hold the locks
         with self._changed:
             self._stopped = True
-            self._changed.notify()
-        self._outgoing.put(None)
+            self._changed.notify_all()
         self._call.cancel()
         _open.discard(self)
 
@@ -120,9 +121,44 @@ class StreamThreads:
         for thread in self._threads - {threading.current_thread()}:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _note_end(self, _: object) -> None:
-        self._threads.add(threading.current_thread())  # gRPC's receiving thread
-        self._call_ended.set()
+    def _open(self) -> Any:
+        """Opens a call that sends what waits in the ledger."""
+        ended = self._call_ended = threading.Event()
+
+        def note_end(_: object) -> None:
+            self._threads.add(threading.current_thread())  # gRPC's receiving thread
+            ended.set()
+
+        left = self._deadline - time.monotonic()
+        call = self._connection.open_stream(self._requests(self._number), left, self._request_id)
+        call.add_done_callback(note_end)
+        return call
+
+    def _open_next(self, error: AltClipError) -> None:
+        """Opens the call that goes on in place of one that broke. Raises `error` where that cannot help."""
+        with self._changed:
+            if self._stopped or self._connection.closed:
+                raise error
+            pause = self._ledger.broke(error)
+            self._number += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._stopped, pause)
+        self._check_open()
+        self._call_ended.wait(EXIT_SECONDS)
+        for thread in [*self._threads]:
+            if not thread.is_alive():
+                self._threads.discard(thread)
+        self._take(self._open())
+
+    def _take(self, call: Any) -> None:
+        with self._changed:
+            self._call = call
+            if self._stopped:  # before this call was known
+                call.cancel()
+
+    def _check_open(self) -> None:
+        if self._connection.closed:
+            raise Cancelled("the client was closed", request_id=self._request_id)
 
     def _check_process(self) -> None:
         if not self.is_of_this_process:
@@ -140,7 +176,9 @@ class StreamThreads:
         except BaseException as error:  # the caller's own; it is raised where the caller waits for results
             self._events.put(error)
         finally:
-            self._outgoing.put(None)
+            with self._changed:
+                self._ledger.all_given = True
+                self._changed.notify_all()
 
     def _wait_for_room(self) -> bool:
         with self._changed:
@@ -160,8 +198,8 @@ class StreamThreads:
             self._events.put([result])
             return
         with self._changed:
-            self._ledger.sent(identity, message)
-        self._outgoing.put(message)
+            self._ledger.queue(identity, message)
+            self._changed.notify_all()
 
     def _limits(self) -> Limits | None:
         try:
@@ -169,40 +207,54 @@ class StreamThreads:
         except AltClipError:
             return None  # what is wrong ends the stream itself
 
-    def _requests(self) -> Iterator[pb.EmbedStreamRequest]:
+    def _requests(self, number: int) -> Iterator[pb.EmbedStreamRequest]:
+        """What the call of this number sends."""
         self._threads.add(threading.current_thread())
         yield self._config
-        ended = False
+        rest: pb.StreamItem | None = None
+        while (first := rest or self._next_to_send(number)) is not None:
+            request, rest = batch_message(first, lambda: self._at_hand(number))
+            yield request
 
-        def another() -> pb.StreamItem | None:
-            nonlocal ended
-            try:
-                item = self._outgoing.get_nowait()
-            except Empty:
-                return None
-            ended = item is None
+    def _next_to_send(self, number: int) -> pb.StreamItem | None:
+        """Waits for an item to send; None when this call has nothing more to send."""
+        with self._changed:
+            while (item := self._at_hand(number)) is None:
+                if self._number != number or self._stopped or self._ledger.all_given:
+                    return None
+                self._changed.wait()
             return item
 
-        while not ended and (first := self._outgoing.get()) is not None:
-            rest: pb.StreamItem | None = first
-            while rest is not None:
-                request, rest = batch_message(rest, another)
-                yield request
+    def _at_hand(self, number: int) -> pb.StreamItem | None:
+        with self._changed:  # which its own thread may enter again
+            return self._ledger.next_to_send() if self._number == number else None
 
     def _read(self) -> None:
         try:
-            responses = iter(self._call)
-            while True:
-                with self._connection.typed_errors(self._request_id):
-                    response = next(responses, None)
-                if response is None:
-                    break
-                with self._changed:
-                    results = self._ledger.answered(response, self._request_id)
-                self._events.put(results)
+            while (error := self._read_call()) is not None and not self._is_finished():
+                self._open_next(error)
             self._events.put(None)
         except Exception as error:  # whatever it is, the caller must not wait for ever
             self._events.put(error)
+
+    def _read_call(self) -> AltClipError | None:
+        """Reads a call to its end; returns what gRPC reports where that is not the proper one."""
+        responses = iter(self._call)
+        while True:
+            try:
+                with self._connection.typed_errors(self._request_id):
+                    response = next(responses, None)
+            except AltClipError as error:
+                return error
+            if response is None:
+                return None
+            with self._changed:
+                results = self._ledger.answered(response, self._request_id)
+            self._events.put(results)
+
+    def _is_finished(self) -> bool:
+        with self._changed:
+            return self._ledger.finished
 
 
 @atexit.register

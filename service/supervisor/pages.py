@@ -11,6 +11,7 @@ import itertools
 import mmap
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -94,6 +95,17 @@ class Pages(Collector):
         awake = (page.metrics for page in self._living if page.metrics.heartbeat.value() >= awake_since)
         waiting = (metrics.outstanding_since.value(str(slot)) for metrics in awake)
         return min((since for since in waiting if since > 0), default=0.0)
+
+    def account(self) -> dict[str, dict[str, int]]:
+        """How all calls (by code) and items (by outcome) have ended; what none ended as is left out."""
+        pages = self._all()
+        account: dict[str, dict[str, int]] = {}
+        for name, attribute in (("calls", "caller_requests"), ("items", "items")):
+            ended: Counter[str] = Counter()
+            for labels, first in getattr(self.own, attribute).first.items():
+                ended[labels[-1]] += int(sum(page.cells[first] for page in pages))
+            account[name] = dict(+ended)
+        return account
 
     def collect(self) -> Iterator[Metric]:
         """For prometheus_client: each family once, every label tuple in it."""

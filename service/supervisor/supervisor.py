@@ -108,7 +108,9 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._operations.stop()
-        _events.info("stopped", status=self._status)
+        # What ended after the last scrape is told nowhere else.
+        account = self._pages.account()
+        _events.info("stopped", status=self._status, calls=account["calls"], items=account["items"])
         return self._status
 
     async def _keep(self, place: Place) -> None:

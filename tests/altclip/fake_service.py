@@ -81,7 +81,8 @@ class FakeService(
 
     `failures` are what the next calls of a method end with; `seen` is what arrived; `revisions` are given to
     the next answers; `version` is what ListModels tells. A stream fails an item whose text is "poison", and
-    ends after `stream_limit` items.
+    ends after `stream_limit` items, with the next failure of "after"; behind the last of these there is no
+    limit.
     """
 
     failures: dict[str, list[Failure]] = field(default_factory=lambda: defaultdict(list))
@@ -168,18 +169,19 @@ class FakeService(
     def EmbedStream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         context.add_callback(self.stream_ended.set)
         config = next(requests)
-        self.begin("EmbedStream", config, context)
+        revision = self.begin("EmbedStream", config, context)
         answered = 0
         for request in requests:
             with self.lock:
                 self.stream_read += len(request.batch.items)
             self.stream_gate.wait()
-            answer = pb.EmbedStreamResponse(timings=timings(), revision="0123456789abcdef")
+            answer = pb.EmbedStreamResponse(timings=timings(), revision=revision)
             rows: list[list[float]] = []
             for item in reversed(request.batch.items):  # any order is right
                 if self.stream_limit == answered:
                     break
                 answered += 1
+                self.seen["answered"].append(item.id)
                 if item.text == "poison":
                     failed = Failure(grpc.StatusCode.INVALID_ARGUMENT, "TEXT_TOO_LONG").proto()
                     answer.errors.append(pb.StreamError(id=item.id, status=failed))
@@ -193,7 +195,9 @@ class FakeService(
             yield answer
             if self.stream_limit == answered:
                 if self.failures["after"]:
-                    context.abort_with_status(self.failures["after"].pop(0).status())
+                    failure = self.failures["after"].pop(0)
+                    self.stream_limit = self.stream_limit if self.failures["after"] else None
+                    context.abort_with_status(failure.status())
                 return
 
     def ListModels(self, request: Any, context: grpc.ServicerContext) -> model_pb.ListModelsResponse:
