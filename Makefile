@@ -16,7 +16,7 @@ TEST_PROCESSES ?= 3
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock wheels proto docs demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray browser screenshots tools clean
+.PHONY: help setup lock wheels proto docs dashboards demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray browser screenshots tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ lint: setup ## Check style, types, protos, stubs, container and manifests
 docs: setup ## Write the table of settings into docs/settings.md anew
 	$(BIN)/python -m service.config.command_line | sed -i -e '/<!-- settings -->/,/<!-- end of settings -->/{//!d}' \
 	    -e '/<!-- settings -->/r /dev/stdin' docs/settings.md
+
+dashboards: setup ## Write the dashboards of Grafana into deploy/helm/altclip/files anew
+	$(BIN)/python -m scripts.dashboards
 
 format: setup ## Rewrite sources in the project's style
 	$(BIN)/ruff check --fix
@@ -138,10 +141,10 @@ fuzz: $(FUZZ)/.stamp ## Fuzz image decoding, requests of both transports and the
 	done
 
 # RUNLEVEL=1 keeps Debian from starting the daemons that come with these packages.
-tools: sdks ray browser ## Install what only some tests want: other clients, Ray; as root on Debian: promtool, h2load, Chromium
+tools: sdks ray browser ## Install what only some tests want: other clients, Ray; as root on Debian: Prometheus, h2load, Chromium
 	@command -v apt-get >/dev/null || { echo "make tools knows Debian only: install promtool and nghttp2 yourself" >&2; exit 1; }
 	apt-get update -q
-	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus nghttp2-client chromium
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus prometheus-alertmanager nghttp2-client chromium
 	@if command -v npm >/dev/null; then npm ci --prefix tests/interop/node --ignore-scripts --no-audit --no-fund; \
 	else echo "no npm here: the tests of clients in Node will be skipped"; fi
 

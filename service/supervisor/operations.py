@@ -15,6 +15,7 @@ from prometheus_client.exposition import choose_encoder
 
 from service.listening.connections import Bounds
 from service.listening.web import BoundedServer
+from service.supervisor.memory_limit import nearest_limit
 from service.supervisor.pages import Pages
 from service.supervisor.ports import open_port
 
@@ -28,6 +29,7 @@ class Operations:
     """readiness: the body of /readyz; its `ready` decides the status."""
 
     def __init__(self, pages: Pages, readiness: Callable[[], dict[str, object]]) -> None:
+        self._pages = pages
         self._readiness = readiness
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(pages)
@@ -48,6 +50,9 @@ class Operations:
         await self._server.close()
 
     async def _metrics(self, request: web.Request) -> web.Response:
+        memory = nearest_limit()
+        self._pages.own.memory.set(memory.used)
+        self._pages.own.memory_limit.set(memory.limit)
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
 

@@ -134,6 +134,8 @@ class Supervisor:
             else:
                 if isinstance(place, WorkerPlace):
                     self._pages.own.worker_restarts.inc(place.spec.name, place.device)
+                else:
+                    self._pages.own.frontend_restarts.inc()
                 await _within(self._stopping.wait(), self._policy.wait(failures, _chance()))
 
     async def _fill(self, place: Place) -> str:

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-import shutil
-import socket
 import subprocess
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
 import grpc
-import pytest
 import yaml
 
 from altclip.v1.embedding_service_pb2 import EmbedTextRequest
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.server import RunningServer, until
+from tests.deploy.tools import promtool, tool
+from tests.server import RunningServer, free_port, until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "prometheus" / "prometheus.yaml"
-
-
-def promtool(*arguments: str, data: str | None = None) -> subprocess.CompletedProcess[str]:
-    command = shutil.which("promtool")
-    if command is None:
-        pytest.skip("promtool is not installed (make tools)")
-    return subprocess.run(
-        [command, *arguments], input=data, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 def test_promtool_accepts_the_scrape_configuration() -> None:
@@ -43,9 +32,7 @@ def test_promtool_accepts_what_the_service_answers(server: RunningServer) -> Non
 
 
 def test_a_real_prometheus_sees_the_service(server: RunningServer, tmp_path: Path) -> None:
-    prometheus = shutil.which("prometheus")
-    if prometheus is None:
-        pytest.skip("prometheus is not installed (make tools)")
+    prometheus = tool("prometheus")
     configuration = yaml.safe_load(CONFIGURATION.read_text())
     configuration["global"]["scrape_interval"] = "1s"
     configuration["scrape_configs"] = [
@@ -74,12 +61,6 @@ def test_a_real_prometheus_sees_the_service(server: RunningServer, tmp_path: Pat
     finally:
         process.kill()
         process.wait(10)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def query(address: str, expression: str) -> float | None:

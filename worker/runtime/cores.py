@@ -6,10 +6,12 @@ import math
 import os
 from pathlib import Path
 
+from worker.runtime.cgroups import MEMBERSHIP, ROOT, groups, read
+
 __all__ = ["usable_cores"]
 
 
-def usable_cores(cgroup: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")) -> int:
+def usable_cores(cgroup: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
     """The affinity mask's cores, or the cgroup's quota where that is less; at least one.
 
     A container's quota does not shrink the mask, and more threads than quota are stopped in the middle of
@@ -22,32 +24,17 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup"), membership: Path = Path(
 def _quotas(cgroup: Path, membership: Path) -> list[float]:
     """In cores, of every cgroup from ours up to the root that has one; versions 1 and 2."""
     quotas = []
-    for line in _read(membership).splitlines() or ["0::/"]:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        root = cgroup / "cpu" if controllers else cgroup
-        # In a container the path may be the host's and not be there: the mount itself is our cgroup then.
-        group = root / path.lstrip("/")
-        for directory in (group, *group.parents):
-            if directory.is_relative_to(root):
-                quota, period = _version_1(directory) if controllers else _version_2(directory)
-                if quota > 0 and period > 0:
-                    quotas.append(quota / period)
+    for version, directory in groups("cpu", cgroup, membership):
+        quota, period = _version_1(directory) if version == 1 else _version_2(directory)
+        if quota > 0 and period > 0:
+            quotas.append(quota / period)
     return quotas
 
 
 def _version_2(directory: Path) -> tuple[int, int]:
-    quota, _, period = _read(directory / "cpu.max").partition(" ")
+    quota, _, period = read(directory / "cpu.max").partition(" ")
     return (int(quota), int(period)) if quota.isdigit() else (0, 0)
 
 
 def _version_1(directory: Path) -> tuple[int, int]:
-    return int(_read(directory / "cpu.cfs_quota_us") or 0), int(_read(directory / "cpu.cfs_period_us") or 0)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return ""
+    return int(read(directory / "cpu.cfs_quota_us") or 0), int(read(directory / "cpu.cfs_period_us") or 0)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-__all__ = ["ANONYMOUS", "FILES", "HTTP_CODES", "HTTP_ROUTES", "MODALITIES", "OTHER", "OUTCOMES", "Layout"]
+__all__ = [
+    "ANONYMOUS",
+    "FILES",
+    "HTTP_CODES",
+    "HTTP_ROUTES",
+    "MODALITIES",
+    "OTHER",
+    "OUTCOMES",
+    "REASONS",
+    "Layout",
+]
 
 HTTP_ROUTES: Final = (
     # OpenAI's and our own
@@ -72,6 +82,25 @@ HTTP_CODES: Final = tuple(
         ),
     )
 )
+REASONS: Final = (
+    "INVALID_REQUEST",
+    "UNDECODABLE_IMAGE",
+    "IMAGE_TOO_LARGE",
+    "UNSUPPORTED_IMAGE",
+    "TEXT_TOO_LONG",
+    "URI_NOT_ALLOWED",
+    "URI_FETCH_FAILED",
+    "MODEL_NOT_FOUND",
+    "UNAUTHENTICATED",
+    "PERMISSION_DENIED",
+    "QUEUE_FULL",
+    "QUOTA_EXCEEDED",
+    "DEADLINE_TOO_SHORT",
+    "WORKER_UNAVAILABLE",
+    "DRAINING",
+    "INTERNAL",
+)
+"""Of `service/frontend/api/errors.py`; those of one transport or API alone are `other`."""
 MODALITIES: Final = ("text", "image", "prompt")
 OUTCOMES: Final = ("ok", "failed", "cancelled")
 FILES: Final = ("api_keys", "tls")
@@ -114,6 +143,7 @@ class Layout:
             "code": self.codes,
             "route": (*HTTP_ROUTES, OTHER),
             "http_code": (*HTTP_CODES, OTHER),
+            "reason": (*REASONS, OTHER),
             "modality": MODALITIES,
             "outcome": OUTCOMES,
             "priority": ("interactive", "bulk"),

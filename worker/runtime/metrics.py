@@ -1,9 +1,9 @@
 """Every metric of the service, and the shared page that one process writes. Standard library only.
 
 The body of `Metrics` is the one table of series. A process holds one page of float64 cells, which the
-supervisor made and can still read after the process was killed; `service/metrics.py` adds the pages up for a
-scrape. Each series is written by one thread of its process at a time (a cell is read, added to, and written
-back: two threads would lose counts).
+supervisor made and can still read after the process was killed; `service/supervisor/pages.py` adds the pages
+up for a scrape. Each series is written by one thread of its process at a time (a cell is read, added to, and
+written back: two threads would lose counts).
 
     metrics.requests.inc("EmbedText", "OK")
     metrics.request_duration.observe(0.012, "EmbedText")
@@ -15,13 +15,11 @@ that is not in the layout is a KeyError: a bug.
 
 from __future__ import annotations
 
-import itertools
-from bisect import bisect_left
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Self
 
 from worker.runtime.metric_labels import Layout
+from worker.runtime.series import Counter, Gauge, Histogram, Merge, Series
 
 __all__ = [
     "Counter",
@@ -51,89 +49,6 @@ _SECONDS: Final = (
 )
 _ITEMS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 _TOKENS: Final = (16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0)
-
-Kind = Literal["counter", "gauge", "histogram"]
-Merge = Literal["sum", "max", "age"]
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One metric's declaration.
-
-    labels: their names. kinds: of each label, whose values of the layout it takes.
-    merge (gauges): how pages add up. `sum`, and a dead process's share vanishes; `max`, which outlives its
-    process; `age`: a cell holds the monotonic second since when (0: not at all), shown as the seconds gone by
-    since the earliest, so that it grows although its writer hangs. hidden: for the supervisor only.
-    """
-
-    name: str
-    kind: Kind
-    help: str
-    labels: tuple[str, ...]
-    kinds: tuple[str, ...]
-    buckets: tuple[float, ...] = ()
-    merge: Merge = "sum"
-    hidden: bool = False
-
-    @property
-    def width(self) -> int:
-        """Cells per label tuple: a histogram has one per bucket, one for +Inf, one for the sum."""
-        return len(self.buckets) + 2 if self.kind == "histogram" else 1
-
-
-class _Cells:
-    """The cells of one series in one page; `first` maps each label tuple to its first cell."""
-
-    __slots__ = ("cells", "first", "series")
-
-    def __init__(self, series: Series, layout: Layout, cells: memoryview[float], start: int) -> None:
-        self.series = series
-        self.cells = cells
-        tuples = itertools.product(*map(layout.values, series.kinds))
-        self.first = {labels: start + n * series.width for n, labels in enumerate(tuples)}
-
-    def value(self, *labels: str) -> float:
-        """What a counter or gauge holds in this page."""
-        return float(self.cells[self.first[labels]])
-
-
-class Counter(_Cells):
-    """Only rises."""
-
-    __slots__ = ()
-
-    def inc(self, *labels: str, by: float = 1.0) -> None:
-        """Add `by` ≥ 0."""
-        self.cells[self.first[labels]] += by
-
-
-class Gauge(_Cells):
-    """Any value."""
-
-    __slots__ = ()
-
-    def set(self, value: float, *labels: str) -> None:
-        """Replace the value."""
-        self.cells[self.first[labels]] = value
-
-
-class Histogram(_Cells):
-    """Counts per bucket, and the sum of what was observed."""
-
-    __slots__ = ()
-
-    def observe(self, value: float, *labels: str, times: int = 1) -> None:
-        """Count `value`, or the same value several `times`."""
-        first = self.first[labels]
-        buckets = self.series.buckets
-        self.cells[first + bisect_left(buckets, value)] += times
-        self.cells[first + len(buckets) + 1] += value * times
-
-    def value(self, *labels: str) -> float:
-        """How many were observed in this page."""
-        first = self.first[labels]
-        return float(sum(self.cells[first : first + len(self.series.buckets) + 1]))
-
 
 # Each returns its declaration as `Any`: `Metrics.__init__` puts the cells under the same name. A label may be
 # given as "name:kind"; without a kind it has the values of that name.
@@ -188,6 +103,12 @@ class Metrics:
         "code",
         text="Calls that ended, by the name of their API key (anonymous: without a valid one; other: a name "
         "that was added after the start).",
+    )
+    call_errors: Counter = _counter(
+        "call_errors",
+        "reason",
+        text="Calls of every transport that ended with an error, by the reason that the caller was told "
+        "(other: one of HTTP's own).",
     )
     # frontend, core
     accepted: Counter = _counter(
@@ -262,6 +183,15 @@ class Metrics:
     worker_up: Gauge = _gauge("worker_up", "model", "device", text="Workers that are ready.")
     worker_restarts: Counter = _counter(
         "worker_restarts", "model", "device", text="Workers that ended and were replaced."
+    )
+    frontend_restarts: Counter = _counter("frontend_restarts", text="Frontends that ended and were replaced.")
+    memory: Gauge = _gauge(
+        "memory_bytes",
+        text="Memory in use within the limit that is nearest to being reached: the container's, or the "
+        "machine's. Pages of files that can be dropped are left out.",
+    )
+    memory_limit: Gauge = _gauge(
+        "memory_limit_bytes", text="That limit: the kernel ends a process of the service where it is reached."
     )
     build_info: Gauge = _gauge("build_info", "version", text="Always 1; the label tells the version.")
     reloads: Counter = _counter("file_reloads", "file", text="Changed files that were read and are in use.")

@@ -52,7 +52,7 @@ from service.frontend.calls.call import Call
 from service.frontend.calls.callers import Callers
 from service.frontend.calls.gate import Gate
 from worker.runtime import logs
-from worker.runtime.metric_labels import ANONYMOUS, OTHER
+from worker.runtime.metric_labels import ANONYMOUS, OTHER, REASONS
 from worker.runtime.metrics import Metrics
 
 __all__ = ["Ended", "Lifecycle", "UnauthenticatedLog", "valid_request_id", "within_deadline"]
@@ -170,6 +170,9 @@ class Lifecycle:
         try:
             name = call.caller or ANONYMOUS
             self._metrics.caller_requests.inc(name if name in self._names else OTHER, code)
+            if error is not None:
+                reason = error.entry.reason
+                self._metrics.call_errors.inc(reason if reason in REASONS else OTHER)
             if self._count is not None:
                 self._count(Ended(call.method, code, error, time.perf_counter() - call.started))
         except Exception as bug:

@@ -36,6 +36,7 @@ def test_05_a_dead_frontend_is_replaced_and_no_counter_falls() -> None:
         assert server.metric("altclip_requests_total", method="EmbedText", code="OK") == sent
         assert server.metric("altclip_items_total", modality="text", outcome="ok") == 2 * sent
         assert server.metric("altclip_worker_restarts_total") == 0
+        assert server.metric("altclip_frontend_restarts_total") == 1
 
 
 def test_05_what_a_dead_frontend_had_queued_is_never_computed(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from service.frontend.api.errors import (
 from service.frontend.grpc.status import retry_trailers, status
 from tests.service.running import detail
 from worker.errors import ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
+from worker.runtime.metric_labels import REASONS
 
 PUBLISHED = {
     "INVALID_REQUEST": ("INVALID_ARGUMENT", 400),
@@ -42,6 +43,10 @@ CLASSES = sorted(TABLE, key=lambda kind: kind.__name__)
 
 def test_the_table_is_the_published_one() -> None:
     assert {entry.reason: (entry.code.name, entry.http_status) for entry in TABLE.values()} == PUBLISHED
+
+
+def test_every_reason_is_counted_by_its_name() -> None:
+    assert {entry.reason for entry in TABLE.values()} == set(REASONS)
 
 
 def test_every_class_has_a_row() -> None:

@@ -24,9 +24,11 @@ from service.frontend.api.errors import (
 from service.frontend.calls.callers import Callers
 from service.frontend.calls.gate import Gate
 from service.frontend.calls.lifecycle import Ended, Lifecycle, UnauthenticatedLog, within_deadline
+from service.frontend.http.errors import NotFound
 from tests.service.running import line
 from worker.errors import UndecodableImage
 from worker.runtime import logs
+from worker.runtime.metric_labels import OTHER
 from worker.runtime.metrics import Layout, Metrics
 
 BEARER = "Bearer the-secret"
@@ -52,6 +54,18 @@ class Transport:
 
 def fields(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     return [vars(record)["fields"] for record in caplog.records if record.name == "altclip.calls"]
+
+
+async def test_an_error_is_counted_by_its_reason_and_one_of_a_transport_alone_as_other() -> None:
+    transport = Transport()
+    transport.end(QueueFull())
+    transport.end(QuotaExceeded())
+    transport.end(ZeroDivisionError())
+    transport.end(NotFound())
+    counted = transport.metrics.call_errors
+    reasons = ("QUEUE_FULL", "QUOTA_EXCEEDED", "INTERNAL", OTHER)
+    assert [counted.value(reason) for reason in reasons] == [1, 1, 1, 1]
+    assert sum(counted.value(*labels) for labels in counted.first) == 4
 
 
 def test_a_clients_request_id_is_kept_and_stands_in_the_log() -> None:

@@ -68,6 +68,12 @@ async def test_metrics_come_in_the_format_that_was_asked_for(service: Service) -
     assert {family.name for family in openmetrics(body)} == set(families)  # type: ignore[no-untyped-call]
 
 
+async def test_memory_is_what_is_in_use_when_it_is_asked_for(service: Service) -> None:
+    _, _, body = await get(service, "/metrics")
+    families = {family.name: family.samples[0].value for family in plain(body) if "memory" in family.name}
+    assert 0 < families["altclip_memory_bytes"] < families["altclip_memory_limit_bytes"]
+
+
 async def test_nothing_else_is_there(service: Service) -> None:
     for path in ("/", "/metrics/", "/readyz/x", "/favicon.ico"):
         assert (await get(service, path))[0] == 404
