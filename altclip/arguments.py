@@ -14,6 +14,7 @@ from altclip import commands, inputs
 from altclip.bulk import arguments as bulk_arguments
 from altclip.bulk import command as bulk_commands
 from altclip.bulk import search
+from altclip.bulk.openai import command as batch_files
 from altclip.channel import DEFAULT_TIMEOUT, channel_credentials
 from altclip.client import Client
 from altclip.evaluate.arguments import add_arguments
@@ -25,7 +26,7 @@ from altclip.version import VERSION
 Command = Callable[[Client, argparse.Namespace], int]
 BulkCommand = Callable[[Sequence[Client], argparse.Namespace], int]
 
-TWO_WORDS = frozenset({"bulk verify", "bulk extend"})
+TWO_WORDS = frozenset({"bulk verify", "bulk extend", "bulk openai"})
 """Commands whose name has two words."""
 
 EXAMPLES = """examples:
@@ -162,6 +163,11 @@ def parser() -> argparse.ArgumentParser:
     bulk_arguments.add_arguments(one)
     one = command("bulk verify", bulk_commands.run_verify, "check what bulk wrote", several=True)
     one.add_argument("output", metavar="OUTPUT")
+
+    one = command(
+        "bulk openai", batch_files.run, "answer OpenAI's batch file through the HTTP port", several=True
+    )
+    batch_files.add_arguments(one)
 
     one = command("search", search.run, "find what is nearest to a text or image in what bulk wrote")
     bulk_arguments.add_search_arguments(one)

@@ -79,9 +79,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     course.add_argument(
         "--max-errors", type=at_least(0), metavar="N", help="stop when so many rows have failed"
     )
-    course.add_argument(
+    add_patience(course)
+
+
+def add_patience(parser: argparse._ActionsContainer) -> None:
+    """How long a service that is away is waited for."""
+    parser.add_argument(
         "--patience",
-        type=_seconds,
+        type=seconds,
         default=600.0,
         metavar="SECONDS",
         help="give up after so long without any progress (default: %(default)g)",
@@ -115,7 +120,8 @@ def at_least(least: int) -> Callable[[str], int]:
     return number
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A type of arguments: a time from 0 on."""
     try:
         value = float(text)
     except ValueError:

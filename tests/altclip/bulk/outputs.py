@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from altclip.bulk.output.folder import MANIFEST
+
+COMMAND = Path(sys.executable).with_name("altclip")
 
 
 def json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> Path:

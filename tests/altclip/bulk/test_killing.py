@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,10 +17,9 @@ import pytest
 
 from altclip.bulk.output.folder import MANIFEST
 from tests.altclip.bulk.conftest import Run
-from tests.altclip.bulk.outputs import digests, json_lines, manifest, texts
+from tests.altclip.bulk.outputs import COMMAND, digests, json_lines, manifest, texts
 from tests.server import RunningServer, free_port, start_server, until
 
-COMMAND = Path(sys.executable).with_name("altclip")
 ROWS, SHARD = 3_000, 125
 SOURCE = "stub:dimension=8,per_item=0.001"
 """A part takes an eighth of a second at least, so that on no machine the job ends before it is ended. What a
