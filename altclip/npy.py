@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -47,7 +48,14 @@ class MatrixFile:
         return self._rows, self._output.keep()
 
     def _write_header(self) -> None:
-        # Always of one length: numpy pads headers to 64 bytes and leaves room for the number of rows to grow.
-        header = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, self._dimension)}
-        self._output.file.seek(0)
-        np.lib.format.write_array_header_1_0(self._output.file, header)
+        write_header(self._output.file, np.dtype("<f4"), (self._rows, self._dimension))
+
+
+def write_header(file: IO[bytes], kind: np.dtype[Any], shape: tuple[int, int]) -> None:
+    """Writes the header of a matrix at the beginning of a file.
+
+    It is always of one length: numpy pads headers to 64 bytes and leaves room for the number of rows to grow.
+    """
+    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+    file.seek(0)
+    np.lib.format.write_array_header_1_0(file, header)

@@ -10,13 +10,15 @@ from typing import get_args
 
 from altclip import inputs
 from altclip.bulk.job import ROWS_PER_SHARD
+from altclip.bulk.output.layout import FORMATS, PARQUET
 
 DESCRIPTION = """\
 Embeds columns of an input of any size and writes Parquet files with all columns of the input and the
 vectors. The same command goes on where it was interrupted, by whatever.
 
 INPUT is a table (.parquet, .csv, .tsv, .jsonl; the last three also with .gz or .zst), a folder or a glob of
-tables of one kind, a folder of images, or webdataset tar files (.tar, .tar.gz). OUTPUT is a folder.
+tables of one kind, a folder of images, or webdataset tar files (.tar, .tar.gz). OUTPUT is a folder. Both may
+be addresses of a store that fsspec knows, such as s3://bucket/folder.
 
 Exit status: 0 all rows have their vectors; 1 some rows failed and are in OUTPUT/errors, or --max-errors was
 reached; 2 wrong usage, unreadable input, or OUTPUT does not fit; 3 the service cannot be used; 4 OUTPUT
@@ -52,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("fixed", "list"),
         default="fixed",
         help="lists of a fixed size, or plain ones (default: %(default)s)",
+    )
+    made.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=PARQUET,
+        help="npy puts the vectors into .npy files, in LAION's layout (default: %(default)s)",
     )
     made.add_argument(
         "--orientation",

@@ -123,19 +123,22 @@ def output_schema(
     columns: Sequence[Embedded],
     shape: Shape,
     metadata: Mapping[str, str],
+    *,
+    vectors: bool = True,
 ) -> pa.Schema:
-    """The schema of the parts: the input's columns, `row`, and what each embedded column adds."""
+    """The schema of the parts: the input's columns, `row`, and what each embedded column adds; without
+    `vectors` not those, which have files of their own."""
     import pyarrow as pa
 
     fields = [field for field in schema if field.name not in hidden]
     fields.append(pa.field(ROW, pa.int64(), nullable=False))
     for column in columns:
-        fields += embedding_fields(column, shape)
+        fields += embedding_fields(column, shape)[0 if vectors else 1 :]
     return pa.schema(fields, metadata=dict(metadata))
 
 
 def embedding_fields(column: Embedded, shape: Shape) -> list[pa.Field]:
-    """The fields that an embedded column adds."""
+    """The fields that an embedded column adds, that of the vectors first."""
     import pyarrow as pa
 
     number = pa.from_numpy_dtype(np.dtype(DTYPES[shape.encoding]))

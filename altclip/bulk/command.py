@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from altclip.bulk.flow.pool import TooManyErrors
 from altclip.bulk.job import Job, Wanted
@@ -12,6 +11,7 @@ from altclip.bulk.output.verify import verify
 from altclip.bulk.plan import Options
 from altclip.bulk.progress import duration
 from altclip.bulk.reporting import Report
+from altclip.bulk.sources.places import place_of
 from altclip.client import Client
 from altclip.datasets.items import DataError
 from altclip.errors import AltClipError, InvalidArgument, RevisionChanged
@@ -33,7 +33,7 @@ def run_extend(clients: Sequence[Client], arguments: Namespace) -> int:
 
 def run_verify(clients: Sequence[Client], arguments: Namespace) -> int:
     """Checks an output."""
-    found = verify(Path(arguments.output))
+    found = verify(place_of(arguments.output))
     for fault in found.faults:
         say(fault)
     say_json(
@@ -57,11 +57,12 @@ def _run(clients: Sequence[Client], arguments: Namespace, *, extend: bool) -> in
         arguments.vector_type,
         arguments.orientation,
         arguments.rows_per_shard,
+        arguments.format,
     )
     options = Options(
         arguments.fresh, extend, arguments.retry_failed, arguments.max_errors, arguments.patience
     )
-    job = Job(arguments.input, Path(arguments.output), wanted, options, clients)
+    job = Job(arguments.input, place_of(arguments.output), wanted, options, clients)
     progress = _Progress(job)
     job.look, job.tell = progress.look, progress.tell
     try:

@@ -19,12 +19,14 @@ from altclip.bulk.flow.lanes import PASSING, PAUSES, Stream
 from altclip.bulk.flow.pipeline import Pipeline
 from altclip.bulk.flow.pool import Pool
 from altclip.bulk.output.folder import Folder, faults_of_files
+from altclip.bulk.output.layout import PARQUET, layout_of
 from altclip.bulk.output.manifest import Manifest
 from altclip.bulk.plan import Options, begin, tasks
 from altclip.bulk.rehearsal import Rehearsal, rehearse
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.files import Found, find
 from altclip.bulk.sources.opening import identify, open_source
+from altclip.bulk.sources.places import Place, place_of
 from altclip.bulk.sources.source import Source
 from altclip.client import Client
 from altclip.datasets.items import DataError
@@ -46,6 +48,7 @@ class Wanted:
         vector_type: fixed or list, of the Parquet columns with vectors.
         orientation: as_stored or upright, of images.
         rows_per_shard: Rows of the input in a part.
+        format: parquet, or npy for vectors in files of their own.
     """
 
     text: tuple[str, ...] = ()
@@ -56,6 +59,7 @@ class Wanted:
     vector_type: str = "fixed"
     orientation: str = "as_stored"
     rows_per_shard: int = ROWS_PER_SHARD
+    format: str = PARQUET
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def run(
     vector_type: str = "fixed",
     orientation: str = "as_stored",
     rows_per_shard: int = ROWS_PER_SHARD,
+    format: str = PARQUET,  # noqa: A002 - the name of the option
     fresh: bool = False,
     retry_failed: bool = False,
     max_errors: int | None = None,
@@ -116,6 +121,7 @@ def run(
 
     Args:
         source: A file, folder or glob, as in docs/bulk.md. output: A folder.
+            Both may be addresses of a store.
         client: One or several connections, each to a server of its own.
         text, image: Names of columns to embed.
 
@@ -127,11 +133,11 @@ def run(
     2
     """
     wanted = Wanted(
-        _names(text), _names(image), id, model, encoding, vector_type, orientation, rows_per_shard
+        _names(text), _names(image), id, model, encoding, vector_type, orientation, rows_per_shard, format
     )
     options = Options(fresh, False, retry_failed, max_errors, patience)
     clients = [client] if isinstance(client, Client) else list(client)
-    job = Job(str(source), Path(output), wanted, options, clients)
+    job = Job(str(source), place_of(output), wanted, options, clients)
     job.run()
     return job.summary()
 
@@ -150,7 +156,7 @@ class Job:
     """
 
     source: str
-    output: Path
+    output: Place
     wanted: Wanted
     options: Options
     clients: Sequence[Client]
@@ -168,6 +174,7 @@ class Job:
     def run(self) -> None:
         """Makes what is missing. Raises as `run` of this module."""
         found, source, columns = self._opened()
+        layout_of(self.wanted.format, columns)
         with Folder(self.output) as folder:
             earlier = folder.prepare()
             model = self._model()
@@ -176,6 +183,7 @@ class Job:
             if earlier is not None and self.options.fresh:
                 folder.clear(earlier)
             self.manifest = manifest
+            folder.make(manifest.layout)
             self._make(folder, source, columns, model, manifest)
 
     def summary(self) -> Summary:
@@ -240,7 +248,14 @@ class Job:
             manifest,
             todo,
             self.wanted.rows_per_shard,
-            output_schema(source.schema, source.hidden, columns, shape, metadata),
+            output_schema(
+                source.schema,
+                source.hidden,
+                columns,
+                shape,
+                metadata,
+                vectors=self.wanted.format == PARQUET,
+            ),
             stream,
             self.wanted.id,
             self.options.retry_failed,
@@ -249,7 +264,9 @@ class Job:
         self.pipeline.run(self.clients, self.options.patience, self.look)
 
     def _is_whole(self, part: Any) -> bool:
-        faults = list(faults_of_files(self.output, part))
+        # What a store holds is not fetched for this: it keeps its objects whole.
+        contents = isinstance(self.output, Path)
+        faults = list(faults_of_files(self.output, part, contents=contents))
         for fault in faults:
             self.tell(f"{fault}: it is made again")
         return not faults
@@ -273,6 +290,7 @@ class Job:
                 "vector_type": self.wanted.vector_type,
                 "orientation": self.wanted.orientation,
                 "rows_per_shard": self.wanted.rows_per_shard,
+                "format": self.wanted.format,
             },
             model=model.name,
             revision=model.revision,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from altclip.bulk.output.manifest import RUNNING, Manifest, Part, grown, misfits, part_name
+from altclip.bulk.output.manifest import RUNNING, Manifest, Part, grown, misfits
 from altclip.datasets.items import DataError
 
 
@@ -59,10 +59,10 @@ def tasks(manifest: Manifest, size: int, is_whole: Callable[[Part], bool], *, re
 
     size: rows of the input in a part. is_whole: whether a part's files are what was written.
     """
-    there = {part.name: part for part in manifest.parts}
+    there, layout = {part.name: part for part in manifest.parts}, manifest.layout
     found = []
     for task in _all(manifest.rows, size):
-        part = there.get(part_name(task.number))
+        part = there.get(layout.main(task.number))
         if part is None or not is_whole(part):
             found.append(task)
         elif part.rows + part.errors != task.rows or (retry and part.errors):

@@ -6,18 +6,18 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from altclip.bulk.columns import ROW, Shape, added
+from altclip.bulk.columns import ROW, added
 from altclip.bulk.output.folder import read_manifest
+from altclip.bulk.output.layout import columns_of
 from altclip.bulk.output.manifest import Manifest
-from altclip.bulk.output.parts import codes_of
-from altclip.bulk.output.verify import embedded_columns
+from altclip.bulk.output.reading import cells_of, rows_of, schema_of, vectors_of
 from altclip.bulk.sources.arrow import require
+from altclip.bulk.sources.places import Place, place_of
 from altclip.client import Client
 from altclip.datasets.items import DataError
 from altclip.errors import RevisionChanged
@@ -45,7 +45,7 @@ class Hit:
 def run(client: Client, arguments: Namespace) -> int:
     """Embeds what is asked for with the model of the output, and shows the nearest rows."""
     require()
-    output = Path(arguments.output)
+    output = place_of(arguments.output)
     manifest = read_manifest(output)
     if manifest is None:
         raise DataError(f"{output}: no output of a bulk job")
@@ -76,7 +76,7 @@ def run(client: Client, arguments: Namespace) -> int:
 
 def column_of(manifest: Manifest, wanted: str | None) -> str:
     """The embedded column that is searched. Raises DataError."""
-    names = [column.name for column in embedded_columns(manifest)]
+    names = [column.name for column in columns_of(manifest.options)]
     if wanted is None and len(names) == 1:
         return names[0]
     if wanted not in names:
@@ -84,7 +84,7 @@ def column_of(manifest: Manifest, wanted: str | None) -> str:
     return wanted
 
 
-def nearest(output: Path, manifest: Manifest, column: str, query: Floats, count: int) -> list[Hit]:
+def nearest(output: Place, manifest: Manifest, column: str, query: Floats, count: int) -> list[Hit]:
     """The `count` rows with the largest cosine to the query, best first; of equal ones the earlier row."""
     query = query / max(float(np.linalg.norm(query)), 1e-12)
     rows = np.zeros(0, np.int64)
@@ -99,43 +99,40 @@ def nearest(output: Path, manifest: Manifest, column: str, query: Floats, count:
     ]
 
 
-def _vectors(output: Path, manifest: Manifest, column: str) -> Iterator[tuple[npt.NDArray[np.int64], Floats]]:
+def _vectors(
+    output: Place, manifest: Manifest, column: str
+) -> Iterator[tuple[npt.NDArray[np.int64], Floats]]:
     """All rows and their vectors of length 1, some at a time."""
-    import pyarrow.parquet as pq
-
-    shape = Shape(manifest.encoding, manifest.dimension)
     for part in manifest.parts:
-        with pq.ParquetFile(output / part.name, memory_map=True) as file:
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[ROW, f"{column}_embedding"]):
-                codes = codes_of(batch.column(f"{column}_embedding"), shape)
-                if shape.encoding == "binary":
-                    bits = np.unpackbits(codes, axis=1, count=shape.dimension)
-                    vectors = np.where(bits, np.float32(1), np.float32(-1))
-                else:
-                    vectors = codes.astype(np.float32)
-                lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-                yield batch.column(ROW).to_numpy(), vectors / lengths
+        rows, start = rows_of(output, part), 0
+        for codes in vectors_of(output, manifest, part, column, BATCH_ROWS):
+            if manifest.encoding == "binary":
+                bits = np.unpackbits(codes, axis=1, count=manifest.dimension)
+                vectors = np.where(bits, np.float32(1), np.float32(-1))
+            else:
+                vectors = codes.astype(np.float32)
+            lengths = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            yield rows[start : start + len(codes)], vectors / lengths
+            start += len(codes)
 
 
-def _cells(output: Path, manifest: Manifest, rows: list[int]) -> dict[int, dict[str, Any]]:
+def _cells(output: Place, manifest: Manifest, rows: list[int]) -> dict[int, dict[str, Any]]:
     """The input's columns of these rows, without those that hold bytes."""
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     found: dict[int, dict[str, Any]] = {}
-    ours = {ROW, *(name for column in embedded_columns(manifest) for name in added(column))}
+    ours = {ROW, *(name for column in columns_of(manifest.options) for name in added(column))}
     for part in manifest.parts:
         wanted = [row for row in rows if part.first_row <= row < part.first_row + part.rows + part.errors]
         if not wanted:
             continue
-        with pq.ParquetFile(output / part.name, memory_map=True) as file:
-            names = [
-                field.name for field in file.schema_arrow if field.name not in ours and _legible(field.type)
-            ]
-            for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=[ROW, *names]):
-                kept = batch.filter(pc.is_in(batch.column(ROW), value_set=_array(wanted)))
-                for each in kept.to_pylist():
-                    found[each.pop(ROW)] = each
+        names = [
+            field.name for field in schema_of(output, part) if field.name not in ours and _legible(field.type)
+        ]
+        for batch in cells_of(output, part, [ROW, *names], BATCH_ROWS):
+            kept = batch.filter(pc.is_in(batch.column(ROW), value_set=_array(wanted)))
+            for each in kept.to_pylist():
+                found[each.pop(ROW)] = each
     return found
 
 

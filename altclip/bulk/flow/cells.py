@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from altclip.bulk.blocks import Block
 from altclip.bulk.columns import Embedded
+from altclip.bulk.sources.places import Place, Remote, one_line
 from altclip.errors import AltClipError, InvalidImage, InvalidRequest, TextTooLong, UnreadableInput
 from altclip.inputs import Uri
 from altclip.results import Limits
@@ -21,7 +22,7 @@ Content = str | bytes | Uri | AltClipError
 SCHEMES = ("http://", "https://", "data:")
 
 
-def content_of(block: Block, row: int, column: Embedded, base: Path, limits: Limits) -> Content:
+def content_of(block: Block, row: int, column: Embedded, base: Place, limits: Limits) -> Content:
     """What is sent for a cell; an error in its place says why it cannot be."""
     value = block.batch.column(block.batch.schema.get_field_index(column.name))[row]
     if not value.is_valid:
@@ -42,7 +43,7 @@ def _text(value: pa.Scalar, column: str, limits: Limits) -> Content:
     return str(value.as_py())
 
 
-def _image(value: pa.Scalar, column: str, base: Path, limits: Limits) -> Content:
+def _image(value: pa.Scalar, column: str, base: Place, limits: Limits) -> Content:
     import pyarrow as pa
 
     if pa.types.is_struct(value.type):
@@ -63,15 +64,19 @@ def _image(value: pa.Scalar, column: str, base: Path, limits: Limits) -> Content
     return _file(base / text, limits)
 
 
-def _file(path: Path, limits: Limits) -> Content:
+def _file(path: Place, limits: Limits) -> Content:
     try:
+        if isinstance(path, Remote):
+            return _too_large(path.size(), limits) or path.read_bytes()
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for whoever writes to it
             return UnreadableInput(f"{path}: not a file", reason=UnreadableInput.reason_here)
         return _too_large(status.st_size, limits) or path.read_bytes()
-    except (OSError, ValueError) as error:
+    except Exception as error:
+        if isinstance(path, Path) and not isinstance(error, OSError | ValueError):
+            raise
         told = error.strerror if isinstance(error, OSError) else None
-        return UnreadableInput(f"{path}: {told or error}", reason=UnreadableInput.reason_here)
+        return UnreadableInput(f"{path}: {told or one_line(error)}", reason=UnreadableInput.reason_here)
 
 
 def _too_large(size: int, limits: Limits) -> AltClipError | None:

@@ -12,13 +12,13 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from altclip.bulk.columns import Embedded, Shape
 from altclip.bulk.flow.cells import content_of, reason_and_message
 from altclip.bulk.flow.pool import Cell, Lane, Pool
+from altclip.bulk.sources.places import Place
 from altclip.client import Client
 from altclip.errors import AltClipError, DeadlineExceeded, Internal, Overloaded, RevisionChanged, Unavailable
 from altclip.results import Model, StreamResult
@@ -70,7 +70,7 @@ class Stream:
     model: Model
     columns: tuple[Embedded, ...]
     shape: Shape
-    base: Path
+    base: Place
     options: dict[str, str] = field(default_factory=dict)
     tell: Callable[[AltClipError, float], object] = lambda error, pause: None
     preparing: Times = field(default_factory=Times)

@@ -16,7 +16,8 @@ from altclip.bulk.flow.lanes import Stream, Times
 from altclip.bulk.flow.pool import Pool
 from altclip.bulk.output.folder import Folder
 from altclip.bulk.output.manifest import DONE, Manifest
-from altclip.bulk.output.parts import PartWriter, read_earlier
+from altclip.bulk.output.parts import PartWriter
+from altclip.bulk.output.reading import read_earlier
 from altclip.bulk.plan import Task, runs
 from altclip.bulk.sources.source import Source
 from altclip.client import Client
@@ -150,7 +151,7 @@ class Pipeline:
     def _earlier(self, task: Task) -> Earlier | None:
         if task.earlier is None:
             return None
-        return read_earlier(self.folder.path, task.earlier, self.columns, self.shape, retry=self.retry)
+        return read_earlier(self.folder.path, self.manifest, task.earlier, retry=self.retry)
 
     def _add(self, task: Task, first: int, batch: pa.RecordBatch, earlier: Earlier | None = None) -> bool:
         block = Block(task.number, first, batch, [Vectors(len(batch), self.shape) for _ in self.columns])
@@ -186,5 +187,12 @@ class Pipeline:
 
     def _writer(self, task: Task) -> PartWriter:
         return PartWriter(
-            self.folder.path, task.number, task.first, self.schema, self.columns, self.shape, self.identity
+            self.folder.path,
+            task.number,
+            task.first,
+            self.schema,
+            self.columns,
+            self.shape,
+            self.identity,
+            self.manifest.layout,
         )

@@ -1,6 +1,6 @@
 """`altclip bulk openai`: from the parsed arguments to the exit status.
 
-    batch file ─▶ Gateway, several requests at a time ─▶ Journal, in the order of the requests
+batch file ─▶ Gateway, several requests at a time ─▶ Journal, in the order of the requests
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ class Batch:
         failed = journal.failed if journal else 0
         answered = len(journal.answered) + self._handled - failed if journal else 0
         if journal is not None:
-            tell(f"{requests:,} requests: {answered:,} are answered, {failed:,} are in {journal.folder}/errors.jsonl")
+            told = f"{answered:,} are answered, {failed:,} are in {journal.folder}/errors.jsonl"
+            tell(f"{requests:,} requests: {told}")
             if not done:
                 tell("the same command, without --fresh, goes on where this one stopped")
         say_json(
@@ -135,7 +136,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="BATCH", help="a batch file (JSON lines, may end in .gz)")
     parser.add_argument("output", metavar="OUTPUT", help="a folder")
     parser.add_argument(
-        "--http", required=True, metavar="URL", help="the service's HTTP address, such as http://localhost:8080"
+        "--http",
+        required=True,
+        metavar="URL",
+        help="the service's HTTP address, such as http://localhost:8080",
     )
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="go on with OUTPUT where it fits (the default)")

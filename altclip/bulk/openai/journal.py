@@ -1,6 +1,6 @@
-"""The output of a batch: `output.jsonl` and `errors.jsonl`, each in the order of the requests, and a manifest.
+"""The output of a batch: `output.jsonl` and `errors.jsonl`, each in the order of the requests; a manifest.
 
-    .output.jsonl.partial, .errors.jsonl.partial ─▶ output.jsonl, errors.jsonl     when every request is answered
+    .output.jsonl.partial, .errors.jsonl.partial ─▶ output.jsonl, errors.jsonl     when all is answered
 
 Answers are appended one by one. A line that a kill cut off is removed before the run goes on, so that every
 request is answered once.
@@ -25,8 +25,8 @@ TEMPORARY = ".altclip-"
 
 
 class Journal:
-    """The files of an output in a folder that this process alone uses. Raises DataError where the folder holds
-    something else, or was made from another batch file.
+    """The files of an output in a folder that this process alone uses. Raises DataError where the folder
+    holds something else, or was made from another batch file.
 
     Args:
         input: What identifies the batch file: path, size and hash.
@@ -132,13 +132,15 @@ class Journal:
 
     def check_revision(self, body: Any) -> None:
         """Remembers which weights answered. Raises DataError where a model's have changed since."""
-        model, revision = (body.get(name) for name in ("model", "revision")) if isinstance(body, dict) else ("", "")
+        model, revision = (
+            (body.get(name) for name in ("model", "revision")) if isinstance(body, dict) else ("", "")
+        )
         if isinstance(model, str) and isinstance(revision, str) and revision:
             before = self.revisions.setdefault(model, revision)
             if before != revision:
                 raise DataError(
-                    f"the weights of {model!r} changed from {before} to {revision}, and vectors of both must not "
-                    "be mixed; --fresh begins anew"
+                    f"the weights of {model!r} changed from {before} to {revision}, and vectors of both must "
+                    "not be mixed; --fresh begins anew"
                 )
 
     def _partial(self, name: str) -> Path:

@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from altclip.bulk.openai.requests import BatchRequest
+from altclip.bulk.sources.places import one_line
 from altclip.datasets.items import DataError
 from altclip.errors import PermissionDenied, Unauthenticated, Unavailable
 
@@ -128,7 +129,7 @@ class Gateway:
                 answer = self._post(connection, request)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
-                problem = f"no server answers at {self.url}: {error or type(error).__name__}"
+                problem = f"no server answers at {self.url}: {one_line(error)}"
             else:
                 if answer.status in (401, 403):
                     kind = Unauthenticated if answer.status == 401 else PermissionDenied

@@ -1,7 +1,7 @@
 """The lines of OpenAI's files: requests of a batch file, and what is answered to them. No I/O but reading.
 
-    {"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {…}}
-      ─▶ {"id": "batch_req_…", "custom_id": "a", "response": {"status_code", "request_id", "body"}, "error": null}
+{"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": {…}}
+  ─▶ {"id": "batch_req_…", "custom_id": "a", "response": {"status_code", "request_id", "body"}, "error": null}
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     OUTPUT/manifest.json  part-00000.parquet …  errors/part-00000.parquet …
 
-Every file is written under another name, synced and renamed. The lock is on the folder itself, so nothing of
-it is left when a process dies.
+On this machine every file is written under another name, synced and renamed. The lock is on the folder
+itself, so nothing of it is left when a process dies. A store has neither: there a part counts when the
+manifest names it, and a run that finds that the manifest is no longer the one it wrote ends.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from altclip.bulk.output.files import output_file
+from altclip.bulk.output.layout import Layout
 from altclip.bulk.output.manifest import Manifest, Part, load
+from altclip.bulk.sources.places import Place, one_line, reading
 from altclip.datasets.items import DataError
-from altclip.output import OutputError, OutputFile
+from altclip.output import OutputError
 
-MANIFEST, ERRORS = "manifest.json", "errors"
+MANIFEST = "manifest.json"
 _TEMPORARY = re.compile(r"\.altclip-[0-9a-f]+\.partial")
 
 
@@ -30,20 +34,10 @@ class Folder:
     """An output that this process alone uses, in a `with` block. Raises DataError, and OutputError where it
     cannot be made."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except (FileExistsError, NotADirectoryError):
-            raise DataError(f"{path}: not a folder") from None
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be made: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise DataError(f"{path}: another run uses it now") from None
+        self._lock = _locked(path) if isinstance(path, Path) else None
+        self._last: bytes | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -51,53 +45,69 @@ class Folder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
 
     def prepare(self) -> Manifest | None:
         """The manifest, None in a new folder; what a run that was killed left half-written is removed. Raises
         DataError where something else lies in the folder."""
+        self._last = _content(self.path / MANIFEST)
         manifest = read_manifest(self.path)
-        errors = self.path / ERRORS
-        files = [*self.path.iterdir(), *(errors.iterdir() if errors.is_dir() else ())]
-        half_written = [file for file in files if _TEMPORARY.fullmatch(file.name)]
-        known = {self.path / MANIFEST, errors, *half_written, *(self._files(manifest) if manifest else ())}
-        strangers = sorted(file.relative_to(self.path).as_posix() for file in files if file not in known)
+        known = {MANIFEST, *(manifest.files if manifest else ())}
+        half_written, strangers = [], []
+        for name in files_below(self.path):
+            if _TEMPORARY.fullmatch(name.rpartition("/")[2]):
+                half_written.append(name)
+            elif name not in known:
+                strangers.append(name)
+                if len(strangers) == 3:
+                    break
         if strangers:
-            named = ", ".join(strangers[:3])
+            named = ", ".join(sorted(strangers))
             raise DataError(f"{self.path}: holds something else ({named}): give an empty folder")
-        for file in half_written:
-            file.unlink()
-        try:
-            errors.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{errors}: cannot be made: {error.strerror}") from None
+        for name in half_written:
+            (self.path / name).unlink()
         return manifest
+
+    def make(self, layout: Layout) -> None:
+        """Makes the folders in it. Raises OutputError."""
+        if not isinstance(self.path, Path):
+            return
+        for name in layout.folders:
+            try:
+                (self.path / name).mkdir(exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"{self.path / name}: cannot be made: {error.strerror}") from None
 
     def clear(self, manifest: Manifest) -> None:
         """Removes the parts of the manifest, one that was under way among them, and itself."""
-        for file in self._files(manifest):
-            file.unlink(missing_ok=True)
+        for name in manifest.files:
+            (self.path / name).unlink(missing_ok=True)
         (self.path / MANIFEST).unlink()
-
-    def _files(self, manifest: Manifest) -> list[Path]:
-        """The files of all parts and their errors tables, whether they are there or not."""
-        return [folder / name for folder in (self.path, self.path / ERRORS) for name in manifest.names]
+        self._last = None
 
     def save(self, manifest: Manifest) -> None:
-        """Puts the manifest in place of the one there. Raises OutputError."""
-        output = OutputFile(self.path / MANIFEST)
+        """Puts the manifest in place of the one there. Raises OutputError, and DataError where another run
+        has written to the output meanwhile."""
+        content = manifest.dump()
+        if self._lock is None and _content(self.path / MANIFEST) != self._last:
+            raise DataError(f"{self.path}: another run uses it now")
+        output = output_file(self.path / MANIFEST)
         try:
-            output.write(manifest.dump())
+            output.write(content)
         except BaseException:
             output.discard()
             raise
-        self._sync(ERRORS)  # what the manifest names is there before it
-        self._sync(".")
+        for name in (*manifest.layout.folders, "."):  # what the manifest names is there before it
+            self._sync(name)
         output.commit()
         self._sync(".")
+        self._last = content
 
     def _sync(self, name: str) -> None:
         """Makes renames in a folder durable, where its file system can."""
+        if not isinstance(self.path, Path):
+            return
         with contextlib.suppress(OSError):
             folder = os.open(self.path / name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -106,82 +116,66 @@ class Folder:
                 os.close(folder)
 
 
-class HashedFile:
-    """A file under way that knows its length and its hash: what pyarrow writes to."""
-
-    def __init__(self, path: Path) -> None:
-        self._output = OutputFile(path)
-        self._digest = hashlib.sha256()
-        self.size = 0
-        self.closed = False
-
-    def write(self, content: bytes) -> int:
-        """Appends. Raises OutputError."""
-        view = memoryview(content)
-        self._output.write(view)  # type: ignore[arg-type]  # what a file takes
-        self._digest.update(view)
-        self.size += view.nbytes
-        return view.nbytes
-
-    def tell(self) -> int:
-        """Bytes so far."""
-        return self.size
-
-    def flush(self) -> None:
-        """Nothing: `commit` syncs."""
-
-    def close(self) -> None:
-        """pyarrow has written all."""
-        self.closed = True
-
-    def readable(self) -> bool:
-        """False."""
-        return False
-
-    def writable(self) -> bool:
-        """True."""
-        return True
-
-    def seekable(self) -> bool:
-        """False."""
-        return False
-
-    def commit(self) -> tuple[int, str]:
-        """Syncs the file and gives it its name. Returns its length and its SHA-256. Raises OutputError."""
-        self._output.commit()
-        return self.size, self._digest.hexdigest()
-
-    def discard(self) -> None:
-        """Nothing of it is kept."""
-        self._output.discard()
-
-
-def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of an output; None where there is none. Raises DataError."""
-    path = folder / MANIFEST
+def _locked(path: Path) -> int:
     try:
-        return load(path.read_bytes(), str(path))
-    except FileNotFoundError:
-        return None
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileExistsError, NotADirectoryError):
+        raise DataError(f"{path}: not a folder") from None
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        raise OutputError(f"{path}: cannot be made: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise DataError(f"{path}: another run uses it now") from None
+    return lock
 
 
-def faults_of_files(folder: Path, part: Part) -> Iterator[str]:
-    """What is wrong with the files of a part: none, another length, another content."""
-    for name, size, digest in (
-        (part.name, part.bytes, part.sha256),
-        (f"{ERRORS}/{part.name}", part.errors_bytes, part.errors_sha256),
-    ):
-        path = folder / name
+def files_below(path: Place) -> Iterator[str]:
+    """The names of all files below a folder."""
+    if isinstance(path, Path):
+        for folder, _, files in os.walk(path):
+            base = Path(folder).relative_to(path)
+            yield from ((base / file).as_posix() for file in sorted(files))
+        return
+    with reading(path):
+        yield from (each.relative_to(path).as_posix() for each in path.below())
+
+
+def read_manifest(folder: Place) -> Manifest | None:
+    """The manifest of an output; None where there is none. Raises DataError."""
+    content = _content(folder / MANIFEST)
+    return None if content is None else load(content, str(folder / MANIFEST))
+
+
+def _content(place: Place) -> bytes | None:
+    with reading(place):
         try:
-            with path.open("rb") as file:
-                found = os.fstat(file.fileno()).st_size
-                if found != size:
-                    yield f"{name}: {found:,} bytes instead of {size:,}"
-                elif hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                    yield f"{name}: its content is not what was written"
+            return place.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def faults_of_files(folder: Place, part: Part, *, contents: bool = True) -> Iterator[str]:
+    """What is wrong with the files of a part: none, another length, with `contents` another content."""
+    for stored in part.files:
+        place = folder / stored.name
+        try:
+            found = place.stat().st_size if isinstance(place, Path) else place.size()
+            if found != stored.bytes:
+                yield f"{stored.name}: {found:,} bytes instead of {stored.bytes:,}"
+            elif contents and _sha256(place) != stored.sha256:
+                yield f"{stored.name}: its content is not what was written"
         except FileNotFoundError:
-            yield f"{name}: is missing"
+            yield f"{stored.name}: is missing"
         except OSError as error:
-            yield f"{name}: {error.strerror}"
+            yield f"{stored.name}: {error.strerror or one_line(error)}"
+
+
+def _sha256(place: Place) -> str:
+    digest = hashlib.sha256()
+    with place.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -10,15 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from altclip.bulk.output.layout import PARQUET, Layout, columns_of, errors_name, layout_of
 from altclip.datasets.items import DataError
 
 VERSION = 1
 RUNNING, DONE = "running", "done"
 
 
-def part_name(number: int) -> str:
-    """The file name of a part, and of its errors table in the folder of these."""
-    return f"part-{number:05d}.parquet"
+@dataclass(frozen=True)
+class Stored:
+    """A file that is whole: its name below the output, its length and its SHA-256."""
+
+    name: str
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Part:
         bytes, sha256: Of its file.
         errors: Rows of its input that are in the errors table instead.
         errors_bytes, errors_sha256: Of that table's file.
+        arrays: With the format npy, the files with its vectors.
     """
 
     name: str
@@ -41,6 +47,13 @@ class Part:
     errors: int
     errors_bytes: int
     errors_sha256: str
+    arrays: tuple[Stored, ...] = ()
+
+    @property
+    def files(self) -> list[Stored]:
+        """All files of the part."""
+        errors = Stored(errors_name(self.name), self.errors_bytes, self.errors_sha256)
+        return [Stored(self.name, self.bytes, self.sha256), *self.arrays, errors]
 
 
 @dataclass(frozen=True)
@@ -79,10 +92,20 @@ class Manifest:
         return sum(part.rows for part in self.parts)
 
     @property
-    def names(self) -> list[str]:
+    def layout(self) -> Layout:
+        """Which files there are."""
+        form = self.options.get("format", PARQUET)
+        return Layout() if form == PARQUET else layout_of(form, columns_of(self.options))
+
+    @property
+    def numbers(self) -> range:
+        """Of all parts, of those that are still to be made, too."""
+        return range(max(1, -(-self.rows // int(self.options["rows_per_shard"]))))
+
+    @property
+    def files(self) -> list[str]:
         """The files of all parts, of those that are still to be made, too."""
-        size = int(self.options["rows_per_shard"])
-        return [part_name(number) for number in range(max(1, -(-self.rows // size)))]
+        return [name for number in self.numbers for name in self.layout.files(number)]
 
     def with_part(self, part: Part) -> Manifest:
         """With this part in place of one of the same name."""
@@ -92,6 +115,9 @@ class Manifest:
     def dump(self) -> bytes:
         """As a file."""
         content = asdict(self) | {"errors": self.errors}
+        for part in content["parts"]:
+            if not part["arrays"]:
+                del part["arrays"]
         return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode("utf-8", "replace")
 
 
@@ -102,9 +128,9 @@ def load(content: bytes, where: str) -> Manifest:
         if found["version"] != VERSION:
             raise DataError(f"{where}: of version {found['version']}, and this is for version {VERSION}")
         found.pop("errors")
-        found["parts"] = tuple(Part(**part) for part in found["parts"])
+        found["parts"] = tuple(_part(part) for part in found["parts"])
         manifest = Manifest(**found)
-        if not manifest.names:
+        if not manifest.files:
             raise DataError(f"{where}: names no parts")
         return manifest
     except (ArithmeticError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -113,13 +139,19 @@ def load(content: bytes, where: str) -> Manifest:
         raise DataError(f"{where}: no manifest of a bulk job ({type(error).__name__}: {error})") from None
 
 
+def _part(found: Mapping[str, Any]) -> Part:
+    arrays = tuple(Stored(**each) for each in found.get("arrays", ()))
+    return Part(**{**found, "arrays": arrays})
+
+
 def misfits(found: Manifest, wanted: Manifest) -> list[str]:
     """What keeps a run from going on with an output, one line each; none where it fits."""
     lines = _files_that_differ(found.input, wanted.input)
+    before = {"format": PARQUET, **found.options}
     lines += [
-        f"{name.replace('_', ' ')}: {_told(found.options.get(name))} before, {_told(value)} now"
+        f"{name.replace('_', ' ')}: {_told(before.get(name))} before, {_told(value)} now"
         for name, value in wanted.options.items()
-        if found.options.get(name) != value
+        if before.get(name) != value
     ]
     for name in ("model", "revision", "dtype", "dimension", "encoding"):
         if getattr(found, name) != getattr(wanted, name):

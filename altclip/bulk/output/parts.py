@@ -1,19 +1,19 @@
-"""Writes the parts of an output and their errors tables, and reads them again."""
+"""Writes the parts of an output and their errors tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from altclip.bulk.blocks import Block, Earlier, Failure, Vectors
-from altclip.bulk.columns import DTYPES, ROW, Embedded, Shape, added
-from altclip.bulk.output.folder import ERRORS, HashedFile
-from altclip.bulk.output.manifest import Part, part_name
-from altclip.datasets.items import DataError
+from altclip.bulk.blocks import Block, Failure
+from altclip.bulk.columns import DTYPES, ROW, Embedded, Shape
+from altclip.bulk.output.files import ArrayFile, HashedFile
+from altclip.bulk.output.layout import Layout, errors_name
+from altclip.bulk.output.manifest import Part
+from altclip.bulk.sources.places import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,20 +47,22 @@ class PartWriter:
         schema: Of the parts.
         columns, shape: The embedded columns, and their vectors.
         identity: The column with the keys of the errors table.
+        layout: Which files there are.
     """
 
     def __init__(
         self,
-        folder: Path,
+        folder: Place,
         number: int,
         first: int,
         schema: pa.Schema,
         columns: Sequence[Embedded],
         shape: Shape,
         identity: str | None,
+        layout: Layout = Layout(),  # noqa: B008 - it cannot be changed
     ) -> None:
         self.number = number
-        self._name = part_name(number)
+        self._name = layout.main(number)
         self._folder = folder
         self._first = first
         self._schema = schema
@@ -70,11 +72,15 @@ class PartWriter:
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_bytes = self._rows = 0
         self._failures: list[tuple[Failure, str | None]] = []
-        self._file = HashedFile(folder / self._name)
+        self._arrays: list[ArrayFile] = []
+        self._file = HashedFile(folder, self._name)
         try:
+            for name in layout.arrays:
+                kind = DTYPES[shape.encoding]
+                self._arrays.append(ArrayFile(folder, layout.array(name, number), shape.width, kind))
             self._writer = _writer(self._file, schema, columns)
         except BaseException:
-            self._file.discard()
+            self.discard()
             raise
 
     def add(self, block: Block) -> None:
@@ -94,6 +100,8 @@ class PartWriter:
             for field in self._schema
         ]
         batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+        for array, vectors in zip(self._arrays, block.vectors, strict=False):  # none but with npy
+            array.append(vectors.codes[rows])
         self._rows += len(rows)
         self._waiting.append(batch)
         self._waiting_bytes += block.batch.nbytes
@@ -101,30 +109,43 @@ class PartWriter:
             self._flush()
 
     def commit(self) -> Part:
-        """Makes both files durable, the errors table first. Raises OutputError."""
+        """Makes all files durable, the errors table first. Raises OutputError."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         self._flush()
         self._writer.close()
-        errors = HashedFile(self._folder / ERRORS / self._name)
+        errors = HashedFile(self._folder, errors_name(self._name))
         try:
             rows = [
                 {"row": it.row, "id": key, "column": it.column, "reason": it.reason, "message": it.message}
                 for it, key in self._failures
             ]
             pq.write_table(pa.Table.from_pylist(rows, schema=errors_schema()), errors)
-            errors_bytes, errors_sha256 = errors.commit()
+            told = errors.commit()
         except BaseException:
             errors.discard()
             raise
-        size, digest = self._file.commit()
+        arrays = tuple(array.commit() for array in self._arrays)
+        file = self._file.commit()
         failed = len({each.row for each, _ in self._failures})
-        return Part(self._name, self._first, self._rows, size, digest, failed, errors_bytes, errors_sha256)
+        return Part(
+            self._name,
+            self._first,
+            self._rows,
+            file.bytes,
+            file.sha256,
+            failed,
+            told.bytes,
+            told.sha256,
+            arrays,
+        )
 
     def discard(self) -> None:
         """Nothing of it is kept."""
         self._file.discard()
+        for array in self._arrays:
+            array.discard()
 
     def _flush(self) -> None:
         import pyarrow as pa
@@ -148,18 +169,21 @@ class PartWriter:
         arrays: dict[str, pa.Array] = {ROW: pa.array(rows + block.first, pa.int64())}
         for column, vectors in zip(self._columns, block.vectors, strict=True):
             name = f"{column.name}_embedding"
-            codes = vectors.codes[rows]
-            flat = pa.array(codes.reshape(-1))
-            kind = self._schema.field(name).type
-            if self._shape.fixed:
-                arrays[name] = pa.FixedSizeListArray.from_arrays(flat, type=kind)
-            else:
-                offsets = np.arange(len(rows) + 1, dtype=np.int32) * np.int32(self._shape.width)
-                arrays[name] = pa.ListArray.from_arrays(pa.array(offsets), flat, type=kind)
+            if name in self._schema.names:
+                arrays[name] = self._lists(vectors.codes[rows], self._schema.field(name).type)
             arrays[f"{column.name}_scale"] = pa.array(vectors.scales[rows])
             arrays[f"{column.name}_tokens"] = pa.array(vectors.tokens[rows])
             arrays[f"{column.name}_truncated"] = pa.array(vectors.truncated[rows])
         return {name: array for name, array in arrays.items() if name in self._schema.names}
+
+    def _lists(self, codes: npt.NDArray[Any], kind: pa.DataType) -> pa.Array:
+        import pyarrow as pa
+
+        flat = pa.array(codes.reshape(-1))
+        if self._shape.fixed:
+            return pa.FixedSizeListArray.from_arrays(flat, type=kind)
+        offsets = np.arange(len(codes) + 1, dtype=np.int32) * np.int32(self._shape.width)
+        return pa.ListArray.from_arrays(pa.array(offsets), flat, type=kind)
 
 
 def _writer(file: HashedFile, schema: pa.Schema, columns: Sequence[Embedded]) -> Any:
@@ -187,48 +211,3 @@ def _leaves(schema: pa.Schema) -> list[str]:
     pq.ParquetWriter(sink, schema).close()
     found = pq.ParquetFile(sink.getvalue()).schema
     return [found.column(n).path for n in range(len(found))]
-
-
-def read_earlier(
-    folder: Path, part: Part, columns: Sequence[Embedded], shape: Shape, *, retry: bool
-) -> Earlier:
-    """What is known of the rows of a part that is whole; with `retry` not of those that failed."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(folder / part.name, columns=[ROW, *_own_columns(folder / part.name, columns)])
-        errors = pq.read_table(folder / ERRORS / part.name).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{folder / part.name}: {error}") from None
-    vectors = []
-    for column in columns:
-        found = Vectors(len(table), shape)
-        found.codes = codes_of(table.column(f"{column.name}_embedding"), shape)
-        for name, attribute in (("scale", "scales"), ("tokens", "tokens"), ("truncated", "truncated")):
-            if f"{column.name}_{name}" in table.column_names:
-                setattr(found, attribute, table.column(f"{column.name}_{name}").to_numpy())
-        vectors.append(found)
-    failures: dict[int, list[Failure]] = {}
-    for each in errors if not retry else []:
-        failure = Failure(each["row"], each["column"], each["reason"], each["message"])
-        failures.setdefault(each["row"], []).append(failure)
-    return Earlier(table.column(ROW).to_numpy(), vectors, failures)
-
-
-def codes_of(column: pa.ChunkedArray | pa.Array, shape: Shape) -> npt.NDArray[Any]:
-    """The vectors of a column of a part: [rows, width] in the encoding's type. Raises DataError where one has
-    another length."""
-    chunks = getattr(column, "chunks", [column])
-    flat = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]
-    codes = np.concatenate(flat) if flat else np.zeros(0)
-    if len(codes) != len(column) * shape.width:
-        raise DataError(f"{len(codes)} numbers in {len(column)} vectors of {shape.width}")
-    return codes.astype(DTYPES[shape.encoding], copy=False).reshape(len(column), shape.width)
-
-
-def _own_columns(path: Path, columns: Sequence[Embedded]) -> list[str]:
-    import pyarrow.parquet as pq
-
-    names = pq.read_schema(path).names
-    return [name for column in columns for name in added(column) if name in names]

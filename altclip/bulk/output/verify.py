@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from altclip.bulk.columns import ROW, Embedded, Shape
-from altclip.bulk.output.folder import ERRORS, faults_of_files, read_manifest
+from altclip.bulk.columns import ROW
+from altclip.bulk.output.folder import faults_of_files, files_below, read_manifest
+from altclip.bulk.output.layout import columns_of
 from altclip.bulk.output.manifest import DONE, Manifest, Part
-from altclip.bulk.output.parts import codes_of
+from altclip.bulk.output.reading import errors_of, rows_of, schema_of, vectors_of
 from altclip.bulk.sources.arrow import require
+from altclip.bulk.sources.places import Place
 from altclip.datasets.items import DataError
-
-if TYPE_CHECKING:
-    import pyarrow.parquet as pq
 
 NORM_TOLERANCE = {"float32": 1e-3, "float16": 4e-3, "int8": 3e-2}
 """How far a vector's length may be from 1."""
+
+BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Verified:
     faults: list[str]
 
 
-def verify(output: Path) -> Verified:
+def verify(output: Place) -> Verified:
     """Checks everything. Raises DataError where there is no output."""
     require()
     manifest = read_manifest(output)
@@ -47,19 +47,18 @@ def verify(output: Path) -> Verified:
     return Verified(manifest.rows, manifest.embedded, manifest.errors, faults)
 
 
-def _strangers(output: Path, manifest: Manifest) -> Iterator[str]:
+def _strangers(output: Place, manifest: Manifest) -> Iterator[str]:
     """Files that are read with the parts, and are none."""
-    named = {part.name for part in manifest.parts}
-    for folder in (output, output / ERRORS):
-        for file in sorted(folder.glob("*.parquet")):
-            if file.name not in named:
-                yield f"{file.relative_to(output).as_posix()}: the manifest does not name it"
+    named = {stored.name for part in manifest.parts for stored in part.files}
+    for name in files_below(output):
+        if name.endswith((".parquet", ".npy")) and name not in named:
+            yield f"{name}: the manifest does not name it"
 
 
 def _faults_of_books(manifest: Manifest) -> Iterator[str]:
     if manifest.state != DONE:
         yield "the job is not done: the same command goes on with it"
-    wanted = manifest.names
+    wanted = [manifest.layout.main(number) for number in manifest.numbers]
     there = [part.name for part in manifest.parts]
     yield from (f"{name}: is not in the manifest" for name in wanted if name not in there)
     yield from (f"{name}: belongs to no rows of the input" for name in there if name not in wanted)
@@ -68,22 +67,21 @@ def _faults_of_books(manifest: Manifest) -> Iterator[str]:
         yield f"the books do not balance: {manifest.rows:,} rows in the input, {told}"
 
 
-def _faults_of_part(output: Path, manifest: Manifest, part: Part, size: int) -> list[str]:
+def _faults_of_part(output: Place, manifest: Manifest, part: Part, size: int) -> list[str]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        errors = pq.read_table(output / ERRORS / part.name)
-        with pq.ParquetFile(output / part.name, pre_buffer=False) as file:
-            faults = list(_faults_of_rows(file, errors.column(ROW).to_pylist(), part, size))
-            faults += _faults_of_vectors(file, manifest)
+        failed = errors_of(output, part).column(ROW).to_pylist()
+        faults = list(_faults_of_rows(rows_of(output, part), failed, part, size))
+        faults += _faults_of_vectors(output, manifest, part)
     except (pa.ArrowException, OSError, KeyError, DataError) as error:
         return [f"{part.name}: {' '.join(str(error).split())}"]
     return [f"{part.name}: {fault}" for fault in faults]
 
 
-def _faults_of_rows(file: pq.ParquetFile, failed: Sequence[int], part: Part, size: int) -> Iterator[str]:
-    rows = file.read(columns=[ROW]).column(ROW).to_numpy()
+def _faults_of_rows(
+    rows: npt.NDArray[np.int64], failed: Sequence[int], part: Part, size: int
+) -> Iterator[str]:
     if len(rows) != part.rows:
         yield f"{len(rows):,} rows instead of {part.rows:,}"
     if len(set(failed)) != part.errors:
@@ -97,34 +95,29 @@ def _faults_of_rows(file: pq.ParquetFile, failed: Sequence[int], part: Part, siz
         yield "rows of another part"
 
 
-def _faults_of_vectors(file: pq.ParquetFile, manifest: Manifest) -> Iterator[str]:
-    metadata = {key.decode(): value.decode() for key, value in (file.schema_arrow.metadata or {}).items()}
+def _faults_of_vectors(output: Place, manifest: Manifest, part: Part) -> Iterator[str]:
+    schema = schema_of(output, part)
+    metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
     for name in ("model", "revision"):
         if metadata.get(f"altclip.{name}") != getattr(manifest, name):
             yield f"of the {name} {metadata.get(f'altclip.{name}')}, not {getattr(manifest, name)}"
-    shape = Shape(manifest.encoding, manifest.dimension)
-    for column in embedded_columns(manifest):
-        wanted = [f"{column.name}_embedding"]
-        if shape.encoding == "int8":
-            wanted.append(f"{column.name}_scale")
-        wrong = zero = 0
-        for batch in file.iter_batches(batch_size=4096, columns=wanted):
-            codes = codes_of(batch.column(0), shape)
-            if shape.encoding == "binary":
+    for column in columns_of(manifest.options):
+        wrong = other = count = 0
+        scales = rows_of(output, part, f"{column.name}_scale") if manifest.encoding == "int8" else None
+        for codes in vectors_of(output, manifest, part, column.name, BLOCK_ROWS):
+            start, count = count, count + len(codes)
+            if manifest.encoding == "binary":
                 continue
             values = codes.astype(np.float32)
-            if shape.encoding == "int8":
-                values *= batch.column(1).to_numpy()[:, None]
+            if scales is not None:
+                values *= scales[start:count, None]
             lengths = np.linalg.norm(values, axis=1)
-            wrong += int(np.sum(~np.isfinite(lengths)))
-            zero += int(np.sum(np.abs(lengths - 1) > NORM_TOLERANCE[shape.encoding]))
+            finite = np.isfinite(lengths)
+            wrong += int(np.sum(~finite))
+            other += int(np.sum(np.abs(lengths[finite] - 1) > NORM_TOLERANCE[manifest.encoding]))
+        if count != part.rows:
+            yield f"{count:,} vectors of {column.name} instead of {part.rows:,}"
         if wrong:
             yield f"{wrong:,} vectors of {column.name} are not finite"
-        elif zero:
-            yield f"{zero:,} vectors of {column.name} are not of length 1"
-
-
-def embedded_columns(manifest: Manifest) -> list[Embedded]:
-    """The columns that were embedded."""
-    texts, images = manifest.options["text"], manifest.options["image"]
-    return [*(Embedded(name, True) for name in texts), *(Embedded(name, False) for name in images)]
+        if other:
+            yield f"{other:,} vectors of {column.name} are not of length 1"

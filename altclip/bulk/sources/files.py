@@ -12,7 +12,9 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
+from altclip.bulk.sources.places import Place, Remote, place_of, reading
 from altclip.datasets.items import PICTURE_SUFFIXES, DataError
 
 TABLES = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -35,33 +37,63 @@ class Found:
     """
 
     kind: str
-    base: Path
-    files: tuple[Path, ...]
+    base: Place
+    files: tuple[Place, ...]
 
-    def name(self, file: Path) -> str:
+    def name(self, file: Place) -> str:
         """A file's path below the base."""
-        return file.relative_to(self.base).as_posix()
+        return below(file, self.base)
+
+
+def below(file: Place, base: Place) -> str:
+    """A file's path below a folder."""
+    return file.relative_to(base).as_posix()  # type: ignore[arg-type]  # both are of one kind
 
 
 def find(given: str) -> Found:
     """The files of an input. Raises DataError where there is nothing to read, or more than one kind."""
-    path = Path(given)
+    path = place_of(given)
+    if isinstance(path, Remote):
+        with reading(path):
+            return _find_remote(given, path)
     if path.is_dir():
-        found = sorted((file for file in _walk(path) if kind_of(file)), key=lambda each: each.parts)
-        return _of_one_kind(given, path, found)
+        return _of_one_kind(given, path, [file for file in _walk(path) if kind_of(file)])
     if path.exists():
-        if not kind_of(path):
-            known = ", ".join([*TABLES, ".tar"])
-            raise DataError(f"{given}: not a kind of file that is read here: {known}, or a folder of images")
+        _check_kind(given, path)
         return _of_one_kind(given, path.parent, [path])
     if not glob.has_magic(given):
         raise DataError(f"{given}: no such file or folder")
-    matches = sorted((Path(each) for each in glob.glob(given, recursive=True)), key=lambda each: each.parts)  # noqa: PTH207 - the pattern may be absolute
-    base = _base_of_pattern(given)
+    matches = (Path(each) for each in glob.glob(str(path), recursive=True))  # noqa: PTH207 - the pattern may be absolute
+    base = Path(_base_of_pattern(str(path)))
     return _of_one_kind(given, base, [each for each in matches if each.is_file() and kind_of(each)])
 
 
-def kind_of(path: Path) -> str:
+def _find_remote(given: str, path: Remote) -> Found:
+    # First as a file: some stores would read all of it to tell whether it is a folder.
+    if kind_of(path) and not glob.has_magic(path.path) and path.is_file():
+        return _of_one_kind(given, path.parent, [path])
+    if glob.has_magic(path.path):
+        base = Remote(path.system, _base_of_pattern(path.path))
+        return _of_one_kind(
+            given, base, [file for file in path.matches() if file.is_file() and kind_of(file)]
+        )
+    files = [file for file in path.below() if kind_of(file) and not _passed_over(below(file, path))]
+    if not files and path.exists():
+        _check_kind(given, path)
+    return _of_one_kind(given, path, files)
+
+
+def _check_kind(given: str, path: Place) -> None:
+    if not kind_of(path):
+        known = ", ".join([*TABLES, ".tar"])
+        raise DataError(f"{given}: not a kind of file that is read here: {known}, or a folder of images")
+
+
+def _passed_over(name: str) -> bool:
+    return any(part.startswith((".", "_")) for part in name.split("/"))
+
+
+def kind_of(path: Place) -> str:
     """What a file holds, by its name; empty for what is not read."""
     suffixes = [each.lower() for each in path.suffixes]
     if suffixes[-1:] == [".tgz"] or suffixes[-2:] == [".tar", ".gz"] or suffixes[-1:] == [".tar"]:
@@ -73,7 +105,7 @@ def kind_of(path: Path) -> str:
     return TABLES.get(suffixes[-1], "") if suffixes else ""
 
 
-def _of_one_kind(given: str, base: Path, files: Sequence[Path]) -> Found:
+def _of_one_kind(given: str, base: Place, files: Sequence[Place]) -> Found:
     kinds = sorted({kind_of(file) for file in files})
     if not kinds:
         raise DataError(f"{given}: no files to read: tables, tar files or images")
@@ -82,7 +114,7 @@ def _of_one_kind(given: str, base: Path, files: Sequence[Path]) -> Found:
     for file in files if kinds != ["images"] else ():
         if not file.is_file():  # to open a pipe would wait for whoever writes to it
             raise DataError(f"{file}: not a file")
-    return Found(kinds[0], base, tuple(files))
+    return Found(kinds[0], base, tuple(sorted(files, key=lambda each: each.parts)))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -116,27 +148,36 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _base_of_pattern(pattern: str) -> Path:
+def _base_of_pattern(pattern: str) -> str:
     """The folder above the first part of a glob that is a pattern."""
-    parts = Path(pattern).parts
+    parts = pattern.split("/")
     plain = next((n for n, part in enumerate(parts) if glob.has_magic(part)), len(parts))
-    return Path(*parts[:plain]) if plain else Path()
+    return "/".join(parts[:plain]) or ("/" if pattern.startswith("/") else ".")
 
 
-def hash_of(path: Path) -> tuple[int, str]:
-    """A file's size and the hash of its content. Raises DataError."""
-    try:
+def hash_of(path: Place) -> tuple[int, str]:
+    """A file's size and the hash of its content, or what a store says of its version. Raises DataError."""
+    with reading(path):
+        if isinstance(path, Remote) and (version := path.version()):
+            return path.size(), f"version:{version}"
         with path.open("rb") as file:
+            if isinstance(path, Remote):
+                return path.size(), f"sha256:{_digest(file)}"
             status = os.fstat(file.fileno())
             if status.st_size <= WHOLE:
-                return status.st_size, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+                return status.st_size, f"sha256:{_digest(file)}"
             digest = hashlib.sha256()
             for part in range(PARTS):
                 file.seek((status.st_size - PART) * part // (PARTS - 1))
                 digest.update(file.read(PART))
             return status.st_size, f"sha256-of-parts:{digest.hexdigest()}:{status.st_mtime_ns}"
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+
+
+def _digest(file: IO[bytes]) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 def hash_of_listing(found: Found, count: int) -> tuple[int, str]:
@@ -145,10 +186,16 @@ def hash_of_listing(found: Found, count: int) -> tuple[int, str]:
     digest, total = hashlib.sha256(), 0
     for file in found.files[:count]:
         try:
-            status = file.stat()
-            state = f"{status.st_size} {status.st_mtime_ns}"
-            total += status.st_size
+            size, state = _state(file)
+            total += size
         except OSError:
             state = "unreadable"
         digest.update(f"{found.name(file)}\0{state}\0".encode("utf-8", "surrogateescape"))
     return total, f"sha256-of-listing:{digest.hexdigest()}"
+
+
+def _state(file: Place) -> tuple[int, str]:
+    if isinstance(file, Remote):
+        return file.size(), f"{file.size()} {file.version()}"
+    status = file.stat()
+    return status.st_size, f"{status.st_size} {status.st_mtime_ns}"

@@ -15,10 +15,10 @@ import io
 import json
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from altclip.bulk.sources.files import COMPRESSIONS, Found
+from altclip.bulk.sources.places import Place, reading
 from altclip.bulk.sources.source import BATCH_ROWS
 from altclip.datasets.items import DataError
 from altclip.datasets.text import decode
@@ -49,7 +49,7 @@ class LinesSource:
 
         self.base = found.base
         self._kind = found.kind
-        self._files: list[tuple[Path, int]] = []
+        self._files: list[tuple[Place, int]] = []
         types: dict[str, pa.DataType | None] = {}
         header: list[str] = []
         for path in found.files:
@@ -85,7 +85,7 @@ class LinesSource:
                 yield self._batch(path, rows[first:])
                 first = 0
 
-    def _batch(self, path: Path, rows: Rows) -> pa.RecordBatch:
+    def _batch(self, path: Place, rows: Rows) -> pa.RecordBatch:
         import pyarrow as pa
 
         arrays = []
@@ -145,37 +145,35 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _chunks(path: Path, kind: str) -> Iterator[tuple[list[str], Rows]]:
+def _chunks(path: Place, kind: str) -> Iterator[tuple[list[str], Rows]]:
     """The rows of a file, some at a time, with its header. Raises DataError."""
     try:
-        with _opened(path) as stream:
+        with reading(path), _opened(path) as stream:
             if kind == "jsonl":
                 yield from _json_chunks(path, stream)
             else:
                 yield from _csv_chunks(path, stream, "\t" if kind == "tsv" else ",")
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole compressed file ({error})") from None
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Place) -> Iterator[IO[bytes]]:
     compression = COMPRESSIONS.get(path.suffix.lower())
-    if compression == "gzip":
-        with gzip.open(path, "rb") as stream:
-            yield cast(IO[bytes], stream)
-    elif compression:
-        import pyarrow as pa
+    with path.open("rb") as file:
+        if compression == "gzip":
+            with gzip.open(file, "rb") as stream:
+                yield cast(IO[bytes], stream)
+        elif compression:
+            import pyarrow as pa
 
-        with pa.input_stream(str(path), compression=compression, buffer_size=1 << 20) as raw:
-            yield cast(IO[bytes], io.BufferedReader(raw))
-    else:
-        with path.open("rb") as stream:
-            yield stream
+            with pa.input_stream(file, compression=compression, buffer_size=1 << 20) as raw:
+                yield cast(IO[bytes], io.BufferedReader(raw))
+        else:
+            yield file
 
 
-def _lines(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, str]]:
+def _lines(path: Place, stream: IO[bytes]) -> Iterator[tuple[int, str]]:
     number = 0
     while line := stream.readline(LONGEST_LINE + 1):
         number += 1
@@ -184,7 +182,7 @@ def _lines(path: Path, stream: IO[bytes]) -> Iterator[tuple[int, str]]:
         yield number, decode(line, str(path), number)
 
 
-def _json_chunks(path: Path, stream: IO[bytes]) -> Iterator[tuple[list[str], Rows]]:
+def _json_chunks(path: Place, stream: IO[bytes]) -> Iterator[tuple[list[str], Rows]]:
     rows: Rows = []
     size = 0
     for number, line in _lines(path, stream):
@@ -205,7 +203,7 @@ def _json_chunks(path: Path, stream: IO[bytes]) -> Iterator[tuple[list[str], Row
         yield [], rows
 
 
-def _csv_chunks(path: Path, stream: IO[bytes], delimiter: str) -> Iterator[tuple[list[str], Rows]]:
+def _csv_chunks(path: Place, stream: IO[bytes], delimiter: str) -> Iterator[tuple[list[str], Rows]]:
     csv.field_size_limit(LONGEST_LINE)
     reader = csv.reader((line for _, line in _lines(path, stream)), delimiter=delimiter, strict=True)
     header: list[str] = []

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from altclip.bulk.sources.files import Found
+from altclip.bulk.sources.files import Found, below
+from altclip.bulk.sources.places import Place, Remote
 from altclip.bulk.sources.source import BATCH_ROWS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+HEADER_BYTES = 1 << 16
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "AVIF")
 
 
@@ -41,7 +42,7 @@ class PictureSource:
 
         for start in range(first - first % BATCH_ROWS, self.rows, BATCH_ROWS):
             files = self._files[max(start, first) : start + BATCH_ROWS]
-            names = [_legible(file.relative_to(self.base)) for file in files]
+            names = [_legible(below(file, self.base)) for file in files]
             sizes = [_size(file) for file in files]
             columns = (names, [size[0] for size in sizes], [size[1] for size in sizes])
             arrays = [
@@ -50,18 +51,20 @@ class PictureSource:
             yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
-def _legible(path: Path) -> str:
+def _legible(name: str) -> str:
     """A file's name as Unicode. One that is none cannot be found again under it, and its row fails."""
-    return path.as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _size(path: Path) -> tuple[int | None, int | None]:
+def _size(path: Place) -> tuple[int | None, int | None]:
     from PIL import Image
 
     try:
         if not path.is_file():  # to open a pipe would wait for whoever writes to it
             return None, None
-        with warnings.catch_warnings(), path.open("rb") as file:
+        # Of a store a little is fetched, not as much as its library would read ahead.
+        stream = path.open(block_size=HEADER_BYTES) if isinstance(path, Remote) else path.open("rb")
+        with warnings.catch_warnings(), stream as file:
             warnings.simplefilter("ignore")  # of damaged metadata, and of sizes that the service refuses
             with Image.open(file, formats=FORMATS) as image:
                 return image.width, image.height

@@ -4,8 +4,9 @@ on. Where batches end depends on the input alone."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from altclip.bulk.sources.places import Place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +26,7 @@ class Source(Protocol):
     schema: pa.Schema
     hidden: frozenset[str]
     rows: int
-    base: Path
+    base: Place
 
     def batches(self, first: int) -> Iterator[pa.RecordBatch]:
         """The rows from this one on, in order. Raises DataError for what cannot be read."""

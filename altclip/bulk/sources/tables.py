@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from altclip.bulk.sources.files import Found
+from altclip.bulk.sources.places import Place, one_line, parquet_file, reading
 from altclip.bulk.sources.source import BATCH_ROWS
 from altclip.datasets.items import DataError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -24,7 +23,7 @@ class ParquetSource:
 
     def __init__(self, found: Found) -> None:
         self.base = found.base
-        self._files: list[tuple[Path, int]] = []
+        self._files: list[tuple[Place, int]] = []
         for path in found.files:
             with _opened(path) as file:
                 schema = file.schema_arrow.remove_metadata()
@@ -45,7 +44,7 @@ class ParquetSource:
                 first -= rows
                 continue
             try:
-                with _opened(path) as file:
+                with reading(path), _opened(path) as file:
                     for group in range(file.metadata.num_row_groups):
                         in_group = file.metadata.row_group(group).num_rows
                         if first >= in_group:
@@ -56,23 +55,23 @@ class ParquetSource:
                             first -= len(batch) - len(kept)
                             if len(kept):
                                 yield pa.RecordBatch.from_arrays(kept.columns, schema=self.schema)
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(f"{path}: {_one_line(error)}") from None
+            except pa.ArrowException as error:
+                raise DataError(f"{path}: {one_line(error)}") from None
             first = 0
 
 
-def _opened(path: Path) -> pq.ParquetFile:
+def _opened(path: Place) -> pq.ParquetFile:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    try:
-        # Without pre_buffer and with a buffer only the pages that are needed are in memory.
-        return pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a whole Parquet file ({_one_line(error)})") from None
+    with reading(path):
+        try:
+            # Without pre_buffer and with a buffer only the pages that are needed are in memory.
+            return parquet_file(path, pre_buffer=False, buffer_size=1 << 20)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{path}: not a whole Parquet file ({one_line(error)})") from None
 
 
-def _check_names(path: Path, names: list[str]) -> None:
+def _check_names(path: Place, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: several columns are called {twice[0]!r}")
@@ -86,7 +85,3 @@ def _difference(wanted: pa.Schema, found: pa.Schema) -> str:
             return f"the column {field.name!r} is {field.type}, another type"
     missing = [name for name in wanted.names if name not in found.names]
     return f"no column {missing[0]!r}, other columns" if missing else "another order of columns"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

@@ -11,10 +11,10 @@ import gzip
 import tarfile
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from altclip.bulk.sources.files import IMAGES, Found
+from altclip.bulk.sources.places import Place, reading
 from altclip.bulk.sources.source import BATCH_ROWS
 from altclip.datasets.items import DataError
 from altclip.datasets.shards import split_name
@@ -41,7 +41,7 @@ class TarSource:
         import pyarrow as pa
 
         self.base = found.base
-        self._files: list[tuple[Path, int]] = []
+        self._files: list[tuple[Place, int]] = []
         names: dict[str, None] = {}
         for path in found.files:
             count = 0
@@ -78,29 +78,27 @@ class TarSource:
             yield pa.RecordBatch.from_pylist(rows[first:], schema=self.schema)
 
 
-def _rows(path: Path, *, contents: bool) -> Iterator[Row]:
+def _rows(path: Place, *, contents: bool) -> Iterator[Row]:
     """The samples of a tar file. Without `contents` images are empty, and plain files are skipped through."""
     try:
-        with _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with reading(path), _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             yield from _samples(path, archive, contents=contents)
             _check_end(path, file)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole tar file ({error})") from None
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    if path.suffix.lower() in {".gz", ".tgz"}:
-        with gzip.open(path, "rb") as stream:
-            yield cast(IO[bytes], stream)
-    else:
-        with path.open("rb") as file:
+def _opened(path: Place) -> Iterator[IO[bytes]]:
+    with path.open("rb") as file:
+        if path.suffix.lower() in {".gz", ".tgz"}:
+            with gzip.open(file, "rb") as stream:
+                yield cast(IO[bytes], stream)
+        else:
             yield file
 
 
-def _samples(path: Path, archive: tarfile.TarFile, *, contents: bool) -> Iterator[Row]:
+def _samples(path: Place, archive: tarfile.TarFile, *, contents: bool) -> Iterator[Row]:
     row: Row | None = None
     # Members are not kept, as `for member in archive` would: a file may hold millions.
     while (member := archive.next()) is not None:
@@ -130,7 +128,7 @@ def _samples(path: Path, archive: tarfile.TarFile, *, contents: bool) -> Iterato
         yield row
 
 
-def _check_end(path: Path, file: IO[bytes]) -> None:
+def _check_end(path: Place, file: IO[bytes]) -> None:
     """After the first block of zeros, which tarfile has read, an archive has another one and nothing more. A
     damaged header, too, ends the reading without an error."""
     found = False

@@ -77,7 +77,11 @@ def test_after_a_kill_it_goes_on_and_answers_nothing_twice(bulk: Run, tmp_path: 
     with start_server("--model", "stub:dimension=8,per_item=0.01") as server:
         arguments = ("--http", f"http://{server.http}")
         with subprocess.Popen([COMMAND, "bulk", "openai", path, out, *arguments]) as process:
-            until(lambda: partial.exists() and len(partial.read_bytes().splitlines()) > 20, seconds=60, what="it")
+            until(
+                lambda: partial.exists() and len(partial.read_bytes().splitlines()) > 20,
+                seconds=60,
+                what="it",
+            )
             process.kill()
         whole = partial.read_bytes()
         partial.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 100])  # a line that is cut off

@@ -1,0 +1,180 @@
+"""Inputs and outputs in stores that fsspec knows. `memory://` has no rename and no lock, as object stores."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from altclip.bulk.output.files import Upload
+from tests.altclip.bulk.conftest import Run
+from tests.altclip.bulk.outputs import digests, json_lines, parts, texts
+from tests.altclip.bulk.test_images import png, tar
+
+SHARDS = ("--rows-per-shard", 10)
+
+
+@pytest.fixture
+def store() -> Iterator[Any]:
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    yield system
+    system.store.clear()
+    system.pseudo_dirs[:] = [""]
+
+
+def stored(system: Any, folder: str) -> dict[str, str]:
+    """As `digests`."""
+    return {
+        name.removeprefix(f"{folder}/"): hashlib.sha256(system.cat_file(name)).hexdigest()
+        for name in system.find(folder)
+    }
+
+
+@pytest.mark.parametrize("form", ["parquet", "npy"])
+def test_an_output_in_a_store_is_that_of_a_folder(bulk: Run, store: Any, tmp_path: Path, form: str) -> None:
+    path = json_lines(tmp_path / "in.jsonl", texts(35))
+    assert bulk(path, "memory://bucket/out", *SHARDS, "--format", form).status == 0
+    bulk(path, tmp_path / "out", *SHARDS, "--format", form)
+    assert stored(store, "/bucket/out") == digests(tmp_path / "out")
+    assert bulk("verify", "memory://bucket/out").status == 0
+    again = bulk(path, "memory://bucket/out", *SHARDS, "--format", form)
+    assert (again.status, again.last["embedded"], again.last["rows_per_second"]) == (0, 35, 0)
+
+
+def test_a_part_that_is_missing_or_cut_off_is_made_again(bulk: Run, store: Any, tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "in.jsonl", texts(35))
+    bulk(path, "memory://bucket/out", *SHARDS)
+    before = stored(store, "/bucket/out")
+    name = "/bucket/out/part-00001.parquet"
+    store.pipe_file(name, store.cat_file(name)[:-9])
+    store.rm_file("/bucket/out/part-00002.parquet")
+    assert bulk("verify", "memory://bucket/out").last["faults"] == 2
+    assert bulk(path, "memory://bucket/out", *SHARDS).status == 0
+    assert stored(store, "/bucket/out") == before
+
+
+def test_a_run_that_ended_in_the_middle_of_an_upload_goes_on(
+    bulk: Run, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = json_lines(tmp_path / "in.jsonl", texts(35))
+    put = MemoryFileSystem.put_file
+
+    def half(self: Any, local: str, remote: str, **options: Any) -> None:
+        if remote.endswith("part-00002.parquet"):
+            self.pipe_file(remote, Path(local).read_bytes()[:100])
+            raise ConnectionError("the line is dead")
+        put(self, local, remote, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", half)
+    ran = bulk(path, "memory://bucket/out", *SHARDS)
+    assert ran.status == 4
+    assert "memory://bucket/out/errors/part-00002.parquet: cannot be written: the line is dead" in ran.told
+    monkeypatch.setattr(MemoryFileSystem, "put_file", put)
+    assert bulk(path, "memory://bucket/out", *SHARDS).status == 0
+    bulk(path, tmp_path / "out", *SHARDS)
+    assert stored(store, "/bucket/out") == digests(tmp_path / "out")
+
+
+def test_a_run_ends_where_another_one_has_written(
+    bulk: Run, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = json_lines(tmp_path / "in.jsonl", texts(35))
+    commit = Upload.commit
+
+    def other(self: Upload) -> None:
+        commit(self)
+        if str(self._place).endswith("/part-00001.parquet"):
+            content = store.cat_file("/bucket/out/manifest.json")
+            store.pipe_file("/bucket/out/manifest.json", content + b" ")
+
+    monkeypatch.setattr(Upload, "commit", other)
+    ran = bulk(path, "memory://bucket/out", *SHARDS)
+    assert ran.status == 2
+    assert "memory://bucket/out: another run uses it now" in ran.told
+
+
+def test_something_else_in_a_store_is_left_alone(bulk: Run, store: Any, tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "in.jsonl", texts(3))
+    store.pipe_file("/bucket/out/mine.txt", b"mine")
+    ran = bulk(path, "memory://bucket/out")
+    assert ran.status == 2
+    assert "holds something else (mine.txt)" in ran.told
+
+
+def test_every_kind_of_input_is_read_from_a_store(bulk: Run, store: Any, tmp_path: Path) -> None:
+    for n in range(12):
+        store.pipe_file(f"/in/pictures/deep/{n:02}.png", png(n))
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"image": [png(n) for n in range(12)]}), buffer, row_group_size=5)
+    store.pipe_file("/in/table.parquet", buffer.getvalue())
+    store.pipe_file(
+        "/in/names.jsonl", b"".join(b'{"image": "pictures/deep/%02d.png"}\n' % n for n in range(12))
+    )
+    store.pipe_file("/in/set.tar", tar({f"{n:02}.png": png(n) for n in range(12)}))
+    found = []
+    for number, given in enumerate(("pictures", "table.parquet", "names.jsonl", "set.tar", "*.tar")):
+        out = tmp_path / f"out-{number}"
+        assert bulk(f"memory://in/{given}", out).status == 0, given
+        found.append(parts(out).column(-1))
+    assert all(each.equals(found[0]) for each in found)
+    first = parts(tmp_path / "out-0").to_pylist()[0]
+    assert (first["path"], first["width"], first["height"]) == ("deep/00.png", 6, 4)
+
+
+def test_an_input_in_a_store_that_changed_is_refused(bulk: Run, store: Any, tmp_path: Path) -> None:
+    store.pipe_file("/in/a.jsonl", b'{"text": "a"}\n')
+    assert bulk("memory://in/a.jsonl", tmp_path / "out").status == 0
+    assert bulk("memory://in/a.jsonl", tmp_path / "out").status == 0
+    store.pipe_file("/in/a.jsonl", b'{"text": "b"}\n')
+    ran = bulk("memory://in/a.jsonl", tmp_path / "out")
+    assert ran.status == 2
+    assert "a.jsonl has changed" in ran.told
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("memory://in/nothing.jsonl", "memory://in/nothing.jsonl: no files to read"),
+        ("memory://in/a.txt", "not a kind of file that is read here"),
+        ("nosuchstore://in/a.jsonl", "nosuchstore"),
+        ("memory://in/bad.parquet", "not a whole Parquet file"),
+    ],
+)
+def test_what_cannot_be_read_is_named(bulk: Run, store: Any, tmp_path: Path, given: str, told: str) -> None:
+    store.pipe_file("/in/a.txt", b"a")
+    store.pipe_file("/in/bad.parquet", b"PAR1 and no more")
+    ran = bulk(given, tmp_path / "out")
+    assert ran.status == 2
+    assert told in ran.told
+
+
+def test_a_table_is_read_over_http(bulk: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "web"
+    folder.mkdir()
+    pq.write_table(pa.table({"text": [f"text {n}" for n in range(20)]}), folder / "in.parquet")
+    json_lines(folder / "in.jsonl", texts(20))
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        base = f"http://127.0.0.1:{server.server_address[1]}"
+        for name in ("in.parquet", "in.jsonl"):
+            ran = bulk(f"{base}/{name}", tmp_path / name)
+            assert ran.last["embedded"] == 20, ran.told
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
