@@ -93,7 +93,7 @@ FOLDERS: dict[str, frozenset[str]] = {
     "altclip.bulk": _of("altclip", *MANY, "inputs", "npy", "streams.ledger"),
     "altclip.bulk.flow": _of("altclip", *MANY, "inputs", "streams.ledger", "bulk"),
     "altclip.bulk.openai": _of("altclip", *MANY, "bulk"),
-    "altclip.bulk.output": _of("altclip", "datasets", "output", "bulk"),
+    "altclip.bulk.output": _of("altclip", "datasets", "npy", "output", "bulk"),
     "altclip.bulk.sources": _of("altclip", "datasets"),
     "altclip.evaluate": _of("altclip", *MANY, "bulk"),
 }
