@@ -11,6 +11,7 @@ Of altclip it may import client, errors, inputs, results, datasets, npy, output,
 from __future__ import annotations
 
 from altclip.bulk.flow.pool import TooManyErrors
-from altclip.bulk.job import Summary, run
+from altclip.bulk.job import run
+from altclip.bulk.plan import Summary
 
 __all__ = ["Summary", "TooManyErrors", "run"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import get_args
 
 from altclip import inputs
-from altclip.bulk.job import ROWS_PER_SHARD
 from altclip.bulk.output.layout import FORMATS, PARQUET
+from altclip.bulk.plan import ROWS_PER_SHARD
 
 DESCRIPTION = """\
 Embeds columns of an input of any size and writes Parquet files with all columns of the input and the

@@ -6,9 +6,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from altclip.bulk.flow.pool import TooManyErrors
-from altclip.bulk.job import Job, Wanted
+from altclip.bulk.job import Job
 from altclip.bulk.output.verify import verify
-from altclip.bulk.plan import Options
+from altclip.bulk.plan import Options, Wanted
 from altclip.bulk.progress import duration
 from altclip.bulk.reporting import Report
 from altclip.bulk.sources.places import place_of

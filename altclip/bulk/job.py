@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from altclip.bulk.flow.pool import Pool
 from altclip.bulk.output.folder import Folder, faults_of_files
 from altclip.bulk.output.layout import PARQUET, layout_of
 from altclip.bulk.output.manifest import Manifest
-from altclip.bulk.plan import Options, begin, tasks
+from altclip.bulk.plan import ROWS_PER_SHARD, Options, Summary, Wanted, begin, tasks
 from altclip.bulk.rehearsal import Rehearsal, rehearse
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.files import Found, find
@@ -32,70 +32,6 @@ from altclip.client import Client
 from altclip.datasets.items import DataError
 from altclip.errors import AltClipError, Unavailable
 from altclip.results import Model
-
-ROWS_PER_SHARD = 10_000
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the vectors depend on.
-
-    Attributes:
-        text, image: The columns to embed; the only one that fits where both are empty.
-        id: The column whose values name rows in the errors table.
-        model: The model's name; empty for the server's first.
-        encoding: float32, float16, int8 or binary.
-        vector_type: fixed or list, of the Parquet columns with vectors.
-        orientation: as_stored or upright, of images.
-        rows_per_shard: Rows of the input in a part.
-        format: parquet, or npy for vectors in files of their own.
-    """
-
-    text: tuple[str, ...] = ()
-    image: tuple[str, ...] = ()
-    id: str | None = None
-    model: str = ""
-    encoding: str = "float32"
-    vector_type: str = "fixed"
-    orientation: str = "as_stored"
-    rows_per_shard: int = ROWS_PER_SHARD
-    format: str = PARQUET
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What an output holds, and what the run took.
-
-    Attributes:
-        rows: Of the input.
-        embedded: Rows that have their vectors.
-        errors: Rows that are in the errors tables.
-        seconds: That the run took.
-        rows_per_second: Of the rows that this run worked on.
-        times: Seconds of reading, preparing, waiting for the server, writing.
-
-    >>> summary = bulk.run("captions.jsonl", "vectors", client=client)
-    >>> summary.rows, summary.embedded, summary.errors
-    (2, 2, 0)
-    """
-
-    rows: int
-    embedded: int
-    errors: int
-    seconds: float
-    rows_per_second: float
-    times: dict[str, float] = field(default_factory=dict)
-
-    def line(self) -> dict[str, Any]:
-        """The last line of the command."""
-        found = asdict(self)
-        found.pop("times")
-        return found | {"seconds": round(self.seconds, 3), "rows_per_second": round(self.rows_per_second, 1)}
-
-    @property
-    def slowest(self) -> str:
-        """What took the longest."""
-        return max(self.times, key=lambda name: self.times[name]) if self.times else ""
 
 
 def run(

@@ -1,12 +1,79 @@
-"""What a run is to do: with which manifest it begins, and which parts it makes. Pure."""
+"""What a run is to do: what it is asked for, with which manifest it begins, which parts it makes, and the
+summary at its end. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
+from altclip.bulk.output.layout import PARQUET
 from altclip.bulk.output.manifest import RUNNING, Manifest, Part, grown, misfits
 from altclip.datasets.items import DataError
+
+ROWS_PER_SHARD = 10_000
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the vectors depend on.
+
+    Attributes:
+        text, image: The columns to embed; the only one that fits where both are empty.
+        id: The column whose values name rows in the errors table.
+        model: The model's name; empty for the server's first.
+        encoding: float32, float16, int8 or binary.
+        vector_type: fixed or list, of the Parquet columns with vectors.
+        orientation: as_stored or upright, of images.
+        rows_per_shard: Rows of the input in a part.
+        format: parquet, or npy for vectors in files of their own.
+    """
+
+    text: tuple[str, ...] = ()
+    image: tuple[str, ...] = ()
+    id: str | None = None
+    model: str = ""
+    encoding: str = "float32"
+    vector_type: str = "fixed"
+    orientation: str = "as_stored"
+    rows_per_shard: int = ROWS_PER_SHARD
+    format: str = PARQUET
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an output holds, and what the run took.
+
+    Attributes:
+        rows: Of the input.
+        embedded: Rows that have their vectors.
+        errors: Rows that are in the errors tables.
+        seconds: That the run took.
+        rows_per_second: Of the rows that this run worked on.
+        times: Seconds of reading, preparing, waiting for the server, writing.
+
+    >>> summary = bulk.run("captions.jsonl", "vectors", client=client)
+    >>> summary.rows, summary.embedded, summary.errors
+    (2, 2, 0)
+    """
+
+    rows: int
+    embedded: int
+    errors: int
+    seconds: float
+    rows_per_second: float
+    times: dict[str, float] = field(default_factory=dict)
+
+    def line(self) -> dict[str, Any]:
+        """The last line of the command."""
+        found = asdict(self)
+        found.pop("times")
+        return found | {"seconds": round(self.seconds, 3), "rows_per_second": round(self.rows_per_second, 1)}
+
+    @property
+    def slowest(self) -> str:
+        """What took the longest."""
+        return max(self.times, key=lambda name: self.times[name]) if self.times else ""
 
 
 @dataclass(frozen=True)
