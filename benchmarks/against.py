@@ -28,7 +28,7 @@ from benchmarks.full_size import full_size_model
 from benchmarks.load import Call, Load, closed_loop, open_loop
 from benchmarks.peers.clients import client
 from benchmarks.report import Found, Row, alternate
-from tests.server import start_server
+from tests.server import RunningServer, start_server
 
 __all__ = ["peer"]
 
@@ -41,6 +41,9 @@ LEVELS = {"text": (16, 64), "image": (4, 8)}
 METHODS = {"text": "EmbedText", "image": "EmbedImage"}
 START_SECONDS = 240.0
 OPEN_SECONDS = 15.0
+SAME_HTTP = frozenset({"infinity"})
+"""Peers whose requests our HTTP gateway answers as they stand: it is asked for the same once more."""
+HTTP_BARS = {"text": 2.0}
 CUT = {"infinity": 20}
 """Tokens at which a peer cuts a text, where that is less than the 77 of the model: it computes less."""
 
@@ -65,7 +68,7 @@ def peer(name: str, rounds: int = 3, parent: Path = Path("build")) -> Found:
         for kind in ("text", "image"):
             try:
                 asyncio.run(_theirs(name, port, kind, contents[kind][:1], 1, 1))
-                rows += _rows(name, port, process, server.grpc, kind, contents[kind], requests[kind], rounds)
+                rows += _rows(name, port, process, server, kind, contents[kind], requests[kind], rounds)
             except (AssertionError, OSError) as error:
                 skipped[f"{name}, {kind}"] = str(error)
     return Found(rows, skipped)
@@ -75,7 +78,7 @@ def _rows(
     name: str,
     port: int,
     process: int,
-    address: str,
+    server: RunningServer,
     kind: str,
     contents: Sequence[bytes],
     requests: Sequence[bytes],
@@ -90,15 +93,21 @@ def _rows(
 
     def ours() -> float:
         with _stopped(process):
-            return asyncio.run(_ours(address, kind, requests, COUNTS[kind], level)).rate
+            return asyncio.run(_ours(server.grpc, kind, requests, COUNTS[kind], level)).rate
+
+    def ours_over_http() -> float:
+        with _stopped(process):
+            return asyncio.run(_theirs(name, our_http_port, kind, contents, COUNTS[kind], level)).rate
 
     def our_arrivals(seed: int) -> Load:
         with _stopped(process):
-            return asyncio.run(_open(unary(address, METHODS[kind], requests), rate, seed))
+            return asyncio.run(_open(unary(server.grpc, METHODS[kind], requests), rate, seed))
 
+    our_http_port = int(server.http.rpartition(":")[2])
     found = alternate(
         ours,
         lambda: asyncio.run(_theirs(name, port, kind, contents, COUNTS[kind], level)).rate,
+        *([ours_over_http] if name in SAME_HTTP else []),
         rounds=rounds,
     )
     rate = statistics.median(found[1])
@@ -123,8 +132,18 @@ def _rows(
         Row(
             f"service, full size, {kind}s/s",
             name,
-            [a / b for a, b in zip(*found, strict=True)],
+            [a / b for a, b in zip(found[0], found[1], strict=True)],
             facts=facts,
+        ),
+        *(
+            Row(
+                f"service over HTTP, full size, {kind}s/s",
+                f"{name}, asked the same",
+                [a / b for a, b in zip(over_http, found[1], strict=True)],
+                bar=HTTP_BARS.get(kind),
+                facts={"over HTTP": statistics.median(over_http), f"{name}, {kind}s/s": rate},
+            )
+            for over_http in found[2:]
         ),
         Row(
             f"service, full size, {kind}s, p99 at the peer's saturation load",
