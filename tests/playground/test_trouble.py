@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from PIL import Image
 
 from service.config.keys import line_of
 from tests.playground.browsing import PICTURES, Visit, drop, visiting
-from tests.server import RunningServer, start_server
+from tests.server import RunningServer, start_server, until
 
 CAT = (PICTURES / "cat.png").read_bytes()
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -136,3 +139,45 @@ def killed(server: RunningServer) -> None:
     """The whole server, at once."""
     server.process.kill()
     server.process.wait(30)
+
+
+def test_a_server_that_fails_is_full_and_drains_is_told_each_time(browser: Any, tmp_path: Path) -> None:
+    keys, hold, batches = (tmp_path / name for name in ("keys", "hold", "batches"))
+    keys.write_text(line_of("visitor", "the-key", ("concurrency=1",)))
+    model = f"stub:dimension=8,poison=poison,hold={hold},calls={batches}"
+    with (
+        start_server("--model", model, "--api-keys", str(keys)) as server,
+        visiting(browser, server.http) as visit,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        visit.open(embedded=False)
+        visit.page.locator("#key").fill("the-key")
+        visit.page.keyboard.press("Enter")
+        visit.search("poison")
+        visit.says("The server failed at this request.")
+        visit.search("cat")
+        visit.expect(visit.page.locator("#alerts .alert")).to_have_count(0)
+        visit.expect(visit.page.locator("#progress:empty")).to_be_attached()
+        hold.touch()
+        try:
+            before = len(batches.read_bytes())
+            held = beside.submit(embed, server.http, "the-key", "held")
+            until(lambda: len(batches.read_bytes()) > before, seconds=30, what="a held batch")
+            visit.search("full")
+            visit.says("The server has too much to do, or your key's limit is reached.")
+            server.process.terminate()
+            visit.search("draining")
+            visit.says("The server is stopping or starting.")
+            visit.expect(visit.page.locator("#part-0")).to_have_value("draining")
+        finally:
+            hold.unlink()
+        assert held.result(30) == 200
+
+
+def embed(http: str, key: str, text: str) -> int:
+    """The status of an answer to a text."""
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    body = json.dumps({"input": text}).encode()
+    request = urllib.request.Request(f"http://{http}/v1/embeddings", body, headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return int(answer.status)

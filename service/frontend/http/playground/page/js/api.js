@@ -67,11 +67,13 @@ async function once(path, body, signal) {
   } catch {
     // What is no JSON is a proxy's page, or cut off.
   }
-  if (answer.ok && parsed !== null) return parsed;
-  throw failure(answer, parsed);
+  const requestId = answer.headers.get("x-request-id") ?? "";
+  // Not enumerable: it is no part of the answer, and stays out of what is saved.
+  if (answer.ok && typeof parsed === "object" && parsed !== null) return Object.defineProperty(parsed, "requestId", { value: requestId });
+  throw failure(answer, parsed, requestId);
 }
 
-function failure(answer, parsed) {
+function failure(answer, parsed, requestId) {
   const detail = parsed?.error ?? {};
   const { status } = answer;
   const kind = KINDS[status] ?? (status >= 400 && status < 500 ? "refused" : "failed");
@@ -79,7 +81,7 @@ function failure(answer, parsed) {
     status,
     code: detail.code ?? "",
     param: detail.param ?? "",
-    requestId: answer.headers.get("x-request-id") ?? "",
+    requestId,
     wait: Number(answer.headers.get("retry-after-ms")) || 1000 * Number(answer.headers.get("retry-after")) || 0,
   });
 }
@@ -99,9 +101,14 @@ export async function embed(items, { signal, priority = "interactive", tries } =
   const body = { input: items, encoding_format: "base64", error_policy: "per_item", orientation: "upright", priority, ...modelField() };
   const answer = await call("v1/embeddings", { body, signal, tries });
   const rows = answer.data.map((row) =>
-    row.object === "error" ? { error: new ApiError("refused", row.error.message, row.error) } : { vector: fromBase64(row.embedding) },
+    row.object === "error" ? { error: itemError(row.error, answer.requestId) } : { vector: fromBase64(row.embedding) },
   );
   return { rows, tokens: answer.usage.prompt_tokens, truncated: new Set(answer.truncated), model: answer.model, revision: answer.revision };
+}
+
+function itemError(error, requestId) {
+  const kind = error.type === "server_error" ? "failed" : "refused";
+  return new ApiError(kind, error.message, { ...error, requestId });
 }
 
 const MOST_KEPT = 1000;
