@@ -183,6 +183,8 @@ class _Exchange:
         self._gateway.check_host(self._headers)
         if self._is_preflight:
             return Response(status=204, content_type="")
+        if self._is_prefix_alone:  # the page's addresses are relative: without the slash they lead elsewhere
+            return Response(status=308, content_type="", headers=[("location", self._scope["path"] + "/")])
         found = self._gateway._routes.find(self._method, self._path)
         self._shape = found.api.shape
         request = Request(
@@ -211,6 +213,11 @@ class _Exchange:
     def _is_preflight(self) -> bool:
         asks = self._method == "OPTIONS" and "access-control-request-method" in self._headers
         return asks and bool(cors_headers(self._origin, self._service.settings.http_cors_origins))
+
+    @property
+    def _is_prefix_alone(self) -> bool:
+        prefix = self._service.settings.http_prefix
+        return bool(prefix) and self._scope["path"] == prefix and self._method in ("GET", "HEAD")
 
     def _set_deadline(self, request: Request) -> None:
         given = request.header("x-request-timeout-ms")

@@ -73,6 +73,13 @@ async def test_a_prefix_may_be_there_or_taken_away_by_the_proxy(path: str) -> No
         assert (await http.get("/altclipper/v1/models")).status == 404
 
 
+async def test_the_prefix_alone_leads_to_the_page() -> None:
+    async with asking(http_prefix="/altclip") as http:
+        answer = await http.get("/altclip")  # follows
+        assert answer.headers["content-type"].startswith("text/html")
+        assert (http.counted("other", 308), http.counted("/", 200)) == (1, 1)
+
+
 @pytest.mark.parametrize(("keys", "lines"), [(False, 1), (True, 0)])
 async def test_the_log_warns_once_of_a_name_that_may_be_rebound(
     keys: bool, lines: int, caplog: pytest.LogCaptureFixture
