@@ -9,6 +9,7 @@ AUDIT := $(VENV)/audit
 FUZZ := $(VENV)/fuzz
 SDKS := $(VENV)/sdks
 RAY := $(VENV)/ray
+STORES := $(VENV)/stores
 BROWSER := $(VENV)/browser
 FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 20
@@ -16,7 +17,7 @@ TEST_PROCESSES ?= 3
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock wheels proto docs dashboards demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray browser screenshots tools clean
+.PHONY: help setup lock wheels proto docs dashboards demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray stores browser screenshots tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -117,7 +118,7 @@ sbom: $(AUDIT)/.stamp ## Write build/sbom.cdx.json: all that a host that serves 
 
 # What is laid over .venv lies beside it and is put on PYTHONPATH by those who use it; a lock of these holds only what
 # .venv does not.
-$(FUZZ)/.stamp $(SDKS)/.stamp $(RAY)/.stamp $(BROWSER)/.stamp: $(VENV)/%/.stamp: requirements/%.txt | $(STAMP)
+$(FUZZ)/.stamp $(SDKS)/.stamp $(RAY)/.stamp $(STORES)/.stamp $(BROWSER)/.stamp: $(VENV)/%/.stamp: requirements/%.txt | $(STAMP)
 	rm -rf $(VENV)/$*
 	$(PIP) install --no-deps --require-hashes --target $(VENV)/$* -r $<
 	@touch $@
@@ -127,6 +128,7 @@ apis: $(SDKS)/.stamp ## Ask a server for all that its openapi.json describes, an
 
 sdks: $(SDKS)/.stamp ## Install other vendors' clients beside .venv, for the tests that use them
 ray: $(RAY)/.stamp ## Install Ray beside .venv, for the tests that use it
+stores: $(STORES)/.stamp ## Install vector stores beside .venv, for the tests that fill them
 browser: $(BROWSER)/.stamp ## Install what drives Chromium beside .venv, for the tests of the playground
 
 screenshots: $(BROWSER)/.stamp ## Write docs/images/playground-*.png anew (needs Chromium: make tools)
@@ -141,10 +143,11 @@ fuzz: $(FUZZ)/.stamp ## Fuzz image decoding, requests of both transports and the
 	done
 
 # RUNLEVEL=1 keeps Debian from starting the daemons that come with these packages.
-tools: sdks ray browser ## Install what only some tests want: other clients, Ray; as root on Debian: Prometheus, h2load, Chromium
+tools: sdks ray stores browser ## Install what only some tests want: other clients, Ray, vector stores; as root on Debian: Prometheus, h2load, Chromium, gRPC for C++
 	@command -v apt-get >/dev/null || { echo "make tools knows Debian only: install promtool and nghttp2 yourself" >&2; exit 1; }
 	apt-get update -q
-	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus prometheus-alertmanager nghttp2-client chromium
+	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus prometheus-alertmanager nghttp2-client chromium \
+	    g++ pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc
 	@if command -v npm >/dev/null; then npm ci --prefix tests/interop/node --ignore-scripts --no-audit --no-fund; \
 	else echo "no npm here: the tests of clients in Node will be skipped"; fi
 

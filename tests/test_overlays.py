@@ -15,7 +15,11 @@ CODE = "import importlib, sys; [print(importlib.import_module(name).__file__) fo
 
 @pytest.mark.parametrize(
     ("name", "modules"),
-    [("sdks", ["openai", "cohere", "voyageai", "langchain_openai"]), ("ray", ["ray.data"])],
+    [
+        ("sdks", ["openai", "cohere", "voyageai", "langchain_openai"]),
+        ("ray", ["ray.data"]),
+        ("stores", ["faiss", "polars"]),
+    ],
 )
 def test_it_can_be_imported_beside_what_is_below(name: str, modules: list[str]) -> None:
     environment = overlay(name)

@@ -14,8 +14,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 # Its wheel differs by machine: requirements/torch.txt says why it has no hash.
 UNHASHED = "torch"
-LOCKS = ["dev.txt", "server.txt", "audit.txt", "fuzz.txt", "sdks.txt", "ray.txt"]
-LAID_OVER_DEV = ["fuzz.txt", "sdks.txt", "ray.txt"]
+LAID_OVER_DEV = ["fuzz.txt", "sdks.txt", "ray.txt", "stores.txt", "browser.txt"]
+LOCKS = ["dev.txt", "server.txt", "audit.txt", *LAID_OVER_DEV]
 
 
 def locked(name: str) -> dict[str, str]:
@@ -44,7 +44,9 @@ def asked(*lists: str) -> list[Requirement]:
         (["server.txt"], ("client", "server")),
         (["audit.txt"], ("audit",)),
         (["dev.txt", "fuzz.txt"], ("fuzz",)),
-        (["dev.txt", "sdks.txt"], ("sdks",)),
+        (["dev.txt", "sdks.txt"], ("langchain", "sdks")),
+        (["dev.txt", "stores.txt"], ("bulk", "stores")),
+        (["dev.txt", "browser.txt"], ("browser",)),
         (["dev.txt", "ray.txt"], ("bulk", "ray")),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",

@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 
 from altclip.version import VERSION
 from tests.server import start_server
+from tests.test_imports import OF_EXTRAS
 from tests.test_requirements import locked
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,7 @@ MODULES = [
     for path in sorted((ROOT / "altclip").rglob("*.py"))
     if path.name != "__main__.py"
 ]
+NEEDED = sorted({*MODULES} - OF_EXTRAS.keys())
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def test_the_client_is_small_and_brings_one_package(wheels: Path) -> None:
 def test_the_client_has_the_extras_that_are_promised(client: Environment) -> None:
     (installed_here,) = importlib.metadata.distributions(name="altclip", path=[str(client.site)])
     extras = installed_here.metadata.get_all("Provides-Extra")
-    assert sorted(extras or []) == ["bulk", "evaluate", "ray", "server", "tracing"]
+    assert sorted(extras or []) == ["bulk", "evaluate", "langchain", "ray", "server", "tracing"]
 
 
 def test_the_server_brings_its_packages_and_the_model(wheels: Path) -> None:
@@ -172,8 +174,8 @@ def test_the_server_brings_its_packages_and_the_model(wheels: Path) -> None:
 
 def test_importing_the_client_brings_nothing_of_the_server(client: Environment) -> None:
     code = "import importlib, sys; [*map(importlib.import_module, sys.argv[1:])]; print(*sys.modules)"
-    loaded = set(client.run("python", "-c", code, *MODULES).split())
-    assert set(MODULES) <= loaded
+    loaded = set(client.run("python", "-c", code, *NEEDED).split())
+    assert set(NEEDED) <= loaded
     assert loaded & {"torch", "PIL", "grpc_tools", "service", "worker"} == set()
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import base64
-import doctest
+import contextlib
 import importlib
 import inspect
 import itertools
@@ -29,9 +29,9 @@ from altclip.v1.embedding_service_pb2 import EmbedTextRequest
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from demo import pictures
 from tests.altclip.fake_service import Failure, start_fake
+from tests.docs.docstrings import assert_prints
 from tests.server import RunningServer
 
-FLAGS = doctest.ELLIPSIS
 Code = grpc.StatusCode
 # Name in the examples → how the fake behind it answers every call.
 REFUSING = {
@@ -99,42 +99,19 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(source: str, names: dict[str, Any], runner: asyncio.Runner) -> None:
-    """Runs one example as the prompt of `python -m asyncio` does."""
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    result = eval(compile(source, "<example>", "single", flags, dont_inherit=True), names)
-    if inspect.iscoroutine(result):
-        runner.run(result)
-
-
 @pytest.mark.parametrize("name", PUBLIC)
 def test_an_example_prints_what_it_says(
     name: str, server: RunningServer, request: pytest.FixtureRequest, folder: Path
 ) -> None:
-    examples = doctest.DocTestParser().get_examples(PUBLIC[name])
-    assert examples, f"{name} has no example"
-    text = "".join(example.source for example in examples)
-    with asyncio.Runner() as runner:
+    with asyncio.Runner() as runner, Client(server.grpc) as client, contextlib.ExitStack() as stack:
         names: dict[str, Any] = {each: getattr(altclip, each) for each in altclip.__all__}
         names |= {module.__name__: module for module in (asyncio, base64, grpc, itertools)}
-        names |= {"Path": Path, "np": np, "bulk": bulk}
+        names |= {"Path": Path, "np": np, "bulk": bulk, "client": client}
         names |= {"EmbeddingServiceStub": EmbeddingServiceStub, "EmbedTextRequest": EmbedTextRequest}
-        client = Client(server.grpc)
-        names["client"] = client
         if name.startswith("AsyncClient."):
             names["client"] = AsyncClient(server.grpc)
+            stack.callback(lambda: runner.run(names["client"].close()))
         for each in (*REFUSING, "changing"):
-            if each in text:
-                address = request.getfixturevalue("refusing")[each]
-                names[each] = Client(address)
-        names["run"] = lambda source: run(source, names, runner)
-        for example in examples:
-            source = example.source.replace("localhost:50051", server.grpc)
-            example.source = f"run({source!r})\n"
-        case = doctest.DocTest(examples, names, name, None, None, None)
-        told: list[str] = []
-        result = doctest.DocTestRunner(optionflags=FLAGS).run(case, out=told.append, clear_globs=False)
-        client.close()
-        if isinstance(names["client"], AsyncClient):
-            runner.run(names["client"].close())
-    assert result.failed == 0, "".join(told)
+            if f"{each}." in PUBLIC[name]:
+                names[each] = stack.enter_context(Client(request.getfixturevalue("refusing")[each]))
+        assert_prints(name, PUBLIC[name], names, server, runner)

@@ -21,7 +21,7 @@ from service.frontend.api.errors import TABLE
 from tests.overlays import overlay
 from tests.server import RunningServer
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
