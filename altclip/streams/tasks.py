@@ -18,7 +18,7 @@ import grpc
 
 from altclip.calls import forking
 from altclip.calls.aio_connection import AioConnection
-from altclip.errors import AltClipError, Cancelled
+from altclip.errors import AltClipError, Cancelled, DeadlineExceeded
 from altclip.inputs import Orientation
 from altclip.results import Limits, StreamResult
 from altclip.streams.ledger import (
@@ -158,9 +158,15 @@ class StreamTasks:
             return None  # what is wrong ends the stream itself
 
     def _open(self) -> Call:
-        left = self._deadline - time.monotonic()
-        call: Call = self._connection.open_stream(left, self._request_id)
+        call: Call = self._connection.open_stream(self._left(), self._request_id)
         return call
+
+    def _left(self) -> float:
+        """Seconds until the stream's time is over. Raises DeadlineExceeded."""
+        left = self._deadline - time.monotonic()
+        if left < 0:
+            raise DeadlineExceeded("the time of the stream is over", request_id=self._request_id)
+        return left
 
     async def _converse(self, call: Call) -> None:
         """Sends and reads, over one call after another where they break."""
@@ -168,7 +174,7 @@ class StreamTasks:
             while (error := await self._exchange(call)) is not None and not self._ledger.finished:
                 if self._connection.closed:
                     raise error
-                await asyncio.sleep(self._ledger.broke(error))
+                await asyncio.sleep(min(self._ledger.broke(error), self._left()))
                 if self._connection.closed:
                     raise Cancelled("the client was closed", request_id=self._request_id)
                 call = self._open()

@@ -26,7 +26,7 @@ from typing import Any
 
 from altclip.calls import forking
 from altclip.calls.connection import Connection
-from altclip.errors import AltClipError, Cancelled, ClientUnusable
+from altclip.errors import AltClipError, Cancelled, ClientUnusable, DeadlineExceeded
 from altclip.inputs import Orientation
 from altclip.results import Limits, StreamResult
 from altclip.streams.ledger import Ledger, StreamInput, batch_message, check_item, is_large, item_message
@@ -129,8 +129,8 @@ class StreamThreads:
             self._threads.add(threading.current_thread())  # gRPC's receiving thread
             ended.set()
 
-        left = self._deadline - time.monotonic()
-        call = self._connection.open_stream(self._requests(self._number), left, self._request_id)
+        requests = self._requests(self._number)
+        call = self._connection.open_stream(requests, self._left(), self._request_id)
         call.add_done_callback(note_end)
         return call
 
@@ -139,7 +139,7 @@ class StreamThreads:
         with self._changed:
             if self._stopped or self._connection.closed:
                 raise error
-            pause = self._ledger.broke(error)
+            pause = min(self._ledger.broke(error), self._left())
             self._number += 1
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._stopped, pause)
@@ -155,6 +155,13 @@ class StreamThreads:
             self._call = call
             if self._stopped:  # before this call was known
                 call.cancel()
+
+    def _left(self) -> float:
+        """Seconds until the stream's time is over. Raises DeadlineExceeded."""
+        left = self._deadline - time.monotonic()
+        if left < 0:
+            raise DeadlineExceeded("the time of the stream is over", request_id=self._request_id)
+        return left
 
     def _check_open(self) -> None:
         if self._connection.closed:
