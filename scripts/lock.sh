@@ -5,7 +5,7 @@
 #   dev      all that `make` needs, but for what follows
 #   server   what a host that serves needs: a part of dev, at the same versions
 #   audit    tools that look at locks; they have an environment of their own
-#   fuzz, sdks, ray, stores, browser   large or rarely needed; each is laid over dev and holds only what dev does not
+#   fuzz, sdks, ray, stores, browser, envoy   large or rarely needed; each is laid over dev and holds only what dev does not
 # torch is left out: see torch.txt. No index address is written, so that any mirror serves.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ bin=$(realpath "$1")
 shift
 upgrade=--no-upgrade
 if [ "${1:-}" = --upgrade ]; then upgrade=$1; shift; fi
-names=" ${*:-dev server audit fuzz sdks ray stores browser} "
+names=" ${*:-dev server audit fuzz sdks ray stores browser envoy} "
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -60,3 +60,4 @@ if wanted sdks; then overlay sdks "What the tests with other vendors' clients ne
 if wanted stores; then overlay stores "What the tests that put vectors into stores need beside dev.txt." bulk stores; fi
 if wanted ray; then overlay ray "What the tests on Ray need beside dev.txt." bulk ray; fi
 if wanted browser; then overlay browser "What the tests of the playground need beside dev.txt." browser; fi
+if wanted envoy; then overlay envoy "What the tests of several instances need beside dev.txt." envoy; fi

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 # Its wheel differs by machine: requirements/torch.txt says why it has no hash.
 UNHASHED = "torch"
-LAID_OVER_DEV = ["fuzz.txt", "sdks.txt", "ray.txt", "stores.txt", "browser.txt"]
+LAID_OVER_DEV = ["fuzz.txt", "sdks.txt", "ray.txt", "stores.txt", "browser.txt", "envoy.txt"]
 LOCKS = ["dev.txt", "server.txt", "audit.txt", *LAID_OVER_DEV]
 
 
@@ -48,6 +48,7 @@ def asked(*lists: str) -> list[Requirement]:
         (["dev.txt", "stores.txt"], ("bulk", "stores")),
         (["dev.txt", "browser.txt"], ("browser",)),
         (["dev.txt", "ray.txt"], ("bulk", "ray")),
+        (["dev.txt", "envoy.txt"], ("envoy",)),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )

@@ -112,6 +112,7 @@ def options(settings: Settings) -> list[tuple[str, int]]:
         # Finds clients that vanished without closing the connection, so that their calls are cancelled.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.http2.ping_timeout_ms", 20_000),
         # Clients keep idle connections alive; by default the server answers that with "too many pings".
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

@@ -51,6 +51,12 @@ def test_an_unavailable_worker_is_tried_again(client: Client, service: FakeServi
     assert len(service.seen["EmbedText"]) == 3
 
 
+def test_a_call_that_a_closing_server_cancels_is_tried_again(client: Client, service: FakeService) -> None:
+    service.failures["EmbedText"] = [Failure(grpc.StatusCode.CANCELLED)]
+    assert len(client.embed_text("a")) == 1
+    assert len(service.seen["EmbedText"]) == 2
+
+
 def test_a_server_that_asks_for_no_retry_gets_none(client: Client, service: FakeService) -> None:
     service.failures["EmbedText"] = [Failure(grpc.StatusCode.UNAVAILABLE, "DRAINING", pushback_ms="-1")]
     with pytest.raises(altclip.Unavailable):
