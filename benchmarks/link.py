@@ -154,7 +154,7 @@ def _serve_link(end: socket.socket) -> None:
     queue = JobQueue(Policy(budgets), lambda modality, depth: None)
     intake = Intake(Channel(end), queue)
     intake.start()
-    Engine(NothingEncoder(), queue, intake.read, metrics, model="m", device="cpu", slot="0").run()
+    Engine(NothingEncoder(), queue, intake.read, metrics, model="m", device="cpu", number="0").run()
 
 
 async def _grpc_rate(target: str, messages: int) -> float:

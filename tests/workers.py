@@ -62,7 +62,7 @@ def started(source: str, *, tokens: int = 256, images: int = 8, wait: float = 0.
             "batching": {"tokens": tokens, "images": images, "wait": wait, "budgets": None},
             "metrics": layout.to_dict(),
             "log_level": "warning",
-            "slot": 0,
+            "number": 0,
         }
         channel.send("config", config, [page])
         message = channel.receive()

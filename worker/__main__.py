@@ -58,7 +58,7 @@ def main() -> int:
             sizes = {m: Budget(*found) for m, found in zip(Modality, batching["budgets"], strict=True)}
     queue.policy = Policy(sizes, wait=batching["wait"])
     engine = Engine(
-        encoder, queue, intake.read, metrics, model=spec.name, device=device, slot=str(config["slot"])
+        encoder, queue, intake.read, metrics, model=spec.name, device=device, number=str(config["number"])
     )
     chosen = {modality.label: budget.cost for modality, budget in sizes.items()}
     _log.info("batches_sized", "the most a batch may hold: tokens of texts and prompts, images", **chosen)

@@ -124,7 +124,7 @@ class _Control:
                 (link,) = message.descriptors
                 info = ModelInfo.from_dict(body["info"])
                 pool = self._pools.get(body["model"])
-                pool.add_worker(body["id"], str(body["slot"]), body["device"], info, link)
+                pool.add_worker(body["id"], str(body["number"]), body["device"], info, link)
             case "worker_gone":
                 self._pools.remove_worker(body["id"])
             case "weights":

@@ -86,14 +86,14 @@ class Pages(Collector):
             ended = sum(page.metrics.items.value(*labels, outcome) for outcome in OUTCOMES)
             self._base.items.inc(*labels, "failed", by=page.metrics.accepted.value(*labels) - ended)
 
-    def outstanding_since(self, slot: int, awake_since: float) -> float:
+    def outstanding_since(self, number: int, awake_since: float) -> float:
         """Monotonic second since when any frontend waits for this worker's oldest answer; 0: none waits.
 
         A frontend without a heartbeat after `awake_since` does not count: its event loop is blocked, so
         there may be answers that it has not read yet.
         """
         awake = (page.metrics for page in self._living if page.metrics.heartbeat.value() >= awake_since)
-        waiting = (metrics.outstanding_since.value(str(slot)) for metrics in awake)
+        waiting = (metrics.outstanding_since.value(str(number)) for metrics in awake)
         return min((since for since in waiting if since > 0), default=0.0)
 
     def account(self) -> dict[str, dict[str, int]]:

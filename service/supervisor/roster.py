@@ -52,10 +52,10 @@ class Place:
 
 @dataclass(slots=True, eq=False)
 class WorkerPlace(Place):
-    """slot: its number for metrics, the same for every process here; id: of this process only. budgets: what
+    """number: for metrics, the same for every process here; id: of this process only. budgets: what
     its first process found that a batch should hold, so that those after it need not measure."""
 
-    slot: int = 0
+    number: int = 0
     spec: ModelSpec = field(kw_only=True)
     device: str = field(kw_only=True)
     threads: int = 0
@@ -179,7 +179,7 @@ class Roster:
                 "batching": batching,
                 "metrics": self._layout.to_dict(),
                 "log_level": settings.log_level,
-                "slot": place.slot,
+                "number": place.number,
             }
         return {
             "index": place.index if isinstance(place, FrontendPlace) else 0,
@@ -229,7 +229,7 @@ class Roster:
                 "worker",
                 {
                     "id": worker.id,
-                    "slot": worker.slot,
+                    "number": worker.number,
                     "model": worker.spec.name,
                     "device": worker.device,
                     "info": worker.info,

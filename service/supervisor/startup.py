@@ -109,7 +109,7 @@ def places(
     threads = settings.threads or max(1, cores // max(1, on_cpu))
     return [
         WorkerPlace(
-            f"altclip-worker {spec.name} {device}", slot=slot, spec=spec, device=device, threads=threads
+            f"altclip-worker {spec.name} {device}", number=number, spec=spec, device=device, threads=threads
         )
-        for slot, (spec, device) in enumerate(wanted)
+        for number, (spec, device) in enumerate(wanted)
     ]

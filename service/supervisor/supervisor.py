@@ -167,8 +167,8 @@ class Supervisor:
         metrics = child.page.metrics
         if place.ready:
             if isinstance(place, WorkerPlace):
-                owes_since = self._pages.outstanding_since(place.slot, now - _HEARTBEAT_SECONDS)
-                progress = metrics.last_progress.value(str(place.slot))
+                owes_since = self._pages.outstanding_since(place.number, now - _HEARTBEAT_SECONDS)
+                progress = metrics.last_progress.value(str(place.number))
             else:  # a frontend owes a heartbeat at any time
                 owes_since, progress = place.ready_since, metrics.heartbeat.value()
             # A new process owes nothing that was asked of the one before it.

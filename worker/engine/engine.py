@@ -69,11 +69,11 @@ class Engine:
         *,
         model: str,
         device: str,
-        slot: str,
+        number: str,
     ) -> None:
         """read: fills the queue with all that has come, or waits so many seconds for the first to come.
 
-        model, device, slot: the labels of this worker's metrics.
+        model, device, number: the labels of this worker's metrics.
         """
         self._encoder = encoder
         self._queue = queue
@@ -81,7 +81,7 @@ class Engine:
         self._metrics = metrics
         self._model = model
         self._device = device
-        self._slot = slot
+        self._number = number
         self._ahead = 0 if encoder.info.device == "cpu" else 1
         self._policy = queue.policy
         self._scales = dict.fromkeys(Modality, 1.0)
@@ -211,7 +211,7 @@ class Engine:
 
     def _observe_progress(self, unanswered: Iterable[Sequence[Job]]) -> None:
         """Tells the watchdog that the device moves, and everyone since when work waits for its answer."""
-        self._metrics.last_progress.set(time.monotonic(), self._slot)
+        self._metrics.last_progress.set(time.monotonic(), self._number)
         oldest = min((job.submitted for jobs in unanswered for job in jobs), default=0.0)
         self._metrics.oldest_inflight.set(oldest, self._model, self._device)
 

@@ -114,7 +114,7 @@ MOST_CALLERS: Final = 1000
 class Layout:
     """The label values of one server, the same in all its processes.
 
-    workers: how many slots it has. callers: the names of its API keys at the start. methods: its RPCs. codes:
+    workers: how many it has. callers: the names of its API keys at the start. methods: its RPCs. codes:
     gRPC's status codes.
     """
 

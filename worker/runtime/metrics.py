@@ -207,7 +207,7 @@ class Metrics:
     )
     # the watchdog's, in monotonic seconds: a frontend says since when a worker owes it its oldest answer (0:
     # owes none) and that its own event loop turns, a worker says when it last made progress. `worker` is the
-    # slot that the control channel names.
+    # number that the control channel names.
     outstanding_since: Gauge = _gauge("outstanding_since", "worker", text="", merge="age", hidden=True)
     heartbeat: Gauge = _gauge("heartbeat", text="", merge="max", hidden=True)
     last_progress: Gauge = _gauge("last_progress", "worker", text="", merge="max", hidden=True)

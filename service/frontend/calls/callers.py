@@ -64,7 +64,7 @@ class Bucket:
         self._at = now
 
 
-class Share:
+class Allowance:
     """What all calls under one name of an API key use together."""
 
     def __init__(self, quota: Quota, now: float) -> None:
@@ -83,16 +83,16 @@ class Share:
 class Grant:
     """The rights of one call. `Callers.leave` ends it."""
 
-    __slots__ = ("_clock", "key", "share")
+    __slots__ = ("_clock", "allowance", "key")
 
-    def __init__(self, key: Key | None = None, share: Share | None = None, *, clock: Clock) -> None:
+    def __init__(self, key: Key | None = None, allowance: Allowance | None = None, *, clock: Clock) -> None:
         self.key = key
-        self.share = share
+        self.allowance = allowance
         self._clock = clock
 
     def permits(self, model: str) -> bool:
         """Whether the caller may use this model."""
-        models = self.share.quota.models if self.share is not None else None
+        models = self.allowance.quota.models if self.allowance is not None else None
         return models is None or model in models
 
     def check(self, model: str) -> None:
@@ -102,7 +102,7 @@ class Grant:
 
     def spend(self, items: int) -> None:
         """Takes a unary call's items from the quota. Raises QuotaExceeded."""
-        bucket = self.share.items if self.share is not None else None
+        bucket = self.allowance.items if self.allowance is not None else None
         if bucket is not None and items > 0:
             now = self._clock()
             if (seconds := bucket.wait(items, now)) > 0.0:
@@ -111,7 +111,7 @@ class Grant:
 
     async def spend_in_turn(self, items: int, hurry: asyncio.Event) -> None:
         """Takes a stream's items from the quota; waits where a unary call is refused. hurry: ends that."""
-        bucket = self.share.items if self.share is not None else None
+        bucket = self.allowance.items if self.allowance is not None else None
         if bucket is None:
             return
         now = self._clock()
@@ -138,7 +138,7 @@ class Callers:
     def __init__(self, keys: Keyring | None = None, *, clock: Clock = time.monotonic) -> None:
         self._clock = clock
         self._keys = keys
-        self._shares: dict[str, Share] = {}
+        self._allowances: dict[str, Allowance] = {}
         if keys is not None:
             self.change(keys)
 
@@ -146,12 +146,12 @@ class Callers:
         """Accepts these keys from now on. Names that stay keep what they have used."""
         now = self._clock()
         self._keys = keys
-        self._shares = {name: self._share(name, quota, now) for name, quota in keys.quotas.items()}
+        self._allowances = {name: self._allowance(name, quota, now) for name, quota in keys.quotas.items()}
 
-    def _share(self, name: str, quota: Quota, now: float) -> Share:
-        known = self._shares.get(name)
+    def _allowance(self, name: str, quota: Quota, now: float) -> Allowance:
+        known = self._allowances.get(name)
         if known is None:
-            return Share(quota, now)
+            return Allowance(quota, now)
         known.change(quota, now)
         return known
 
@@ -171,23 +171,23 @@ class Callers:
         """Lets a call of this known caller in; `leave` must follow. Raises QuotaExceeded."""
         if key is None:
             return OPEN
-        share, now = self._shares[key.name], self._clock()
-        quota = share.quota
-        if quota.concurrency is not None and share.active >= quota.concurrency:
+        allowance, now = self._allowances[key.name], self._clock()
+        quota = allowance.quota
+        if quota.concurrency is not None and allowance.active >= quota.concurrency:
             raise QuotaExceeded(
                 "Too many calls of this API key are under way.", retry_after=_scattered(BUSY_RETRY_SECONDS)
             )
-        if share.requests is not None:
-            if (seconds := share.requests.wait(1, now)) > 0.0:
+        if allowance.requests is not None:
+            if (seconds := allowance.requests.wait(1, now)) > 0.0:
                 raise QuotaExceeded(retry_after=_scattered(seconds))
-            share.requests.take(1, now)
-        share.active += 1
-        return Grant(key, share, clock=self._clock)
+            allowance.requests.take(1, now)
+        allowance.active += 1
+        return Grant(key, allowance, clock=self._clock)
 
     def leave(self, grant: Grant) -> None:
         """The call has ended."""
-        if grant.share is not None:
-            grant.share.active -= 1
+        if grant.allowance is not None:
+            grant.allowance.active -= 1
 
     def recheck(self, grant: Grant) -> None:
         """For calls that last: raises Unauthenticated once the operator has removed the key."""

@@ -58,8 +58,8 @@ class ModelPool:
         """The first 16 hex digits of the weights' checksum; "" until it is known."""
         return self.weights_sha256[:16]
 
-    def add_worker(self, worker_id: int, slot: str, device: str, info: ModelInfo, descriptor: int) -> None:
-        """A worker is ready. slot: its label in the watchdog's metrics. descriptor: its socket, now ours."""
+    def add_worker(self, worker_id: int, number: str, device: str, info: ModelInfo, descriptor: int) -> None:
+        """A worker is ready. number: names it to the watchdog. descriptor: its socket, now ours."""
         link = WorkerLink(
             self.spec,
             descriptor,
@@ -67,7 +67,7 @@ class ModelPool:
             gone=lambda untouched: self._gone(worker_id, untouched),
             batch_ended=lambda batch: self.batch_ended(batch),
             batch_costs=info.batch_costs,
-            outstanding_since=lambda since: self._publish(slot, since),
+            outstanding_since=lambda since: self._publish(number, since),
         )
         self._workers[worker_id] = (link, device)
         self.info = info
@@ -133,8 +133,8 @@ class ModelPool:
             flight.link = None
         self.start(untouched)
 
-    def _publish(self, slot: str, outstanding_since: float) -> None:
-        self._metrics.outstanding_since.set(outstanding_since, slot)
+    def _publish(self, number: str, outstanding_since: float) -> None:
+        self._metrics.outstanding_since.set(outstanding_since, number)
         for modality in Modality:
             used = sum(link.in_use(modality) for link, _ in self._workers.values() if link.alive)
             self._metrics.slots.set(used, self.spec.name, modality.label)

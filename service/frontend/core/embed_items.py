@@ -166,16 +166,16 @@ class _Parts:
             given = [part.image or Image() for part in chosen]
             await self._items.add_images([part.path for part in chosen], given, self._options.orientation)
         outcomes = await self._items.outcomes()
-        for place, index in enumerate([*texts, *images]):
-            self.outcomes[index] = outcomes[place]
-            self.token_counts[index] = self._items.tokens[place]
-            self.truncated[index] = self._items.truncated[place]
-            self.sizes[index] = self._items.sizes[place]
-            self._note(index, outcomes[place].error)
+        for position, index in enumerate([*texts, *images]):
+            self.outcomes[index] = outcomes[position]
+            self.token_counts[index] = self._items.tokens[position]
+            self.truncated[index] = self._items.truncated[position]
+            self.sizes[index] = self._items.sizes[position]
+            self._note(index, outcomes[position].error)
 
     async def _add_texts(self, chosen: Sequence[int]) -> None:
         texts = [self.parts[index].text or "" for index in chosen]
-        rejected_at = (lambda place: self.parts[chosen[place]].path) if self._options.reject else None
+        rejected_at = (lambda position: self.parts[chosen[position]].path) if self._options.reject else None
         await self._items.add_texts(texts, rejected_at=rejected_at)
 
     def _validate(self) -> None:

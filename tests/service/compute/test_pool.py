@@ -100,18 +100,20 @@ async def test_bulk_work_leaves_slots_for_interactive_work(tmp_path: Path) -> No
 
 
 async def test_cancelled_work_never_reaches_the_encoder_and_its_slots_come_back(tmp_path: Path) -> None:
-    calls = tmp_path / "calls"
-    with started(f"m=stub:dimension=8,service_time=0.3,calls={calls}", tokens=200) as worker:
+    calls, hold = tmp_path / "calls", tmp_path / "hold"
+    with started(f"m=stub:dimension=8,hold={hold},calls={calls}", tokens=200) as worker:
         pool = make(worker.spec)
         worker.join(pool)
         warm = len(begun(calls))
+        hold.touch()
         running = asyncio.create_task(compute(pool, texts(worker.spec, "first")))
         await wait_until(calls, warm + 1)
         queued = asyncio.create_task(compute(pool, texts(worker.spec, *["queued"] * 500)))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # some are in the worker's queue by then; all the others in ours
         queued.cancel()
         with pytest.raises(asyncio.CancelledError):
             await queued
+        hold.unlink()
         await running
         await compute(pool, texts(worker.spec, "last"))
         batches = begun(calls)[warm:]

@@ -17,7 +17,7 @@ def threads_of(settings: Settings, devices: tuple[str, ...], cores: int) -> list
 def test_every_model_runs_on_every_device_as_often_as_wanted() -> None:
     settings = Settings(model=("a=stub:", "b=stub:"), replicas=2)
     found = places(settings, resolve_all(settings.model), ("cuda:0", "cpu"), cores=8)
-    assert [(place.slot, place.spec.name, place.device) for place in found] == [
+    assert [(place.number, place.spec.name, place.device) for place in found] == [
         (0, "a", "cuda:0"),
         (1, "a", "cuda:0"),
         (2, "a", "cpu"),

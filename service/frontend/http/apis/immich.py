@@ -82,7 +82,7 @@ def error_body(error: ServiceError) -> tuple[int, Any]:
 @dataclass(frozen=True, slots=True)
 class _Handlers:
     service: Service
-    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPSTREAM_REQUESTS))
+    permits: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPSTREAM_REQUESTS))
 
     async def predict(self, request: Request) -> Response:
         entries = read_entries(request.form)
@@ -110,9 +110,9 @@ class _Handlers:
             )
         if any(VIA in value for value in request.headers.get("via", ())):  # proxies add their names
             raise InvalidRequest("--immich-upstream leads back to this server.")
-        if self.places.locked():
+        if self.permits.locked():
             raise QueueFull("Too much is waiting for the server of the other tasks.")
-        async with self.places:
+        async with self.permits:
             return await pass_on(f"{upstream}/predict", request.form)
 
 
