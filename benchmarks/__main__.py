@@ -77,6 +77,14 @@ def _bulk(quick: bool) -> Found:
     return Found(bulk.rows(items=40_000 if quick else 1_000_000))
 
 
+def _ray(quick: bool) -> Found:
+    from benchmarks import on_ray
+
+    if not (Path(sys.prefix) / "ray" / ".stamp").exists():
+        return Found(skipped={"bulk job on Ray": "Ray is not installed: run make ray"})
+    return Found(on_ray.rows(rounds=1 if quick else 3))
+
+
 def _scaling(quick: bool) -> Found:
     from benchmarks import scaling
 
@@ -139,6 +147,7 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "link": _link,
     "bulk": _bulk,
     "scaling": _scaling,
+    "ray": _ray,
     "loads": _loads,
     "overload": _overload,
     "priorities": _priorities,

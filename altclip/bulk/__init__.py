@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from altclip.bulk.flow.pool import TooManyErrors
 from altclip.bulk.job import run
+from altclip.bulk.on_ray.cluster import OnRay
+from altclip.bulk.on_ray.parts import Access
 from altclip.bulk.plan import Summary
 
-__all__ = ["Summary", "TooManyErrors", "run"]
+__all__ = ["Access", "OnRay", "Summary", "TooManyErrors", "run"]

@@ -88,6 +88,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-errors", type=at_least(0), metavar="N", help="stop when so many rows have failed"
     )
     add_patience(course)
+    ray = parser.add_argument_group(
+        "cluster", "without --address actors have encoders of their own; --model is as for altclip-server"
+    )
+    ray.add_argument("--ray", metavar="ADDRESS", help="make the parts on this Ray cluster: auto, HOST:PORT")
+    ray.add_argument(
+        "--ray-actors",
+        type=at_least(1),
+        default=0,
+        metavar="N",
+        help="default: one for each GPU, or else for each node",
+    )
+    ray.add_argument("--ray-cpus", type=_share, metavar="N", help="that an actor reserves")
+    ray.add_argument("--ray-gpus", type=_share, metavar="N", help="that an actor reserves")
 
 
 def add_patience(parser: argparse._ActionsContainer) -> None:
@@ -130,10 +143,21 @@ def at_least(least: int) -> Callable[[str], int]:
 
 def seconds(text: str) -> float:
     """A type of arguments: a time from 0 on."""
+    return _number(text, "a time in seconds")
+
+
+def _share(text: str) -> float:
+    value = _number(text, "a number from 0 on")
+    if math.isinf(value):
+        raise argparse.ArgumentTypeError(f"give a number from 0 on, not {text!r}")
+    return value
+
+
+def _number(text: str, what: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not value >= 0:
-        raise argparse.ArgumentTypeError(f"give a time in seconds, not {text!r}")
+        raise argparse.ArgumentTypeError(f"give {what}, not {text!r}")
     return value

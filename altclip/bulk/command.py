@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 
 from altclip.bulk.flow.pool import TooManyErrors
+from altclip.bulk.flow.servers import Servers
+from altclip.bulk.flow.work import Maker
 from altclip.bulk.job import Job
+from altclip.bulk.on_ray.cluster import OnRay
+from altclip.bulk.on_ray.parts import Access
 from altclip.bulk.output.verify import verify
 from altclip.bulk.plan import Options, Wanted
 from altclip.bulk.progress import duration
@@ -62,13 +69,15 @@ def _run(clients: Sequence[Client], arguments: Namespace, *, extend: bool) -> in
     options = Options(
         arguments.fresh, extend, arguments.retry_failed, arguments.max_errors, arguments.patience
     )
-    job = Job(arguments.input, place_of(arguments.output), wanted, options, clients)
+    job = Job(arguments.input, place_of(arguments.output), wanted, options, _maker(clients, arguments))
     progress = _Progress(job)
     job.look, job.tell = progress.look, progress.tell
     try:
         if arguments.dry_run:
             return _rehearse(job)
-        job.run()
+        # Ray tells on standard output what happens to its nodes; ours is for one line at the end.
+        with contextlib.redirect_stdout(sys.stderr), contextlib.closing(job.maker):
+            job.run()
     except (AltClipError, OSError, ValueError) as error:
         progress.tell(" ".join(str(error).split()))
         _close(job, progress, done=False)
@@ -79,6 +88,22 @@ def _run(clients: Sequence[Client], arguments: Namespace, *, extend: bool) -> in
         raise
     _close(job, progress, done=True)
     return FAILED if job.summary().errors else DONE
+
+
+def _maker(clients: Sequence[Client], arguments: Namespace) -> Maker:
+    """Who makes the parts: this process with these clients, or a cluster, whose actors make their own."""
+    if arguments.ray is None:
+        return Servers(clients)
+    own = (arguments.certificate, arguments.key)
+    access = Access(
+        addresses=tuple(arguments.address or ()),
+        api_key=os.environ.get("ALTCLIP_API_KEY"),
+        timeout=arguments.timeout,
+        tls=arguments.tls,
+        root_certificates=arguments.root_certificates and arguments.root_certificates.read_bytes(),
+        own_certificate=(own[0].read_bytes(), own[1].read_bytes()) if all(own) else None,
+    )
+    return OnRay(arguments.ray, access, arguments.ray_actors, arguments.ray_cpus, arguments.ray_gpus)
 
 
 def _rehearse(job: Job) -> int:
@@ -117,13 +142,10 @@ class _Progress:
         self._report: Report | None = None
 
     def look(self) -> None:
-        pipeline = self._job.pipeline
-        if pipeline is None:
-            return
+        job = self._job
         if self._report is None:
-            rows = sum(task.rows for task in pipeline.tasks)
-            self._report = Report(rows * len(pipeline.columns))
-        self._report(pipeline.pool.done, pipeline.pool.failed_rows, self._job.summary().times)
+            self._report = Report(job.cells)
+        self._report(job.maker.done, job.maker.failed_rows, job.summary().times)
 
     def tell(self, line: str) -> None:
         if self._report is not None:

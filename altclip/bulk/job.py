@@ -8,19 +8,18 @@ The same call goes on where an earlier one stopped, whatever stopped it.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from altclip.bulk.columns import Embedded, Shape, choose, may_be_embedded, output_schema
-from altclip.bulk.flow.lanes import PASSING, PAUSES, Stream
-from altclip.bulk.flow.pipeline import Pipeline
-from altclip.bulk.flow.pool import Pool
+from altclip.bulk.flow.servers import Servers
+from altclip.bulk.flow.work import Maker, Work
 from altclip.bulk.output.folder import Folder, faults_of_files
 from altclip.bulk.output.layout import PARQUET, layout_of
-from altclip.bulk.output.manifest import Manifest
+from altclip.bulk.output.manifest import DONE, Manifest, Part
 from altclip.bulk.plan import ROWS_PER_SHARD, Options, Summary, Wanted, begin, tasks
 from altclip.bulk.rehearsal import Rehearsal, rehearse
 from altclip.bulk.sources.arrow import require
@@ -30,7 +29,6 @@ from altclip.bulk.sources.places import Place, place_of
 from altclip.bulk.sources.source import Source
 from altclip.client import Client
 from altclip.datasets.items import DataError
-from altclip.errors import AltClipError, Unavailable
 from altclip.results import Model
 
 
@@ -38,7 +36,7 @@ def run(
     source: str | Path,
     output: str | Path,
     *,
-    client: Client | Sequence[Client],
+    client: Client | Sequence[Client] | Maker,
     text: str | Sequence[str] = (),
     image: str | Sequence[str] = (),
     id: str | None = None,  # noqa: A002 - the name of the option
@@ -58,7 +56,7 @@ def run(
     Args:
         source: A file, folder or glob, as in docs/bulk.md. output: A folder.
             Both may be addresses of a store.
-        client: One or several connections, each to a server of its own.
+        client: One or several connections, each to a server of its own; or `OnRay`, a cluster.
         text, image: Names of columns to embed.
 
     The other arguments are the options of `altclip bulk`. Raises DataError where input or output do not fit,
@@ -72,9 +70,12 @@ def run(
         _names(text), _names(image), id, model, encoding, vector_type, orientation, rows_per_shard, format
     )
     options = Options(fresh, False, retry_failed, max_errors, patience)
-    clients = [client] if isinstance(client, Client) else list(client)
-    job = Job(str(source), place_of(output), wanted, options, clients)
-    job.run()
+    if isinstance(client, Client):
+        client = [client]
+    maker = Servers(client) if isinstance(client, Sequence) else client
+    job = Job(str(source), place_of(output), wanted, options, maker)
+    with contextlib.closing(maker):
+        job.run()
     return job.summary()
 
 
@@ -87,6 +88,7 @@ class Job:
     """One run of a job; `summary` tells how far it has come, also after it was stopped.
 
     Attributes:
+        maker: Makes the parts.
         look: Called now and then while the parts are made.
         tell: Told what people may want to know, a line at a time.
     """
@@ -95,17 +97,21 @@ class Job:
     output: Place
     wanted: Wanted
     options: Options
-    clients: Sequence[Client]
+    maker: Maker
     look: Callable[[], object] = lambda: None
     tell: Callable[[str], object] = lambda line: None
     manifest: Manifest | None = None
-    pipeline: Pipeline | None = None
+    cells: int = 0
+    """Cells of the parts that this run makes."""
+    handled: int = 0
+    """Rows that this run has written or put into errors tables."""
     started: float = field(default_factory=time.monotonic)
 
     def rehearse(self) -> Rehearsal:
         """Reads the input and embeds a sample; writes nothing. Raises as `run` of this module."""
         _, source, columns = self._opened()
-        return rehearse(source, columns, self.clients[0], self._model(), self._stream_options())
+        connection = self.maker.sampling()
+        return rehearse(source, columns, connection, self._model(), self._stream_options())
 
     def run(self) -> None:
         """Makes what is missing. Raises as `run` of this module."""
@@ -124,17 +130,14 @@ class Job:
 
     def summary(self) -> Summary:
         """How far the job has come."""
-        pipeline = self.pipeline
-        manifest = self.manifest if pipeline is None else pipeline.manifest
-        seconds = time.monotonic() - self.started
-        handled = pipeline.handled if pipeline else 0
+        manifest, seconds = self.manifest, time.monotonic() - self.started
         return Summary(
             rows=manifest.rows if manifest else 0,
             embedded=manifest.embedded if manifest else 0,
             errors=manifest.errors if manifest else 0,
             seconds=seconds,
-            rows_per_second=handled / seconds if seconds else 0.0,
-            times=times_of(pipeline, seconds) if pipeline else {},
+            rows_per_second=self.handled / seconds if seconds else 0.0,
+            times=self.maker.times(seconds),
         )
 
     def _opened(self) -> tuple[Found, Source, tuple[Embedded, ...]]:
@@ -148,6 +151,9 @@ class Job:
     def _stream_options(self) -> dict[str, str]:
         return {"encoding": self.wanted.encoding, "orientation": self.wanted.orientation}
 
+    def _model(self) -> Model:
+        return self.maker.model(self.wanted.model, self.options.patience, self.tell)
+
     def _make(
         self,
         folder: Folder,
@@ -156,12 +162,9 @@ class Job:
         model: Model,
         manifest: Manifest,
     ) -> None:
-        todo = tasks(
-            manifest,
-            self.wanted.rows_per_shard,
-            lambda part: self._is_whole(part),
-            retry=self.options.retry_failed,
-        )
+        size = self.wanted.rows_per_shard
+        todo = tasks(manifest, size, self._is_whole, retry=self.options.retry_failed)
+        self.cells = len(columns) * sum(task.rows for task in todo)
         shape = Shape(self.wanted.encoding, model.dimension, self.wanted.vector_type == "fixed")
         metadata = {
             "altclip.model": model.name,
@@ -169,37 +172,38 @@ class Job:
             "altclip.encoding": self.wanted.encoding,
             "altclip.dimension": str(model.dimension),
         }
-        stream = Stream(
-            Pool([each.name for each in columns], self.options.max_errors),
-            model,
+        vectors = self.wanted.format == PARQUET
+        work = Work(
+            source,
+            self.output,
+            replace(manifest, parts=()),
+            size,
+            output_schema(source.schema, source.hidden, columns, shape, metadata, vectors=vectors),
             columns,
             shape,
-            source.base,
+            model,
             self._stream_options(),
-            lambda error, pause: self.tell(f"{error}; the next try is in {pause:.3g} s"),
-        )
-        self.pipeline = Pipeline(
-            source,
-            folder,
-            manifest,
-            todo,
-            self.wanted.rows_per_shard,
-            output_schema(
-                source.schema,
-                source.hidden,
-                columns,
-                shape,
-                metadata,
-                vectors=self.wanted.format == PARQUET,
-            ),
-            stream,
             self.wanted.id,
             self.options.retry_failed,
+            self.options.max_errors,
+            self.options.patience,
         )
-        folder.save(manifest)
-        self.pipeline.run(self.clients, self.options.patience, self.look)
+        self._save(folder, manifest)
 
-    def _is_whole(self, part: Any) -> bool:
+        def keep(part: Part) -> None:
+            nonlocal manifest
+            manifest = manifest.with_part(part)
+            self._save(folder, manifest)
+            self.handled += part.rows + part.errors
+
+        self.maker.make(work, todo, keep, self.look, self.tell)
+        self._save(folder, replace(manifest, state=DONE))
+
+    def _save(self, folder: Folder, manifest: Manifest) -> None:
+        folder.save(manifest)
+        self.manifest = manifest
+
+    def _is_whole(self, part: Part) -> bool:
         # What a store holds is not fetched for this: it keeps its objects whole.
         contents = isinstance(self.output, Path)
         faults = list(faults_of_files(self.output, part, contents=contents))
@@ -235,33 +239,3 @@ class Job:
             encoding=self.wanted.encoding,
             rows=source.rows,
         )
-
-    def _model(self) -> Model:
-        """The model, as soon as a server tells its revision. Raises AltClipError when patience ends."""
-        failures, end = 0, time.monotonic() + self.options.patience
-        while True:
-            client = self.clients[failures % len(self.clients)]
-            problem: AltClipError = Unavailable("the service does not tell the revision of its weights yet")
-            try:
-                model = client.get_model(self.wanted.model)
-                if model.revision:
-                    return model
-            except PASSING as error:
-                problem = error
-            pause = max(PAUSES[min(failures, len(PAUSES) - 1)], problem.retry_after or 0.0)
-            if time.monotonic() + pause > end:
-                raise problem
-            failures += 1
-            self.tell(f"{problem}; the next try is in {pause:.3g} s")
-            time.sleep(pause)
-
-
-def times_of(pipeline: Pipeline, seconds: float) -> dict[str, float]:
-    """Where the time went. Reading, preparing and writing go on beside each other; for the server was waited
-    when none of them was at work."""
-    busy = {
-        "reading": pipeline.reading.seconds,
-        "preparing": pipeline.stream.preparing.seconds,
-        "writing": pipeline.writing.seconds,
-    }
-    return busy | {"server": max(0.0, seconds - max(busy.values()))}

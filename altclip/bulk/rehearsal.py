@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from altclip.bulk.blocks import Block
 from altclip.bulk.columns import Embedded
 from altclip.bulk.flow.cells import content_of
+from altclip.bulk.flow.lanes import Connection
 from altclip.bulk.sources.source import Source
-from altclip.client import Client
 from altclip.datasets.items import DataError
 from altclip.results import Model
 from altclip.streams.ledger import StreamInput
@@ -50,7 +50,7 @@ class Rehearsal:
 
 
 def rehearse(
-    source: Source, columns: Sequence[Embedded], client: Client, model: Model, options: dict[str, str]
+    source: Source, columns: Sequence[Embedded], client: Connection, model: Model, options: dict[str, str]
 ) -> Rehearsal:
     """Reads everything and embeds the first rows. Raises DataError, and AltClipError."""
     start = time.perf_counter()

@@ -1,5 +1,5 @@
-"""Where a model's files come from, and how they are converted.
+"""Where a model's files come from, how they are converted, and how they are run without a service.
 
-Imports of the worker errors, spec, families, inputs and checkpoint; not worker.runtime, so that it works
-without a service.
+Imports of the worker errors, spec, arrays, families, inputs, checkpoint and decoder, and what says how large
+batches are: engine.batcher, engine.tuning, runtime.notices and runtime.cores.
 """

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
+from altclip import inputs
 from altclip.bulk.columns import Embedded, Shape
 from altclip.bulk.flow.cells import content_of, reason_and_message
 from altclip.bulk.flow.pool import Cell, Lane, Pool
 from altclip.bulk.sources.places import Place
-from altclip.client import Client
 from altclip.errors import AltClipError, DeadlineExceeded, Internal, Overloaded, RevisionChanged, Unavailable
 from altclip.results import Model, StreamResult
 from altclip.streams.ledger import StreamInput
@@ -32,6 +33,27 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 WINDOW = 2048
 """Cells under way in a stream."""
+
+
+class Connection(Protocol):
+    """What vectors come from, as `altclip.Client` has it."""
+
+    def get_model(self, name: str) -> Model:
+        """The model of this name, the first for an empty one. Raises AltClipError."""
+        ...
+
+    def embed_stream(
+        self,
+        items: Iterable[StreamInput],
+        *,
+        model: str = ...,
+        encoding: inputs.Encoding = ...,
+        orientation: inputs.Orientation = ...,
+        priority: inputs.Priority = ...,
+        window: int = ...,
+    ) -> Generator[StreamResult]:
+        """The vectors of these items, in any order, with the ids that they have. Raises AltClipError."""
+        ...
 
 
 @dataclass
@@ -71,12 +93,12 @@ class Stream:
     columns: tuple[Embedded, ...]
     shape: Shape
     base: Place
-    options: dict[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
     tell: Callable[[AltClipError, float], object] = lambda error, pause: None
     preparing: Times = field(default_factory=Times)
     last_trouble: AltClipError | None = None
 
-    def run(self, client: Client) -> None:
+    def run(self, client: Connection) -> None:
         """Works until the pool is over. Whatever goes wrong for good stops the pool."""
         failures = 0
         try:
@@ -95,7 +117,7 @@ class Stream:
         except BaseException as error:
             self.pool.stop(error)
 
-    def _one_stream(self, client: Client) -> bool:
+    def _one_stream(self, client: Connection) -> bool:
         """One stream, until the pool has nothing more for it (true), or it ends otherwise."""
         lane = Lane()
         results = client.embed_stream(

@@ -5,22 +5,19 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from altclip.bulk.blocks import Block, Earlier, Vectors, cut
-from altclip.bulk.columns import Embedded, Shape
-from altclip.bulk.flow.lanes import Stream, Times
+from altclip.bulk.flow.lanes import Connection, Stream, Times
 from altclip.bulk.flow.pool import Pool
-from altclip.bulk.output.folder import Folder
-from altclip.bulk.output.manifest import DONE, Manifest
+from altclip.bulk.flow.work import Keep, Work
 from altclip.bulk.output.parts import PartWriter
 from altclip.bulk.output.reading import read_earlier
 from altclip.bulk.plan import Task, runs
-from altclip.bulk.sources.source import Source
-from altclip.client import Client
+from altclip.bulk.sources.places import Place
 from altclip.datasets.items import DataError
 from altclip.errors import Unavailable
 
@@ -36,50 +33,31 @@ class Pipeline:
     """One run.
 
     Attributes:
-        source: What is read.
-        folder: What is written; its manifest is `manifest`, which grows with every part.
+        work: What the parts have in common.
         tasks: The parts to make.
-        size: Rows of the input in a part.
-        schema: Of the parts.
+        folder: Where they are written.
         stream: How cells become vectors.
-        identity: The column with the keys of the errors table.
-        retry: Whether rows that failed are tried again.
+        keep: Called for each part that is whole.
     """
 
-    source: Source
-    folder: Folder
-    manifest: Manifest
+    work: Work
     tasks: Sequence[Task]
-    size: int
-    schema: pa.Schema
+    folder: Place
     stream: Stream
-    identity: str | None
-    retry: bool
+    keep: Keep
     reading: Times = field(default_factory=Times)
     writing: Times = field(default_factory=Times)
-    handled: int = 0
-    """Rows that this run has written or put into errors tables."""
 
     @property
     def pool(self) -> Pool:
         """What stands between the threads."""
         return self.stream.pool
 
-    @property
-    def columns(self) -> tuple[Embedded, ...]:
-        """The embedded columns."""
-        return self.stream.columns
-
-    @property
-    def shape(self) -> Shape:
-        """What vectors are like."""
-        return self.stream.shape
-
-    def run(self, clients: Sequence[Client], patience: float, look: Callable[[], object]) -> None:
-        """Makes all parts. Calls `look` now and then. Raises what ended the run early; parts that are whole
-        by then are in the manifest, and nothing of others is left."""
+    def run(self, connections: Sequence[Connection], look: Callable[[], object]) -> None:
+        """Makes all parts. Calls `look` now and then. Raises what ended the run early; of parts that were not
+        kept by then nothing is left."""
         works: list[Callable[[], object]] = [self._read, self._write]
-        works += [lambda client=client: self.stream.run(client) for client in clients]  # type: ignore[misc]
+        works += [lambda each=each: self.stream.run(each) for each in connections]  # type: ignore[misc]
         threads = [
             threading.Thread(target=self._guarded, args=(work,), name="altclip-bulk", daemon=True)
             for work in works
@@ -89,7 +67,7 @@ class Pipeline:
                 thread.start()
             while not self.pool.wait_over(LOOK_SECONDS):
                 look()
-                if self.pool.idle_seconds() > patience:
+                if self.pool.idle_seconds() > self.work.patience:
                     error = self.stream.last_trouble or Unavailable("the service does not answer")
                     self.pool.stop(error)
         except BaseException as error:
@@ -121,12 +99,12 @@ class Pipeline:
         wanted = {task.number: task for task in run}
         expected = sum(task.rows for task in run)
         if not expected:  # a part of an input without rows is written, too
-            empty = pa.RecordBatch.from_pylist([], schema=self.source.schema)
+            empty = pa.RecordBatch.from_pylist([], schema=self.work.source.schema)
             return self._add(run[0], run[0].first, empty)
-        pieces = self._measured(cut(self.source.batches(run[0].first), run[0].first, self.size))
+        pieces = self._measured(cut(self.work.source.batches(run[0].first), run[0].first, self.work.size))
         part, earlier = -1, None
         for first, batch in pieces:
-            task = wanted.get(first // self.size)
+            task = wanted.get(first // self.work.size)
             if task is None:
                 break
             if task.number != part:
@@ -151,12 +129,14 @@ class Pipeline:
     def _earlier(self, task: Task) -> Earlier | None:
         if task.earlier is None:
             return None
-        return read_earlier(self.folder.path, self.manifest, task.earlier, retry=self.retry)
+        work = self.work
+        return read_earlier(work.output, work.manifest, task.earlier, retry=work.retry)
 
     def _add(self, task: Task, first: int, batch: pa.RecordBatch, earlier: Earlier | None = None) -> bool:
-        block = Block(task.number, first, batch, [Vectors(len(batch), self.shape) for _ in self.columns])
+        vectors = [Vectors(len(batch), self.work.shape) for _ in self.work.columns]
+        block = Block(task.number, first, batch, vectors)
         todo = np.arange(len(batch)) if earlier is None else np.flatnonzero(~earlier.fill(block))
-        cells = [(row, column) for row in todo.tolist() for column in range(len(self.columns))]
+        cells = [(row, column) for row in todo.tolist() for column in range(len(vectors))]
         return self.pool.add(block, cells)
 
     def _write(self) -> None:
@@ -172,27 +152,34 @@ class Pipeline:
                     writer.add(block)
                     rows += len(block)
                     if rows == task.rows:
-                        self.manifest = self.manifest.with_part(writer.commit())
-                        writer = None
-                        self.folder.save(self.manifest)
-                        self.handled += rows
+                        part, writer = writer.commit(), None
+                        self.keep(part)
                 self.pool.written(block)
             if self.pool.error is None:
-                self.manifest = replace(self.manifest, state=DONE)
-                self.folder.save(self.manifest)
                 self.pool.finish()
         finally:
             if writer is not None:
                 writer.discard()
 
     def _writer(self, task: Task) -> PartWriter:
+        work = self.work
         return PartWriter(
-            self.folder.path,
+            self.folder,
             task.number,
             task.first,
-            self.schema,
-            self.columns,
-            self.shape,
-            self.identity,
-            self.manifest.layout,
+            work.schema,
+            work.columns,
+            work.shape,
+            work.identity,
+            work.manifest.layout,
         )
+
+    def times(self, seconds: float) -> dict[str, float]:
+        """Where the time went. Reading, preparing and writing go on beside each other; for the server was
+        waited when none of them was at work."""
+        busy = {
+            "reading": self.reading.seconds,
+            "preparing": self.stream.preparing.seconds,
+            "writing": self.writing.seconds,
+        }
+        return busy | {"server": max(0.0, seconds - max(busy.values()))}

@@ -14,6 +14,8 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -55,9 +57,12 @@ class Folder:
         manifest = read_manifest(self.path)
         known = {MANIFEST, *(manifest.files if manifest else ())}
         half_written, strangers = [], []
+        if isinstance(self.path, Path):  # folders, too, whatever is in them
+            half_written += [each.name for each in self.path.iterdir() if _TEMPORARY.fullmatch(each.name)]
         for name in files_below(self.path):
-            if _TEMPORARY.fullmatch(name.rpartition("/")[2]):
-                half_written.append(name)
+            temporary = next((each for each in name.split("/") if _TEMPORARY.fullmatch(each)), None)
+            if temporary is not None:
+                half_written.append(name[: name.index(temporary) + len(temporary)])
             elif name not in known:
                 strangers.append(name)
                 if len(strangers) == 3:
@@ -65,8 +70,8 @@ class Folder:
         if strangers:
             named = ", ".join(sorted(strangers))
             raise DataError(f"{self.path}: holds something else ({named}): give an empty folder")
-        for name in half_written:
-            (self.path / name).unlink()
+        for name in dict.fromkeys(half_written):
+            _remove(self.path / name)
         return manifest
 
     def make(self, layout: Layout) -> None:
@@ -114,6 +119,20 @@ class Folder:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+
+
+def _remove(place: Place) -> None:
+    """Removes a file; or a folder, which processes of an earlier run may still write to under its name."""
+    if not place.is_dir():
+        place.unlink(missing_ok=True)
+        return
+    if isinstance(place, Path):
+        doomed = place.with_name(f".altclip-{secrets.token_hex(8)}.partial")
+        place.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+        return
+    with reading(place):
+        place.system.rm(place.path, recursive=True)
 
 
 def _locked(path: Path) -> int:

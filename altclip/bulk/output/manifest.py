@@ -128,7 +128,7 @@ def load(content: bytes, where: str) -> Manifest:
         if found["version"] != VERSION:
             raise DataError(f"{where}: of version {found['version']}, and this is for version {VERSION}")
         found.pop("errors")
-        found["parts"] = tuple(_part(part) for part in found["parts"])
+        found["parts"] = tuple(part_of(part) for part in found["parts"])
         manifest = Manifest(**found)
         if not manifest.files:
             raise DataError(f"{where}: names no parts")
@@ -139,7 +139,8 @@ def load(content: bytes, where: str) -> Manifest:
         raise DataError(f"{where}: no manifest of a bulk job ({type(error).__name__}: {error})") from None
 
 
-def _part(found: Mapping[str, Any]) -> Part:
+def part_of(found: Mapping[str, Any]) -> Part:
+    """The part that `asdict` made these values of."""
     arrays = tuple(Stored(**each) for each in found.get("arrays", ()))
     return Part(**{**found, "arrays": arrays})
 

@@ -14,15 +14,14 @@ import contextlib
 import functools
 import mmap
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from worker.arrays import Decoded
-from worker.errors import ImageError, ImageTooLarge, UndecodableImage, UnsupportedImage
+from worker.decoder.starting import REFUSALS, spawn
+from worker.errors import UndecodableImage
 from worker.runtime import logs, memory
 from worker.runtime.control import Channel, describe_status
 
@@ -36,13 +35,6 @@ KEPT_BYTES = 4 << 20
 LONGEST_REASON = 200
 LONGEST_TRACEBACK = 1 << 16
 LONGEST_SIDE = (1 << 32) - 1
-
-# The errors that the process may answer with.
-_REFUSALS: dict[str, type[ImageError]] = {
-    kind.__name__: kind for kind in (UndecodableImage, UnsupportedImage, ImageTooLarge)
-}
-# The process gets only these variables: the environment may hold secrets, and it needs none.
-_ENVIRONMENT = ("PATH", "LANG", "LC_", "LD_", "PYTHON")
 
 
 class Picture:
@@ -100,7 +92,7 @@ class DecoderProcess:
             self._channel, theirs = Channel.pair()
             try:
                 with theirs:
-                    self._process = _spawn(theirs.fileno())
+                    self._process = spawn(theirs.fileno())
             except OSError:
                 self._channel.close()
                 raise
@@ -181,7 +173,7 @@ class DecoderProcess:
             return Decoded(flat.reshape(picture.size, picture.size, 3).copy(), width, height)
         reason = str(body["reason"])[:LONGEST_REASON]
         if kind == "refused":
-            return _REFUSALS[body["kind"]](reason)
+            return REFUSALS[body["kind"]](reason)
         return RuntimeError(f"a decoder failed: {reason}")
 
     def _settle(self, answer: Decoded | Exception) -> None:
@@ -216,21 +208,6 @@ class DecoderProcess:
     def _log(self, reason: str) -> None:
         traceback = {"traceback": self._crash} if self._crash else {}
         _events.warning("decoder_ended", reason=reason, pid=self.pid, **traceback)
-
-
-def _spawn(descriptor: int) -> subprocess.Popen[bytes]:
-    """Starts an interpreter with only that descriptor. What its libraries print goes nowhere."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
-    # Each thread would reserve 64 MiB of address space, which the process's limit counts as memory.
-    kept["MALLOC_ARENA_MAX"] = "1"
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "worker.decoder", str(descriptor)],
-        pass_fds=(descriptor,),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=kept,
-    )
 
 
 @functools.cache

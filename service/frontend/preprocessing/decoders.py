@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from service.frontend.compute.moving_average import blend
 from service.frontend.preprocessing.decoder_process import DecoderProcess, Picture
 from worker.arrays import Decoded
+from worker.decoder.starting import memory_bytes
 from worker.errors import ImageTooLarge
 from worker.families import ImageProcessor
 from worker.runtime import logs
@@ -33,24 +34,14 @@ from worker.runtime.notices import Priority
 if TYPE_CHECKING:
     from service.config.settings import Settings
 
-__all__ = ["Decoders", "Decoding", "memory_bytes"]
+__all__ = ["Decoders", "Decoding"]
 
 _events = logs.get("decoders")
-
-BYTES_PER_PIXEL = 20
-"""Memory that decoding takes at most. Measured: 4 to 12, but for lossless WebP with alpha 19."""
-SPARE_BYTES = 160 << 20
-"""Memory for the rest: a picture of extreme shape takes 134 MB while it is resized."""
 
 LEARNING = 0.1
 """The weight of a new picture in the average time."""
 START_FAILURES = 3
 START_AGAIN_SECONDS = 1.0
-
-
-def memory_bytes(max_pixels: int, max_file_bytes: int) -> int:
-    """The memory that a decoder process may use beyond what it has when it starts."""
-    return BYTES_PER_PIXEL * max_pixels + 2 * max_file_bytes + SPARE_BYTES
 
 
 class Decoders:

@@ -1,0 +1,232 @@
+"""The driver of a job on Ray: connects, gives each part to an actor, puts what comes back in its place."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from altclip.bulk.flow.lanes import Connection
+from altclip.bulk.flow.pool import TooManyErrors
+from altclip.bulk.flow.servers import Servers
+from altclip.bulk.flow.work import Keep, Work
+from altclip.bulk.on_ray.parts import Access, PartMaker, Row, describe, raise_failure, row_of
+from altclip.bulk.on_ray.staging import Staging
+from altclip.bulk.output.manifest import Part, part_of
+from altclip.bulk.plan import Task
+from altclip.datasets.items import DataError
+from altclip.errors import Unavailable
+from altclip.results import Limits, Model
+
+AT_A_TIME = 2
+"""Parts that an actor has at a time."""
+
+
+@dataclass
+class OnRay:
+    """A Ray cluster as what makes the parts of a job; see `Maker`.
+
+    Attributes:
+        address: Of the cluster, as `ray.init` takes it: auto, HOST:PORT.
+        access: Where the actors' vectors come from.
+        actors: How many; 0 means one for each GPU, or else one for each node.
+        cpus, gpus: What an actor reserves; None means a GPU if the cluster has any, and the CPUs that are its
+            share of its node, or one CPU where servers do the work.
+
+    >>> cluster = bulk.OnRay("auto", gpus=0.5)
+    >>> bulk.run("missing.jsonl", "vectors", client=cluster)
+    Traceback (most recent call last):
+    altclip.datasets.items.DataError: missing.jsonl: no such file or folder
+    """
+
+    address: str
+    access: Access = field(default_factory=Access)
+    actors: int = 0
+    cpus: float | None = None
+    gpus: float | None = None
+    done: int = 0
+    failed_rows: int = 0
+    _busy: dict[str, float] = field(default_factory=dict)
+    _connected: bool = False
+
+    def sampling(self) -> Connection:
+        """See `Maker`."""
+        raise DataError("--dry-run has no cluster: leave --ray out")
+
+    def model(self, name: str, patience: float, tell: Callable[[str], object]) -> Model:
+        """See `Maker`. Own encoders are loaded once for it, by a task that reserves what an actor does."""
+        if self.access.addresses:
+            return Servers(self.access.connections()).model(name, patience, tell)
+        ray = self._connect()
+        pool = pool_of(self, ray.nodes())
+        self.access = replace(self.access, model=name, threads=pool.threads)
+        # The process ends with the task, and gives its device back.
+        task = ray.remote(num_cpus=pool.cpus, num_gpus=pool.gpus, max_calls=1)(describe)
+        try:
+            row: Row = ray.get(task.remote(self.access))
+        except ray.exceptions.RayError as error:
+            raise Unavailable(f"the cluster could not load the model: {_first_line(error)}") from None
+        raise_failure(row)
+        found: dict[str, Any] = json.loads(row["model"])
+        lists: dict[str, Any] = {name: tuple(found.pop(name)) for name in ("languages", "aliases")}
+        return Model(limits=Limits(**found.pop("limits")), **lists, **found)
+
+    def make(
+        self,
+        work: Work,
+        tasks: Sequence[Task],
+        keep: Keep,
+        look: Callable[[], object],
+        tell: Callable[[str], object],
+    ) -> None:
+        """See `Maker`."""
+        if not tasks:
+            return
+        ray = self._connect()
+        staging = Staging(work.output)
+        waiting = {task.number: task for task in tasks}
+        try:
+            for row in self._rows(ray, work, tasks, staging):
+                raise_failure(row)
+                number = int(row["number"])
+                if waiting.pop(number, None) is None:
+                    continue  # a task that Ray did once more than needed
+                part = part_of(json.loads(row["part"]))
+                staging.take(row["folder"], part)
+                keep(part)
+                self._count(work, part, json.loads(row["times"]))
+                look()
+                if work.max_errors is not None and self.failed_rows >= max(work.max_errors, 1):
+                    raise TooManyErrors(self.failed_rows)
+        except ray.exceptions.RayError as error:
+            raise Unavailable(f"the Ray job failed: {_first_line(error)}") from None
+        finally:
+            staging.remove()
+        if waiting:
+            raise Unavailable(f"the Ray job ended without {len(waiting)} of its parts")
+
+    def close(self) -> None:
+        """See `Maker`. A cluster that the caller is connected to stays so."""
+        if self._connected:
+            import ray
+
+            self._connected = False
+            ray.shutdown()
+
+    def times(self, seconds: float) -> dict[str, float]:
+        """See `Maker`: the time of all actors together."""
+        return dict(self._busy)
+
+    def _rows(self, ray: Any, work: Work, tasks: Sequence[Task], staging: Staging) -> Iterator[Row]:
+        """What the actors made of the tasks, as it comes."""
+        pool = pool_of(self, ray.nodes())
+        actors = min(pool.actors, len(tasks))
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        # The rows that fail are counted here, over all parts.
+        reference = ray.put(replace(work, max_errors=None))
+        found = ray.data.from_items([row_of(task) for task in tasks], override_num_blocks=len(tasks)).map(
+            PartMaker,
+            fn_constructor_args=[reference, self.access, staging.path],
+            num_cpus=pool.cpus,
+            num_gpus=pool.gpus,
+            compute=ray.data.ActorPoolStrategy(
+                min_size=1,
+                max_size=actors,
+                initial_size=actors,
+                max_tasks_in_flight_per_actor=AT_A_TIME,
+                max_concurrent_calls_per_actor=AT_A_TIME,
+                enable_true_multi_threading=True,
+            ),
+        )
+        # Without prefetching, or a part would be kept when the next one is there.
+        for batch in found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            yield from batch.to_pylist()
+
+    def _connect(self) -> Any:
+        """The module `ray`, connected. Raises DataError where it is not installed, Unavailable where no
+        cluster answers."""
+        ray = module()
+        if not ray.is_initialized():
+            try:
+                with _signals_kept():
+                    ray.init(address=self.address, log_to_driver=False, logging_level=logging.ERROR)
+            except (OSError, RuntimeError, ValueError) as error:
+                told = f"no Ray cluster answers at {self.address}: {_first_line(error)}"
+                raise Unavailable(told) from None
+            self._connected = True
+        return ray
+
+    def _count(self, work: Work, part: Part, times: dict[str, float]) -> None:
+        self.done += (part.rows + part.errors) * len(work.columns)
+        self.failed_rows += part.errors
+        for name, seconds in times.items():
+            self._busy[name] = self._busy.get(name, 0.0) + seconds
+
+
+@dataclass(frozen=True)
+class Pool:
+    """actors: how many. cpus, gpus: that each reserves. threads: of its encoders."""
+
+    actors: int
+    cpus: float
+    gpus: float
+    threads: int
+
+
+def pool_of(wanted: OnRay, nodes: Sequence[Mapping[str, Any]]) -> Pool:
+    """The actors for a cluster of these nodes, as Ray describes them. Pure. Raises Unavailable where none has
+    room.
+
+    One for each GPU; in a cluster without GPUs one for each node, with all the CPUs that the smallest has.
+    """
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    cpus = [each["CPU"] for each in alive if each.get("CPU", 0) >= 1]
+    if not cpus:
+        raise Unavailable("the Ray cluster has no node with a CPU")
+    devices = int(sum(each.get("GPU", 0) for each in alive))
+    gpus = wanted.gpus
+    if gpus is None:
+        gpus = 1.0 if devices and not wanted.access.addresses else 0.0
+    share = wanted.cpus
+    if share is None and gpus:
+        rooms = [each.get("CPU", 0) * gpus / each["GPU"] for each in alive if each.get("GPU", 0) >= gpus]
+        share = max(1.0, min(rooms, default=1.0) // 1)
+    elif share is None:
+        share = 1.0 if wanted.access.addresses else min(cpus) // 1
+    actors = wanted.actors or (max(1, int(devices / gpus)) if gpus else len(cpus))
+    return Pool(actors, share, gpus, max(1, int(share)))
+
+
+def module() -> Any:
+    """The module `ray`. Raises DataError where it is not installed."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when it is imported
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise DataError(f"--ray needs Ray: pip install 'altclip[ray]' ({error})") from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    return ray
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray puts a handler of its own in the place of that of SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

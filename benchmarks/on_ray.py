@@ -1,0 +1,83 @@
+"""A bulk job on a Ray cluster of this machine: four actors against one, and one against the encoders alone.
+
+The stub sleeps for a fixed time for each token, as a device computes without the processor. What is lost is
+the job's own: reading, writing, batches that are not full, and Ray. The rate is that of the parts after the
+first ones of each actor, so that it does not tell how long Ray takes to start.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import inputs
+from benchmarks.report import Row, alternate
+from tests.altclip.bulk.on_ray.ray_cluster import ray_cluster
+from worker.models.offline import Offline
+from worker.models.sources import resolve
+
+__all__ = ["rows"]
+
+ACTORS = 4
+TOKENS, SECONDS_A_TOKEN = 8, 0.0005
+MODEL = f"m=stub:dimension=768,max_tokens={TOKENS},per_token={SECONDS_A_TOKEN}"
+SHARD, SHARDS = 50, 96
+AT_A_TIME = 2
+"""Parts that an actor has at a time."""
+COMMAND = Path(sys.executable).with_name("altclip")
+
+
+def rows(rounds: int = 3) -> list[Row]:
+    """Two rows."""
+    texts = inputs.eight_tokens(SHARD * SHARDS)
+    with ray_cluster(ACTORS) as cluster, tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        path = folder / "in.jsonl"
+        path.write_text("".join(f"{json.dumps({'text': text})}\n" for text in texts), "utf-8")
+
+        def rate(actors: int) -> float:
+            output = folder / f"out-{time.monotonic_ns()}"
+            command = [str(COMMAND), "bulk", str(path), str(output), "--rows-per-shard", str(SHARD)]
+            command += ["--model", MODEL, "--ray", cluster.address, "--ray-actors", str(actors)]
+            subprocess.run(command, env=cluster.environment, check=True, capture_output=True, timeout=600)
+            ends = sorted(part.stat().st_mtime for part in output.glob("part-*.parquet"))
+            first = AT_A_TIME * actors
+            return SHARD * (len(ends) - first) / (ends[-1] - ends[first - 1])
+
+        model = Offline(resolve(MODEL))
+
+        def alone() -> float:
+            start = time.perf_counter()
+            count = sum(len(some) for some in model.embed(enumerate(texts[: SHARD * SHARDS // 3])))
+            return count / (time.perf_counter() - start)
+
+        try:
+            one, four, engine = alternate(lambda: rate(1), lambda: rate(ACTORS), alone, rounds=rounds)
+        finally:
+            model.close()
+    return [
+        Row(
+            f"bulk job on Ray, {ACTORS} actors, stub encoder, {TOKENS * SECONDS_A_TOKEN * 1000:g} ms a text",
+            "one actor",
+            [a / b for a, b in zip(four, one, strict=True)],
+            bar=3.6,
+            facts={"texts/s": float(np.median(four)), "one actor, texts/s": float(np.median(one))},
+        ),
+        Row(
+            "bulk job on Ray, one actor, stub encoder",
+            "the encoders alone, offline",
+            [a / b for a, b in zip(one, engine, strict=True)],
+            bar=0.97,
+            facts={
+                "texts/s": float(np.median(one)),
+                "offline, texts/s": float(np.median(engine)),
+                "the device's own limit": 1 / (TOKENS * SECONDS_A_TOKEN),
+            },
+        ),
+    ]

@@ -1,0 +1,162 @@
+"""A job on a real Ray cluster makes the output of an undisturbed run against a service, file by file,
+whatever dies while it runs. The driver and the cluster are processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from altclip.cli import main
+from tests.altclip.bulk.on_ray.ray_cluster import RunningCluster, ray_cluster
+from tests.altclip.bulk.outputs import digests, errors, json_lines, manifest, texts
+from tests.server import RunningServer, start_server, until
+
+pytestmark = pytest.mark.timeout(300)
+
+COMMAND = Path(sys.executable).with_name("altclip")
+ROWS, SHARD, NODES = 12_000, 500, 2
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A job and what a service makes of it. While the file `hold` is there, no batch ends."""
+
+    path: Path
+    model: str
+    hold: Path
+    files: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RunningCluster]:
+    """Two nodes beside the head; tests leave as many."""
+    with ray_cluster(NODES) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """Its stub takes a tenth of a second for a part. Each thousandth row fails."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    rows = [row | {"text": "long" * (1 << 15)} if row["n"] % 1000 == 7 else row for row in texts(ROWS)]
+    path = json_lines(folder / "in.jsonl", rows)
+    hold = folder / "hold"
+    model = f"m=stub:dimension=8,per_item=0.0002,hold={hold}"
+    with start_server("--model", model) as server:
+        done = command("bulk", path, folder / "out", "--address", server.grpc, "--rows-per-shard", SHARD)
+    assert done.returncode == 1, done.stderr
+    return Undisturbed(path, model, hold, digests(folder / "out"))
+
+
+def command(*arguments: str | Path | int, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(COMMAND), *map(str, arguments)],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@contextmanager
+def on_ray(cluster: RunningCluster, *arguments: str | Path | int) -> Iterator[subprocess.Popen[str]]:
+    """`altclip bulk` on the cluster; it has ended when the block has."""
+    process = subprocess.Popen(
+        [str(COMMAND), "bulk", *map(str, arguments), "--ray", cluster.address],
+        env=cluster.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def parts_in(output: Path) -> int:
+    return len(manifest(output)["parts"]) if (output / "manifest.json").exists() else 0
+
+
+def hold_when(job: Undisturbed, process: subprocess.Popen[str], output: Path, parts: int) -> None:
+    """Lets no further batch end as soon as there are so many parts."""
+    until(lambda: parts_in(output) >= parts or process.poll() is not None, seconds=90, what="some parts")
+    job.hold.touch()
+    assert process.poll() is None, process.communicate()
+    assert parts_in(output) < ROWS // SHARD, "the job was done before anything could go wrong"
+
+
+def test_driver_actor_and_node_die_and_nothing_changes(
+    cluster: RunningCluster, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = (undisturbed.path, out, "--model", undisturbed.model, "--rows-per-shard", SHARD)
+    with on_ray(cluster, *arguments) as driver:
+        hold_when(undisturbed, driver, out, 2)
+        driver.kill()
+        driver.wait()
+    undisturbed.hold.unlink()
+    before = {part["name"]: part["sha256"] for part in manifest(out)["parts"]}
+    with on_ray(cluster, *arguments) as driver:
+        hold_when(undisturbed, driver, out, len(before) + 2)
+        actor = cluster.actors()[0]
+        actor.kill()
+        actor.wait(30)
+        assert cluster.remove_node() == NODES - 1
+        undisturbed.hold.unlink()
+        stdout, stderr = driver.communicate(timeout=150)
+    cluster.add_node()
+    assert driver.returncode == 1, stderr
+    last = json.loads(stdout.splitlines()[-1])
+    assert (last["rows"], last["embedded"], last["errors"]) == (ROWS, ROWS - 12, 12)
+    assert digests(out) == undisturbed.files
+    assert {row["reason"] for row in errors(out)} == {"TEXT_TOO_LONG"}
+    assert main(["bulk", "verify", str(out)]) == 0
+
+
+def test_an_input_that_has_changed_is_refused(
+    cluster: RunningCluster, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    path = json_lines(tmp_path / "in.jsonl", texts(300))
+    arguments = (path, tmp_path / "out", "--model", undisturbed.model, "--ray-actors", 1)
+    with on_ray(cluster, *arguments) as driver:
+        _, stderr = driver.communicate(timeout=120)
+    assert driver.returncode == 0, stderr
+    files = digests(tmp_path / "out")
+    json_lines(path, texts(301))
+    with on_ray(cluster, *arguments) as driver:
+        _, stderr = driver.communicate(timeout=120)
+    assert driver.returncode == 2
+    assert "in.jsonl has changed" in stderr
+    assert digests(tmp_path / "out") == files
+
+
+def test_actors_may_ask_a_service(cluster: RunningCluster, stub: RunningServer, tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "in.jsonl", texts(1000))
+    plain = command("bulk", path, tmp_path / "plain", "--rows-per-shard", 100, "--address", stub.grpc)
+    assert plain.returncode == 0, plain.stderr
+    arguments = (path, tmp_path / "out", "--rows-per-shard", 100, "--address", stub.grpc)
+    with on_ray(cluster, *arguments) as driver:
+        _, stderr = driver.communicate(timeout=120)
+    assert driver.returncode == 0, stderr
+    assert digests(tmp_path / "out") == digests(tmp_path / "plain")
+
+
+def test_without_ray_the_command_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    path = json_lines(tmp_path / "in.jsonl", texts(3))
+    assert main(["bulk", str(path), str(tmp_path / "out"), "--ray", "auto"]) == 2
+    assert "pip install 'altclip[ray]'" in capsys.readouterr().err
