@@ -71,10 +71,24 @@ def _link(quick: bool) -> Found:
     return Found(rows, skipped)
 
 
-def _bulk(quick: bool) -> Found:
-    from benchmarks import bulk
+def _stream(quick: bool) -> Found:
+    from benchmarks import stream
 
-    return Found(bulk.rows(items=40_000 if quick else 1_000_000))
+    return Found(stream.rows(items=40_000 if quick else 1_000_000))
+
+
+def _bulk(quick: bool) -> Found:
+    from benchmarks import bulk_jobs
+
+    if quick:
+        return Found(bulk_jobs.rows(rounds=3, paced=1_000, plain=20_000, million=100_000))
+    return Found(bulk_jobs.rows())
+
+
+def _bulk_full_size(quick: bool) -> Found:
+    import benchmarks.bulk_full_size as full_size  # imports torch
+
+    return Found(full_size.rows())
 
 
 def _ray(quick: bool) -> Found:
@@ -145,7 +159,9 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "unary": _unary,
     "http": _http,
     "link": _link,
+    "stream": _stream,
     "bulk": _bulk,
+    "bulk-full-size": _bulk_full_size,
     "scaling": _scaling,
     "ray": _ray,
     "loads": _loads,
@@ -156,7 +172,15 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "capacity": _capacity,
     **{f"peer-{name}": _peer(name) for name in PEERS},
 }
-FULL_SIZE = ("engine", "int8", "cuda", "service", "roofline", *(f"peer-{name}" for name in PEERS))
+FULL_SIZE = (
+    "engine",
+    "int8",
+    "cuda",
+    "service",
+    "roofline",
+    "bulk-full-size",
+    *(f"peer-{name}" for name in PEERS),
+)
 
 
 def main() -> int:

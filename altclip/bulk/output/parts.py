@@ -155,6 +155,8 @@ class PartWriter:
             self._waiting, self._waiting_bytes = [], 0
             if len(table):
                 self._writer.write_table(table, row_group_size=max(len(table), 1))
+            del table
+            pa.default_memory_pool().release_unused()  # what is kept for later grows with the hours
 
     def _keys(self, block: Block) -> list[str | None]:
         """The keys of the rows, read only where a row failed."""
