@@ -96,6 +96,7 @@ overload: setup ## Offer one to ten times what the service can do; figures and a
 
 soak: setup ## Mixed traffic and steady trouble for SOAK_MINUTES; the reckoning and a picture in build/soak
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(ARGS)
+	$(BIN)/python -m tests.soak.bulk
 
 train: setup ## Make the bundled model anew (takes hours, goes on where it was interrupted)
 	$(BIN)/python -m training $(ARGS)

@@ -1,11 +1,14 @@
-"""Inputs for bulk jobs, and what is in their outputs."""
+"""Inputs for bulk jobs, the command as a process, and what is in their outputs."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +55,26 @@ def digests(output: Path) -> dict[str, str]:
         for path in sorted(output.rglob("*"))
         if path.is_file()
     }
+
+
+@contextmanager
+def running(address: str, *arguments: str | Path | int) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process of its own; it has ended when the block has."""
+    process = subprocess.Popen(
+        [str(COMMAND), "bulk", *map(str, arguments)],
+        env={**os.environ, "ALTCLIP_ADDRESS": address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def parts_in(output: Path) -> int:
+    """How many parts are whole."""
+    return len(manifest(output)["parts"]) if (output / MANIFEST).exists() else 0

@@ -4,48 +4,22 @@ bit."""
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from altclip.bulk.output.folder import MANIFEST
 from tests.altclip.bulk.conftest import Run
-from tests.altclip.bulk.outputs import COMMAND, digests, json_lines, manifest, texts
+from tests.altclip.bulk.outputs import digests, json_lines, parts_in, running, texts
 from tests.server import RunningServer, free_port, start_server, until
 
 ROWS, SHARD = 3_000, 125
 SOURCE = "stub:dimension=8,per_item=0.001"
 """A part takes an eighth of a second at least, so that on no machine the job ends before it is ended. What a
 stub is told is its revision: all servers here have the same."""
-
-
-@contextmanager
-def running(address: str, *arguments: str | Path | int) -> Iterator[subprocess.Popen[str]]:
-    """The command as a process of its own; it has ended when the block has."""
-    process = subprocess.Popen(
-        [str(COMMAND), "bulk", *map(str, arguments)],
-        env={**os.environ, "ALTCLIP_ADDRESS": address},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def parts_in(output: Path) -> int:
-    return len(manifest(output)["parts"]) if (output / MANIFEST).exists() else 0
 
 
 @pytest.fixture(scope="module")
