@@ -172,10 +172,11 @@ def _pyarrow_alone(source: Path, target: Path) -> float:
 
 
 def memory(work: Path, count: int) -> list[Row]:
-    """One row for the client and one for the service: the most that was resident in each tenth of the job, over
-    the most after 10,000 rows and before 20,000."""
+    """One row for the client and one for the service: the most that was resident in each tenth of the job,
+    over the most after 10,000 rows and before 20,000."""
     path = table_of_texts(work / "million.parquet", inputs.eight_tokens(count))
-    marks = [EARLY, 2 * EARLY, *(count * step // STEPS for step in range(1, STEPS))]
+    tenths = [count * step // STEPS for step in range(1, STEPS)]
+    marks = [EARLY, 2 * EARLY, *(mark for mark in tenths if mark > 2 * EARLY)]
     held: dict[int, dict[str, int]] = {}
     with (
         start_server("--model", "m=stub:dimension=64") as server,
@@ -191,7 +192,7 @@ def memory(work: Path, count: int) -> list[Row]:
         assert process.returncode == 0
     held.pop(0)
     early = held.pop(1)
-    assert len(held) >= STEPS - 2, f"the job was over after {len(held)} of its tenths were seen"
+    assert len(held) == len(marks) - 1, f"only {len(held)} of {len(marks) - 1} times were seen"
     return [
         Row(
             f"resident memory of {whose} during a bulk job of {count:,} texts",
