@@ -67,13 +67,14 @@ def rows(rounds: int = 3, parent: Path = Path("build")) -> list[Row]:
             of_images = alternate(
                 job(server, images, "image"), offline_images, loop.of(images, "image"), rounds=rounds
             )
+    engine, loop_there = "the engine alone, offline", "a loop with transformers"
+    words_here, words_alone, words_there = of_texts
+    images_here, images_alone, images_there = of_images
     return [
-        _row(f"bulk job, full size, {TEXTS} texts", "the engine alone, offline", *of_texts[:2], 0.97),
-        _row(
-            f"bulk job, full size, {PICTURES} small JPEGs", "the engine alone, offline", *of_images[:2], 0.97
-        ),
-        _row("bulk job, full size, texts/s", "a loop with transformers", of_texts[0], of_texts[2], 3.0),
-        _row("bulk job, full size, images/s", "a loop with transformers", of_images[0], of_images[2], 1.2),
+        _row(f"bulk job, full size, {TEXTS} texts", engine, words_here, words_alone, 0.97),
+        _row(f"bulk job, full size, {PICTURES} small JPEGs", engine, images_here, images_alone, 0.97),
+        _row("bulk job, full size, texts/s", loop_there, words_here, words_there, 3.0),
+        _row("bulk job, full size, images/s", loop_there, images_here, images_there, 1.2),
     ]
 
 

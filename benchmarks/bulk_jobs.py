@@ -79,12 +79,12 @@ def job(
     return run
 
 
-def offline_texts(encoder: Encoder, ids: Sequence[np.ndarray], tokens: int = BATCH) -> Callable[[], float]:  # type: ignore[type-arg]
+def offline_texts(encoder: Encoder, ids: Sequence[np.ndarray], tokens: int = BATCH) -> Callable[[], float]:
     """The encoder alone, batch by batch: texts a second."""
 
     def run() -> float:
         started = time.perf_counter()
-        batch: list[np.ndarray] = []  # type: ignore[type-arg]
+        batch: list[np.ndarray] = []
         for sequence in ids:
             if sum(map(len, batch)) + len(sequence) > tokens:
                 encoder.text(batch)()
