@@ -94,7 +94,8 @@ bench-quick: setup ## Measure what needs no full-size model, with fewer samples
 overload: setup ## Offer one to ten times what the service can do; figures and a picture in build/benchmarks
 	$(BIN)/python -m benchmarks --only overload $(ARGS)
 
-soak: setup ## Mixed traffic and steady trouble for SOAK_MINUTES; the reckoning and a picture in build/soak
+soak: setup ## The tests that take minutes; then mixed traffic and steady trouble for SOAK_MINUTES, with a picture in build/soak
+	$(BIN)/python -m pytest -m soak --soak
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(ARGS)
 	$(BIN)/python -m tests.soak.bulk
 

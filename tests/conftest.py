@@ -21,6 +21,7 @@ with patch.dict(os.environ, GRPC_VERBOSITY="NONE"):
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full-size", action="store_true", help="also run what makes a model of the real size")
+    parser.addoption("--soak", action="store_true", help="also run what takes minutes")
 
 
 def pytest_configure() -> None:
@@ -35,6 +36,11 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--soak"):
+        skip = pytest.mark.skip(reason="takes minutes: run with --soak")
+        for item in items:
+            if "soak" in item.keywords:
+                item.add_marker(skip)
     if not config.getoption("--full-size"):
         skip = pytest.mark.skip(reason="makes a model of the real size: run with --full-size")
         for item in items:

@@ -4,10 +4,14 @@ They are read twice. The first reading counts the rows, finds the types of the c
 file before hours of work; the second one makes batches. Columns of CSV and TSV are strings. In JSON lines a
 column has one type; ints and floats together are floats, and anything else that is mixed is kept as JSON
 text.
+
+The first reading also keeps where its batches begin, so that a file that is not compressed is read from there
+on, and not from its beginning.
 """
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import csv
 import gzip
@@ -15,7 +19,7 @@ import io
 import json
 import zlib
 from collections.abc import Collection, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from altclip.bulk.sources.files import COMPRESSIONS, Found
 from altclip.bulk.sources.places import Place, reading
@@ -30,6 +34,18 @@ LONGEST_LINE = 256 << 20
 """Bytes of a line, and characters of a cell."""
 
 Rows = list[dict[str, Any]]
+
+
+class Mark(NamedTuple):
+    """Where a batch begins in a file: after so many rows, bytes and lines; and the header, of CSV."""
+
+    rows: int = 0
+    offset: int = 0
+    line: int = 0
+    header: tuple[str, ...] = ()
+
+
+FIRST = Mark()
 
 
 class LinesSource:
@@ -49,12 +65,15 @@ class LinesSource:
 
         self.base = found.base
         self._kind = found.kind
-        self._files: list[tuple[Place, int]] = []
+        self._files: list[tuple[Place, int, list[Mark]]] = []
         types: dict[str, pa.DataType | None] = {}
-        header: list[str] = []
+        header: tuple[str, ...] = ()
         for path in found.files:
             count = 0
-            for names, rows in _chunks(path, self._kind):
+            marks: list[Mark] = []
+            for start, rows in _chunks(path, self._kind):
+                names = start.header
+                marks.append(start)
                 count += len(rows)
                 if self._kind == "jsonl":
                     _widen(types, rows)
@@ -62,8 +81,9 @@ class LinesSource:
                     header = names
                 elif names != header:
                     raise DataError(f"{path}: other columns than {', '.join(header)}: {', '.join(names)}")
-            self._files.append((path, count))
-        self.rows = sum(count for _, count in self._files)
+            compressed = path.suffix.lower() in COMPRESSIONS
+            self._files.append((path, count, [FIRST] if compressed else marks))
+        self.rows = sum(count for _, count, _ in self._files)
         self._json = {name for name, kind in types.items() if kind is None or not _storable(kind)}
         self._strings = {name for name in self._json if name in embedded}
         columns = {name: pa.string() if name in self._json else kind for name, kind in types.items()}
@@ -74,11 +94,13 @@ class LinesSource:
 
     def batches(self, first: int) -> Iterator[pa.RecordBatch]:
         """See `Source`."""
-        for path, count in self._files:
+        for path, count, marks in self._files:
             if first >= count:
                 first -= count
                 continue
-            for _, rows in _chunks(path, self._kind):
+            start = marks[bisect.bisect_right(marks, first, key=lambda mark: mark.rows) - 1]
+            first -= start.rows
+            for _, rows in _chunks(path, self._kind, start):
                 if first >= len(rows):
                     first -= len(rows)
                     continue
@@ -145,14 +167,15 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _chunks(path: Place, kind: str) -> Iterator[tuple[list[str], Rows]]:
-    """The rows of a file, some at a time, with its header. Raises DataError."""
+def _chunks(path: Place, kind: str, start: Mark = FIRST) -> Iterator[tuple[Mark, Rows]]:
+    """The rows of a file from a mark on, some at a time, with the mark of each. Raises DataError."""
     try:
         with reading(path), _opened(path) as stream:
+            lines = _Lines(path, stream, start)
             if kind == "jsonl":
-                yield from _json_chunks(path, stream)
+                yield from _json_chunks(lines, start)
             else:
-                yield from _csv_chunks(path, stream, "\t" if kind == "tsv" else ",")
+                yield from _csv_chunks(lines, start, "\t" if kind == "tsv" else ",")
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole compressed file ({error})") from None
 
@@ -173,50 +196,68 @@ def _opened(path: Place) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _lines(path: Place, stream: IO[bytes]) -> Iterator[tuple[int, str]]:
-    number = 0
-    while line := stream.readline(LONGEST_LINE + 1):
-        number += 1
-        if len(line) > LONGEST_LINE:
-            raise DataError(f"{path} line {number}: longer than {LONGEST_LINE >> 20} MiB")
-        yield number, decode(line, str(path), number)
+class _Lines:
+    """The lines of a file from a mark on, decoded; `number` and `offset` are those of the last one's end."""
+
+    def __init__(self, path: Place, stream: IO[bytes], start: Mark) -> None:
+        self.path = path
+        self.number = start.line
+        self.offset = start.offset
+        self._stream = stream
+        if start.offset:
+            stream.seek(start.offset)
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._stream.readline(LONGEST_LINE + 1):
+            self.number += 1
+            if len(line) > LONGEST_LINE:
+                raise DataError(f"{self.path} line {self.number}: longer than {LONGEST_LINE >> 20} MiB")
+            self.offset += len(line)
+            yield decode(line, str(self.path), self.number)
+
+    def mark(self, rows: int, header: tuple[str, ...] = ()) -> Mark:
+        """Where the next line begins."""
+        return Mark(rows, self.offset, self.number, header)
 
 
-def _json_chunks(path: Place, stream: IO[bytes]) -> Iterator[tuple[list[str], Rows]]:
+def _json_chunks(lines: _Lines, start: Mark) -> Iterator[tuple[Mark, Rows]]:
     rows: Rows = []
     size = 0
-    for number, line in _lines(path, stream):
+    for line in lines:
         if not line.strip():
             continue
+        where = f"{lines.path} line {lines.number}"
         try:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path} line {number}: {error}") from None
+            raise DataError(f"{where}: {error}") from None
         if not isinstance(found, dict):
-            raise DataError(f"{path} line {number}: not a JSON object")
+            raise DataError(f"{where}: not a JSON object")
         rows.append(found)
         size += len(line)
         if len(rows) == BATCH_ROWS or size > LONGEST_LINE // 8:
-            yield [], rows
-            rows, size = [], 0
+            following = lines.mark(start.rows + len(rows))
+            yield start, rows
+            start, rows, size = following, [], 0
     if rows:
-        yield [], rows
+        yield start, rows
 
 
-def _csv_chunks(path: Place, stream: IO[bytes], delimiter: str) -> Iterator[tuple[list[str], Rows]]:
+def _csv_chunks(lines: _Lines, start: Mark, delimiter: str) -> Iterator[tuple[Mark, Rows]]:
     csv.field_size_limit(LONGEST_LINE)
-    reader = csv.reader((line for _, line in _lines(path, stream)), delimiter=delimiter, strict=True)
-    header: list[str] = []
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    header = start.header
     rows: Rows = []
-    size, line = 0, 1
+    size, line = 0, start.line + 1
     try:
         for cells in reader:
-            where, line = f"{path} line {line}", reader.line_num + 1
+            where, line = f"{lines.path} line {line}", lines.number + 1
             if not cells:  # a blank line
                 continue
             if not header:
-                header = [cell.strip() for cell in cells]
+                header = tuple(cell.strip() for cell in cells)
                 _check_header(where, header)
+                start = lines.mark(0, header)
                 continue
             if len(cells) != len(header):
                 hint = f"quote a cell with {delimiter!r} in it"
@@ -224,12 +265,13 @@ def _csv_chunks(path: Place, stream: IO[bytes], delimiter: str) -> Iterator[tupl
             rows.append(dict(zip(header, cells, strict=True)))
             size += sum(map(len, cells))
             if len(rows) == BATCH_ROWS or size > LONGEST_LINE // 8:
-                yield header, rows
-                rows, size = [], 0
+                following = lines.mark(start.rows + len(rows), header)
+                yield start, rows
+                start, rows, size = following, [], 0
     except csv.Error as error:
-        raise DataError(f"{path} line {max(reader.line_num, 1)}: {error}") from None
+        raise DataError(f"{lines.path} line {max(lines.number, 1)}: {error}") from None
     if header:
-        yield header, rows
+        yield start, rows
 
 
 def _check_header(where: str, header: Sequence[str]) -> None:

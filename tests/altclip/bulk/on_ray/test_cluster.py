@@ -5,22 +5,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from altclip.cli import main
 from tests.altclip.bulk.on_ray.ray_cluster import RunningCluster, ray_cluster
-from tests.altclip.bulk.outputs import digests, errors, json_lines, manifest, texts
+from tests.altclip.bulk.outputs import digests, errors, json_lines, manifest, parts, texts
 from tests.server import RunningServer, start_server, until
 
 pytestmark = pytest.mark.timeout(300)
 
+PAGE = Path(__file__).parents[4] / "docs" / "bulk.md"
 COMMAND = Path(sys.executable).with_name("altclip")
 ROWS, SHARD, NODES = 12_000, 500, 2
 
@@ -56,9 +60,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     return Undisturbed(path, model, hold, digests(folder / "out"))
 
 
-def command(*arguments: str | Path | int, **variables: str) -> subprocess.CompletedProcess[str]:
+def command(
+    *arguments: str | Path | int, folder: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(COMMAND), *map(str, arguments)],
+        cwd=folder,
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
@@ -89,9 +96,9 @@ def parts_in(output: Path) -> int:
     return len(manifest(output)["parts"]) if (output / "manifest.json").exists() else 0
 
 
-def hold_when(job: Undisturbed, process: subprocess.Popen[str], output: Path, parts: int) -> None:
+def hold_when(job: Undisturbed, process: subprocess.Popen[str], output: Path, enough: int) -> None:
     """Lets no further batch end as soon as there are so many parts."""
-    until(lambda: parts_in(output) >= parts or process.poll() is not None, seconds=90, what="some parts")
+    until(lambda: parts_in(output) >= enough or process.poll() is not None, seconds=90, what="some parts")
     job.hold.touch()
     assert process.poll() is None, process.communicate()
     assert parts_in(output) < ROWS // SHARD, "the job was done before anything could go wrong"
@@ -125,6 +132,7 @@ def test_driver_actor_and_node_die_and_nothing_changes(
     assert main(["bulk", "verify", str(out)]) == 0
 
 
+@pytest.mark.soak
 def test_an_input_that_has_changed_is_refused(
     cluster: RunningCluster, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
@@ -142,6 +150,65 @@ def test_an_input_that_has_changed_is_refused(
     assert digests(tmp_path / "out") == files
 
 
+def kill_driver(cluster: RunningCluster, driver: subprocess.Popen[str]) -> None:
+    driver.kill()
+    driver.wait()
+
+
+def kill_actor(cluster: RunningCluster, driver: subprocess.Popen[str]) -> None:
+    actor = cluster.actors()[0]
+    actor.kill()
+    actor.wait(30)
+
+
+def remove_node(cluster: RunningCluster, driver: subprocess.Popen[str]) -> None:
+    assert cluster.remove_node() == NODES - 1
+    assert cluster.add_node() == NODES
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("enough", [1, ROWS // SHARD // 2, ROWS // SHARD - 8])
+@pytest.mark.parametrize("trouble", [kill_driver, kill_actor, remove_node])
+def test_one_of_them_dies_early_or_late(
+    cluster: RunningCluster,
+    undisturbed: Undisturbed,
+    tmp_path: Path,
+    trouble: Callable[[RunningCluster, subprocess.Popen[str]], None],
+    enough: int,
+) -> None:
+    out = tmp_path / "out"
+    arguments = (undisturbed.path, out, "--model", undisturbed.model, "--rows-per-shard", SHARD)
+    with on_ray(cluster, *arguments) as driver:
+        hold_when(undisturbed, driver, out, enough)
+        trouble(cluster, driver)
+        undisturbed.hold.unlink()
+        _, stderr = driver.communicate(timeout=200)
+    if driver.returncode == -signal.SIGKILL:
+        with on_ray(cluster, *arguments) as driver:
+            _, stderr = driver.communicate(timeout=200)
+    assert driver.returncode == 1, stderr
+    assert digests(out) == undisturbed.files
+
+
+@pytest.mark.soak
+def test_the_example_of_the_page_runs(cluster: RunningCluster, server: RunningServer, tmp_path: Path) -> None:
+    """Of one's own encoders, the bundled model, against the service: the same rows."""
+    (example,) = re.findall(r"^altclip (bulk .* --ray auto)$", PAGE.read_text("utf-8"), re.MULTILINE)
+    json_lines(tmp_path / "captions.jsonl", [{"caption": f"caption {n} " * (n % 9)} for n in range(300)])
+    done = command(*example.split(), folder=tmp_path, **cluster.environment, RAY_ADDRESS=cluster.address)
+    assert done.returncode == 0, done.stderr
+    path, theirs = tmp_path / "captions.jsonl", tmp_path / "theirs"
+    asked = command("bulk", path, theirs, "--text", "caption", "--address", server.grpc)
+    assert asked.returncode == 0, asked.stderr
+    ours = np.array(parts(tmp_path / "vectors").column("caption_embedding").to_pylist())
+    wanted = np.array(parts(theirs).column("caption_embedding").to_pylist())
+    assert np.min(np.sum(ours * wanted, axis=1)) >= 0.99999
+    assert parts(tmp_path / "vectors").drop_columns(["caption_embedding"]) == parts(theirs).drop_columns(
+        ["caption_embedding"]
+    )
+
+
+@pytest.mark.soak
 def test_actors_may_ask_a_service(cluster: RunningCluster, stub: RunningServer, tmp_path: Path) -> None:
     path = json_lines(tmp_path / "in.jsonl", texts(1000))
     plain = command("bulk", path, tmp_path / "plain", "--rows-per-shard", 100, "--address", stub.grpc)
