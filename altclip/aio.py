@@ -54,9 +54,10 @@ class AsyncClient:
         credentials: grpc.ChannelCredentials | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         options: Iterable[ChannelOption] = (),
+        tracing: bool = False,
     ) -> None:
         self._connection = AioConnection(
-            endpoint(address, api_key, tls, root_certificates, credentials, timeout, options)
+            endpoint(address, api_key, tls, root_certificates, credentials, timeout, options, tracing)
         )
 
     async def __aenter__(self) -> Self:

@@ -32,11 +32,16 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from altclip.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from altclip.tracing.spans import Tracing
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds that a call may take unless told otherwise, retries and parts included. A stream has no limit.
@@ -127,6 +132,7 @@ class Endpoint:
         credentials: For TLS; None for a plain connection.
         timeout: Seconds that a call may take where it does not say.
         options: Channel options in place of those of the same name in `CHANNEL_OPTIONS`.
+        tracing: Makes the spans of its calls; None where they are not traced.
     """
 
     address: str
@@ -134,15 +140,17 @@ class Endpoint:
     credentials: grpc.ChannelCredentials | None = None
     timeout: float = DEFAULT_TIMEOUT
     options: tuple[ChannelOption, ...] = ()
+    tracing: Tracing | None = None
 
     def channel_options(self) -> list[ChannelOption]:
         """The documented options and this client's own."""
         return list({**dict(CHANNEL_OPTIONS), **dict(self.options)}.items())
 
-    def metadata(self, request_id: str) -> tuple[tuple[str, str], ...]:
-        """The metadata of one call."""
+    def metadata(self, request_id: str, span: Span | None = None) -> tuple[tuple[str, str], ...]:
+        """The metadata of one call. span: of a traced call, where it is not the current one."""
         key = (("authorization", f"Bearer {self.api_key}"),) if self.api_key else ()
-        return (("x-request-id", request_id), *key)
+        context = self.tracing.headers(span) if self.tracing is not None else ()
+        return (("x-request-id", request_id), *key, *context)
 
     def seconds(self, timeout: float | None) -> float:
         """Seconds that a call may take: `timeout`, or the client's own for None. Infinite means no limit.
@@ -160,15 +168,24 @@ def endpoint(
     credentials: grpc.ChannelCredentials | None,
     timeout: float,
     options: Iterable[ChannelOption],
+    tracing: bool,
 ) -> Endpoint:
-    """The arguments of a client, checked. Raises InvalidArgument, and OSError for a file of certificates."""
+    """The arguments of a client, checked. Raises InvalidArgument, OSError for a file of certificates, and
+    ClientUnusable for tracing without OpenTelemetry."""
     return Endpoint(
         address=address_of(address),
         api_key=key_of(api_key),
         credentials=credentials or channel_credentials(tls, root_certificates),
         timeout=seconds_of(timeout),
         options=tuple(options),
+        tracing=_tracing(address_of(address)) if tracing else None,
     )
+
+
+def _tracing(address: str) -> Tracing:
+    from altclip.tracing.spans import Tracing  # loads OpenTelemetry
+
+    return Tracing(address)
 
 
 def address_of(given: object) -> str:

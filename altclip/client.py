@@ -47,6 +47,8 @@ class Client:
         credentials: gRPC's own channel credentials, for mutual TLS; in place of the two above.
         timeout: Seconds that a call may take, retries included.
         options: Channel options in place of those of the same name in `CHANNEL_OPTIONS`.
+        tracing: Whether calls are spans of the program's OpenTelemetry traces, which the service continues;
+            needs `altclip[tracing]`.
 
     >>> with Client("localhost:50051") as client:
     ...     words = client.embed_text(["a black cat", "кошка", "car"])
@@ -65,9 +67,10 @@ class Client:
         credentials: grpc.ChannelCredentials | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         options: Iterable[ChannelOption] = (),
+        tracing: bool = False,
     ) -> None:
         self._connection = Connection(
-            endpoint(address, api_key, tls, root_certificates, credentials, timeout, options)
+            endpoint(address, api_key, tls, root_certificates, credentials, timeout, options, tracing)
         )
 
     def __enter__(self) -> Self:

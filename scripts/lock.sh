@@ -53,7 +53,7 @@ fi
 # Everything else takes the versions of dev.
 versions=$scratch/versions
 sed 's/ \\$//; /--hash/d' requirements/dev.txt >"$versions"
-if wanted server; then compile server "What a host that serves needs." client server; fi
+if wanted server; then compile server "What a host that serves needs." client server tracing; fi
 if wanted audit; then compile audit "What make audit and make sbom need." audit; fi
 if wanted fuzz; then overlay fuzz "What make fuzz needs beside dev.txt." fuzz; fi
 if wanted sdks; then overlay sdks "What the tests with other vendors' clients need beside dev.txt." langchain sdks; fi

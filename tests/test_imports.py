@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "altclip": frozenset[str](),
     "demo": frozenset({"altclip"}),
     "worker": frozenset({"altclip.v1", "altclip.version"}),
-    "service": frozenset({"altclip.v1", "altclip.version", "worker"}),
+    "service": frozenset({"altclip.v1", "altclip.version", "altclip.tracing.names", "worker"}),
 }
 OURS = ("altclip", "service", "worker", "demo", "training", "benchmarks", "tests")
 # The base dependencies of pyproject.toml, which are all that a client has, and what each is imported as.
@@ -42,7 +42,8 @@ CLIENT_LIBRARIES = {
 OF_EXTRAS = {"altclip.langchain": "langchain_core"}
 F = "service.frontend."
 MANY = ("client", "errors", "results", "datasets", "output", "printing")
-VERSION = "altclip.version"  # one constant, which every folder may import
+# Constants only, which every folder may import.
+CONSTANTS = frozenset({"altclip.version", "altclip.tracing.names"})
 
 
 def _of(package: str, *names: str) -> frozenset[str]:
@@ -90,6 +91,7 @@ FOLDERS: dict[str, frozenset[str]] = {
     "altclip.images": _of("altclip", "errors"),
     "altclip.calls": _of("altclip", "errors", "results", "inputs", "channel", "tracing", "v1"),
     "altclip.streams": _of("altclip", "errors", "results", "inputs", "channel", "tracing", "v1", "calls"),
+    "altclip.tracing": _of("altclip", "errors", "v1"),
     "altclip.datasets": frozenset(),
     "altclip.bulk": _of("altclip", *MANY, "inputs", "npy", "streams.ledger"),
     "altclip.bulk.flow": _of("altclip", *MANY, "inputs", "streams.ledger", "bulk"),
@@ -109,6 +111,7 @@ INITS_WITH_CODE = {"altclip", "altclip.bulk", "worker.families", "worker.familie
 LIBRARIES = {
     "grpc": {F + "grpc"},
     "PIL": {"worker.inputs", "worker.decoder"},
+    "opentelemetry": {F + "calls", F + "compute.flights"},
     "torch": {"worker.families", "worker.models", "worker.checkpoint"},
     "transformers": {"worker.families"},
     "uvicorn": {F + "http"},
@@ -116,6 +119,7 @@ LIBRARIES = {
 MOST_MODULES = 15
 MOST_LINES = 320
 HEAVY = {"torch", "transformers"}
+TRACING = {"opentelemetry"}  # loaded only where tracing is on
 # What the extra `server` brings; a client runs without.
 SERVING = HEAVY | {"PIL", "aiohttp", "prometheus_client", "safetensors", "setproctitle", "tokenizers"}
 
@@ -140,7 +144,7 @@ def breaches(root: Path) -> list[str]:
         folder = _folder(module, FOLDERS)
         if folder is None or module in INITS_WITH_CODE:
             continue
-        allowed = FOLDERS[folder] | {folder, VERSION} | ALSO.get(module, set())
+        allowed = FOLDERS[folder] | {folder, *CONSTANTS} | ALSO.get(module, set())
         found += [f"{module} imports {target}" for target in targets if not within(target, allowed)]
     return sorted(found)
 
@@ -273,7 +277,7 @@ def test_the_service_never_imports_torch() -> None:
     ] == []
 
 
-@pytest.mark.parametrize(("package", "unwanted"), [("altclip", SERVING), ("service", HEAVY)])
+@pytest.mark.parametrize(("package", "unwanted"), [("altclip", SERVING | TRACING), ("service", HEAVY)])
 def test_importing_every_module_of_a_package_loads_nothing_it_should_not(
     package: str, unwanted: set[str]
 ) -> None:

@@ -41,7 +41,7 @@ def asked(*lists: str) -> list[Requirement]:
             ["dev.txt"],
             ("client", "server", "evaluate", "bulk", "tracing", "heic", "train", "dev"),
         ),
-        (["server.txt"], ("client", "server")),
+        (["server.txt"], ("client", "server", "tracing")),
         (["audit.txt"], ("audit",)),
         (["dev.txt", "fuzz.txt"], ("fuzz",)),
         (["dev.txt", "sdks.txt"], ("langchain", "sdks")),

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -23,6 +23,9 @@ from altclip.errors import AltClipError, Cancelled, ClientUnusable, DeadlineExce
 from altclip.inputs import text_of
 from altclip.results import Limits, Model
 from altclip.v1 import model_service_pb2
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 Result = TypeVar("Result")
 
@@ -74,6 +77,13 @@ class AioConnection:
     async def run(self, plan: Plan[Result], timeout: float | None, request_id: str | None) -> Result:
         """Makes a call, in one part or several at a time, within one deadline. The first failure ends it."""
         request_id = request_id_of(request_id)
+        tracing = self.endpoint.tracing
+        if tracing is None:
+            return await self._run(plan, timeout, request_id)
+        with tracing.call(plan.method, plan.template.model, request_id):
+            return await self._run(plan, timeout, request_id)
+
+    async def _run(self, plan: Plan[Result], timeout: float | None, request_id: str) -> Result:
         deadline = time.monotonic() + self.endpoint.seconds(timeout)
         method = getattr(self.stubs().embedding, plan.method)
         limits = await self.limits_of(plan.template.model, timeout) if plan.large else None
@@ -86,13 +96,13 @@ class AioConnection:
             responses = await self._together(plan, method, parts, deadline, request_id)
         return plan.decode(responses, request_id)
 
-    def open_stream(self, timeout: float | None, request_id: str) -> Any:
-        """Opens EmbedStream, to be written and read."""
+    def open_stream(self, timeout: float | None, request_id: str, span: Span | None = None) -> Any:
+        """Opens EmbedStream, to be written and read. span: of a traced stream."""
         seconds = self.endpoint.seconds(timeout)
         stubs = self.stubs()
         with self.typed_errors(request_id):
             return stubs.embedding.EmbedStream(
-                timeout=grpc_timeout(seconds), metadata=self.endpoint.metadata(request_id)
+                timeout=grpc_timeout(seconds), metadata=self.endpoint.metadata(request_id, span)
             )
 
     async def list_models(self, timeout: float | None) -> list[Model]:

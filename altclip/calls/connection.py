@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -25,6 +25,9 @@ from altclip.inputs import text_of
 from altclip.results import Limits, Model
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
 
 Result = TypeVar("Result")
 
@@ -60,6 +63,13 @@ class Connection:
     def run(self, plan: Plan[Result], timeout: float | None, request_id: str | None) -> Result:
         """Makes a call, in one part or several at a time, within one deadline. The first failure ends it."""
         request_id = request_id_of(request_id)
+        tracing = self.endpoint.tracing
+        if tracing is None:
+            return self._run(plan, timeout, request_id)
+        with tracing.call(plan.method, plan.template.model, request_id):
+            return self._run(plan, timeout, request_id)
+
+    def _run(self, plan: Plan[Result], timeout: float | None, request_id: str) -> Result:
         deadline = time.monotonic() + self.endpoint.seconds(timeout)
         method = getattr(self.stubs().embedding, plan.method)
         limits = self.limits_of(plan.template.model, timeout) if plan.large else None
@@ -72,14 +82,18 @@ class Connection:
         return plan.decode(responses, request_id)
 
     def open_stream(
-        self, requests: Iterator[pb.EmbedStreamRequest], timeout: float | None, request_id: str
+        self,
+        requests: Iterator[pb.EmbedStreamRequest],
+        timeout: float | None,
+        request_id: str,
+        span: Span | None = None,
     ) -> Any:
-        """Opens EmbedStream."""
+        """Opens EmbedStream. span: of a traced stream."""
         seconds = self.endpoint.seconds(timeout)
         stubs = self.stubs()
         with self.typed_errors(request_id):
             return stubs.embedding.EmbedStream(
-                requests, timeout=grpc_timeout(seconds), metadata=self.endpoint.metadata(request_id)
+                requests, timeout=grpc_timeout(seconds), metadata=self.endpoint.metadata(request_id, span)
             )
 
     def list_models(self, timeout: float | None) -> list[Model]:

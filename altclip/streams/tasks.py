@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+from typing import TYPE_CHECKING
 
 import grpc
 
@@ -31,6 +32,11 @@ from altclip.streams.ledger import (
     item_message,
 )
 from altclip.v1 import embedding_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from altclip.tracing.spans import Tracing
 
 Items = AsyncIterable[StreamInput] | Iterable[StreamInput]
 Call = grpc.aio.StreamStreamCall[pb.EmbedStreamRequest, pb.EmbedStreamResponse]
@@ -93,11 +99,23 @@ class StreamTasks:
         self._room = asyncio.Event()
         self._queued = asyncio.Event()
         self._deadline = 0.0
+        self._span: Span | None = None
         self._events: asyncio.Queue[Event] = asyncio.Queue()
 
-    async def results(self) -> AsyncGenerator[StreamResult, None]:
+    def results(self) -> AsyncGenerator[StreamResult, None]:
         """Opens the stream and yields its results. Raises AltClipError, and what the caller's items raise."""
+        tracing = self._connection.endpoint.tracing
+        return self._results(None) if tracing is None else self._traced(tracing)
+
+    async def _traced(self, tracing: Tracing) -> AsyncGenerator[StreamResult, None]:
+        with tracing.stream("EmbedStream", self._config.config.model, self._request_id) as span:
+            async with contextlib.aclosing(self._results(span)) as results:
+                async for result in results:
+                    yield result
+
+    async def _results(self, span: Span | None) -> AsyncGenerator[StreamResult, None]:
         self._connection.check_loop()
+        self._span = span
         self._deadline = time.monotonic() + self._connection.endpoint.seconds(self._timeout)
         call = self._open()
         working = forking.begin()
@@ -158,7 +176,7 @@ class StreamTasks:
             return None  # what is wrong ends the stream itself
 
     def _open(self) -> Call:
-        call: Call = self._connection.open_stream(self._left(), self._request_id)
+        call: Call = self._connection.open_stream(self._left(), self._request_id, self._span)
         return call
 
     def _left(self) -> float:

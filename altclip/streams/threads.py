@@ -22,7 +22,7 @@ import time
 import weakref
 from collections.abc import Generator, Iterable, Iterator
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from altclip.calls import forking
 from altclip.calls.connection import Connection
@@ -31,6 +31,11 @@ from altclip.inputs import Orientation
 from altclip.results import Limits, StreamResult
 from altclip.streams.ledger import Ledger, StreamInput, batch_message, check_item, is_large, item_message
 from altclip.v1 import embedding_service_pb2 as pb
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from altclip.tracing.spans import Tracing
 
 EXIT_SECONDS = 2.0
 """How long the interpreter's exit waits at most for streams that are still open."""
@@ -66,6 +71,7 @@ class StreamThreads:
         self._call: Any = None
         self._number = 0  # of the call; those before it get nothing more to send
         self._deadline = 0.0
+        self._span: Span | None = None
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._process = os.getpid()
         # All that take gRPC's locks for this stream: ours that reads, and gRPC's own that send and receive.
@@ -74,7 +80,16 @@ class StreamThreads:
 
     def results(self) -> Generator[StreamResult, None, None]:
         """Opens the stream and yields its results. Raises AltClipError, and what the caller's items raise."""
+        tracing = self._connection.endpoint.tracing
+        return self._results(None) if tracing is None else self._traced(tracing)
+
+    def _traced(self, tracing: Tracing) -> Generator[StreamResult, None, None]:
+        with tracing.stream("EmbedStream", self._config.config.model, self._request_id) as span:
+            yield from self._results(span)
+
+    def _results(self, span: Span | None) -> Generator[StreamResult, None, None]:
         self._process = os.getpid()
+        self._span = span
         self._deadline = time.monotonic() + self._connection.endpoint.seconds(self._timeout)
         self._call = self._open()
         reader = threading.Thread(target=self._read, name="altclip-stream", daemon=True)
@@ -130,7 +145,7 @@ class StreamThreads:
             ended.set()
 
         requests = self._requests(self._number)
-        call = self._connection.open_stream(requests, self._left(), self._request_id)
+        call = self._connection.open_stream(requests, self._left(), self._request_id, self._span)
         call.add_done_callback(note_end)
         return call
 

@@ -24,6 +24,7 @@ __all__ = [
     "alias",
     "apis",
     "choice",
+    "collector",
     "devices",
     "domains",
     "host_names",
@@ -34,6 +35,7 @@ __all__ = [
     "origins",
     "path",
     "prefix",
+    "ratio",
     "schemes",
     "seconds",
     "size",
@@ -184,7 +186,29 @@ def prefix(text: str) -> str:
     return text.rstrip("/")
 
 
+def ratio(text: str) -> float:
+    """A part of a whole: 0.01, 1, 1%."""
+    accepted = "a number from 0 to 1, such as 0.01, or 1%"
+    match = re.fullmatch(r"([0-9]{1,3}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})\s*(%?)", text)
+    if match is None:
+        raise ValueError(accepted)
+    return _within(float(match[1]) / (100 if match[2] else 1), 0.0, 1.0, accepted)
+
+
+ratio.metavar = "RATIO"  # type: ignore[attr-defined]
+
+
 def url(text: str) -> str:
+    """An http(s) address of another server."""
+    return _web_address(text, "http://immich-machine-learning:3003")
+
+
+def collector(text: str) -> str:
+    """The same, of a collector."""
+    return _web_address(text, "http://collector:4317")
+
+
+def _web_address(text: str, example: str) -> str:
     """An http(s) address without user, query and fragment; it is returned without a / at its end."""
     try:
         found = urlsplit(text)
@@ -192,7 +216,7 @@ def url(text: str) -> str:
     except ValueError:
         plain = False
     if not plain or "@" in text or "?" in text or "#" in text or re.search(r"\s", text):
-        raise ValueError("an address such as http://immich-machine-learning:3003")
+        raise ValueError(f"an address such as {example}")
     return text.rstrip("/")
 
 

@@ -190,6 +190,27 @@ class Settings(ServingSettings):
         readers.seconds(0, 2_000_000),  # gRPC counts its milliseconds in 31 bits
         "a connection is asked to end after so long, so that clients spread anew; 0 means never",
     )
+
+    # Tracing
+    tracing: str = option(
+        "off",
+        readers.choice("off", "on"),
+        "on sends a span of every traced call to an OpenTelemetry collector; needs the extra `tracing`",
+    )
+    trace_endpoint: str = option(
+        "",
+        readers.collector,
+        "where the collector takes OTLP over gRPC; without it OTEL_EXPORTER_OTLP_ENDPOINT says so, else "
+        "http://localhost:4317",
+        metavar="URL",
+    )
+    trace_ratio: float = option(
+        1.0,
+        readers.ratio,
+        "the part of the calls that is traced, from 0 to 1, where the caller has not decided; "
+        "OTEL_TRACES_SAMPLER takes its place",
+    )
+
     log_level: str = option("info", readers.choice(*logs.LEVELS), "the least level that is logged")
 
     def to_dict(self) -> dict[str, Any]:

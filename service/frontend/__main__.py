@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _HEARTBEAT_SECONDS = 0.25
+_FLUSH_SECONDS = 2.0
+"""For the last spans at the end of a drain."""
 
 
 def main() -> None:
@@ -66,7 +68,14 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
         from service.frontend.compute.pool import Pools
         from service.frontend.grpc import server as grpc_transport
 
-        pools = Pools([ModelSpec.from_dict(model) for model in config.body["models"]], metrics)
+        export = None
+        if settings.tracing == "on":
+            from service.frontend.calls.span_export import open_export  # OpenTelemetry: only where it is used
+
+            export = open_export(settings, config.body["index"], metrics)
+        tracing = export.tracing if export is not None else None
+        models = [ModelSpec.from_dict(model) for model in config.body["models"]]
+        pools = Pools(models, metrics, tracing=tracing)
         control = _Control(channel, pools, drain, files)
         asyncio.get_running_loop().add_reader(channel.fileno(), control.readable)
         _beat(metrics)
@@ -75,7 +84,7 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
             from service.frontend.http import server as http_transport  # loaded only where it is used
 
             transports.append(http_transport.listen)
-        running = await server.start(settings, pools, metrics, files, transports, totals)
+        running = await server.start(settings, pools, metrics, files, transports, totals, tracing)
     control.changed = running.file_changed
     for name in files:  # one may have come while the transports began to listen
         running.file_changed(name)
@@ -83,6 +92,8 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
     running.core.decoders.start()
     gc_tuning.freeze_loaded()
     cut_off = await running.drain(await drain)
+    if export is not None:
+        await export.close(_FLUSH_SECONDS)
     channel.send("drained")
     leave(1 if cut_off else 0)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from service.config import operator_files
 from service.config.settings import Settings
@@ -23,6 +23,9 @@ from service.frontend.compute.pool import Pools
 from service.frontend.core.core import Core
 from worker.runtime import logs
 from worker.runtime.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.frontend.calls.tracing import Tracing
 
 __all__ = ["Listen", "Server", "Transport", "start"]
 
@@ -136,14 +139,15 @@ async def start(
     files: Mapping[str, bytes],
     transports: Sequence[Listen],
     totals: Metrics | None = None,
+    tracing: Tracing | None = None,
 ) -> Server:
     """Makes the core, and listens with each of these transports, one or more.
 
-    files: the operator's, by name; see `Server.file_changed`. totals: as in `Core`. Raises OSError when a
-    transport cannot have its address.
+    files: the operator's, by name; see `Server.file_changed`. totals, tracing: as in `Core`. Raises OSError
+    when a transport cannot have its address.
     """
     callers = Callers(operator_files.keyring(settings, files))
-    core = Core(settings, pools, metrics, Gate(), totals)
+    core = Core(settings, pools, metrics, Gate(), totals, tracing)
     listening: list[Transport] = []
 
     def changed() -> None:

@@ -12,14 +12,16 @@ import mmap
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from worker.runtime import memory
 from worker.runtime.metric_labels import MODALITIES, OUTCOMES
-from worker.runtime.metrics import Histogram, Layout, Metrics, Series
+from worker.runtime.metrics import Layout, Metrics
+from worker.runtime.series import Exemplars, Histogram, Series
 
 __all__ = ["Page", "Pages"]
 
@@ -79,7 +81,7 @@ class Pages(Collector):
             for first in getattr(page.metrics, attribute).first.values():
                 if series.merge == "max":
                     base[first] = max(base[first], dead[first])
-                elif series.kind != "gauge":
+                elif series.kind in ("counter", "histogram"):
                     for cell in range(first, first + series.width):
                         base[cell] += dead[cell]
         for labels in itertools.product(self.layout.models, MODALITIES):
@@ -123,11 +125,14 @@ def _family(attribute: str, series: Series, pages: list[Metrics], now: float) ->
     if isinstance(cells, Histogram):
         histogram = HistogramMetricFamily(series.name, series.help, labels=series.labels)
         bounds = [*map(_bound, series.buckets), "+Inf"]
+        found = [getattr(page, f"{attribute}_exemplars", None) for page in pages]
         for labels, first in cells.first.items():
-            count, buckets = 0.0, []
+            count = 0.0
+            buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
             for number, bound in enumerate(bounds):
                 count += sum(page.cells[first + number] for page in pages)
-                buckets.append((bound, count))
+                exemplar = _exemplar(found, number, labels)
+                buckets.append((bound, count) if exemplar is None else (bound, count, exemplar))
             histogram.add_metric(labels, buckets, sum(page.cells[first + len(bounds)] for page in pages))
         return histogram
     family: CounterMetricFamily | GaugeMetricFamily
@@ -136,6 +141,16 @@ def _family(attribute: str, series: Series, pages: list[Metrics], now: float) ->
     for labels, first in cells.first.items():
         family.add_metric(labels, _merged(series, [page.cells[first] for page in pages], now))
     return family
+
+
+def _exemplar(found: Sequence[Exemplars | None], bucket: int, labels: tuple[str, ...]) -> Exemplar | None:
+    """The latest of all pages, which only OpenMetrics shows."""
+    given = [each for page in found if page is not None and (each := page.get(bucket, *labels))]
+    if not given:
+        return None
+    latest = max(given, key=lambda each: each.time)
+    ids = {"trace_id": latest.trace_id, "span_id": latest.span_id}
+    return Exemplar(ids, latest.value, latest.time)
 
 
 def _merged(series: Series, values: list[float], now: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 from collections.abc import Sequence
 
 from service.config import readers, rpcs
@@ -21,7 +22,9 @@ from worker.runtime.cores import usable_cores
 from worker.runtime.metrics import Layout
 from worker.spec import ModelSpec
 
-__all__ = ["check_aliases", "doubts", "exposure", "places", "prepare"]
+__all__ = ["check_aliases", "check_tracing", "doubts", "exposure", "places", "prepare"]
+
+OPENTELEMETRY = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.grpc")
 
 _events = logs.get("supervisor")
 
@@ -33,6 +36,7 @@ def prepare(settings: Settings, version: str) -> Supervisor:
     if settings.http_address:
         http, http_address = ports.reserve(settings.http_address, "http-address")
         reserved.append(http)
+    check_tracing(settings)
     files = OperatorFiles(settings)  # before a model may have to be downloaded
     check_aliases(settings, model_names(settings.model))
     models = resolve_all(settings.model)
@@ -74,6 +78,21 @@ def check_aliases(settings: Settings, names: Sequence[str]) -> None:
             )
 
 
+def check_tracing(settings: Settings) -> None:
+    """Raises OptionError where tracing is wanted, and what it needs is not installed."""
+    if settings.tracing == "on" and not all(map(_is_installed, OPENTELEMETRY)):
+        raise OptionError(
+            "--tracing (ALTCLIP_TRACING): on needs OpenTelemetry: pip install 'altclip-server[tracing]'"
+        )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False
+
+
 def exposure(settings: Settings) -> list[tuple[str, str]]:
     """What an operator should know whose ports other machines can reach: events and their messages."""
     warnings = []
@@ -93,6 +112,8 @@ def doubts(settings: Settings) -> list[str]:
     found = []
     if settings.image_url_hosts and not settings.image_urls:
         found.append("--image-url-hosts does nothing without --image-urls: no address is fetched")
+    if settings.trace_endpoint and settings.tracing == "off":
+        found.append("--trace-endpoint does nothing without --tracing on: no call is traced")
     if settings.max_message_bytes <= settings.max_image_bytes:
         found.append(
             "an image of --max-image-bytes does not fit in a message: --max-message-bytes should be larger"

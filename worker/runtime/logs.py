@@ -4,9 +4,10 @@
     events.warning("child_ended", "it was killed", title="altclip-worker m cpu")
     {"ts": "2026-01-01T00:00:00.000Z", "level": "warning", "event": "child_ended", "message": …, "process": …}
 
-`request_id` is added wherever the context has one. Texts and images are never logged, nor is anything else
-that a caller sent, apart from names and sizes. An exception is therefore logged by its class and its stack,
-never by its message: a message may quote what the code failed on ("could not convert string to float: …").
+`request_id` is added wherever the context has one, `trace_id` and `span_id` where the call is traced here or
+its caller sent a trace's context. Texts and images are never logged, nor is anything else that a caller sent,
+apart from names and sizes. An exception is therefore logged by its class and its stack, never by its message:
+a message may quote what the code failed on ("could not convert string to float: …").
 
 Below this is the standard library's logging: `logging.getLogger(__name__)` with `extra={…}` comes out in the
 same form, and so do the warnings of libraries.
@@ -27,12 +28,15 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-__all__ = ["LEVELS", "Log", "configure", "get", "request_id"]
+__all__ = ["LEVELS", "Log", "configure", "get", "request_id", "trace"]
 
 LEVELS = ("debug", "info", "warning", "error")
 
 #: The call that is being served, "" outside of one.
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+
+#: The ids of its trace and its span in hex digits, None without any.
+trace: ContextVar[tuple[str, str] | None] = ContextVar("trace", default=None)
 
 # These libraries log at every call, or log what this service logs itself.
 _QUIETER = (
@@ -162,6 +166,8 @@ class _Lines(logging.Handler):
         }
         if call := request_id.get():
             values["request_id"] = call
+        if ids := trace.get():
+            values["trace_id"], values["span_id"] = ids
         extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         fields = extra.pop("fields", {})
         for name, value in {**extra, **fields}.items():

@@ -147,6 +147,7 @@ class Layout:
             "reason": (*REASONS, OTHER),
             "modality": MODALITIES,
             "outcome": OUTCOMES,
+            "span": ("sent", "lost"),
             "priority": ("interactive", "bulk"),
             "result": ("hit", "miss"),
             "file": FILES,

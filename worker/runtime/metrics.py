@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from typing import Any, Final, Self
 
 from worker.runtime.metric_labels import Layout
-from worker.runtime.series import Counter, Gauge, Histogram, Merge, Series
+from worker.runtime.series import Counter, Exemplars, Gauge, Histogram, Merge, Series
 
 __all__ = [
     "Counter",
@@ -66,10 +66,18 @@ def _histogram(name: str, *labels: str, buckets: tuple[float, ...], text: str) -
     return Series(f"altclip_{name}", "histogram", text, *_labels(labels), buckets)
 
 
+def _exemplars(name: str, *labels: str, buckets: tuple[float, ...]) -> Any:
+    series = f"altclip_{name}_exemplars"
+    return Series(series, "exemplars", "", *_labels(labels), buckets, hidden=True)
+
+
 def _labels(given: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names and kinds."""
     pairs = [label.partition(":")[::2] for label in given]
     return tuple(name for name, _ in pairs), tuple(kind or name for name, kind in pairs)
+
+
+_KINDS: Final = {"counter": Counter, "gauge": Gauge, "histogram": Histogram, "exemplars": Exemplars}
 
 
 class Metrics:
@@ -96,6 +104,16 @@ class Metrics:
         "route",
         buckets=_SECONDS,
         text="Time from an HTTP request's arrival, its body read, to its end, by route.",
+    )
+    # The attribute of a histogram with `_exemplars` after it.
+    request_duration_exemplars: Exemplars = _exemplars("request_duration", "method", buckets=_SECONDS)
+    http_request_duration_exemplars: Exemplars = _exemplars(
+        "http_request_duration", "route", buckets=_SECONDS
+    )
+    spans: Counter = _counter(
+        "spans",
+        "outcome:span",
+        text="Spans of traced calls: sent to the collector, or lost on the way there.",
     )
     caller_requests: Counter = _counter(
         "caller_requests",
@@ -218,7 +236,7 @@ class Metrics:
         self.cells = memoryview(buffer).cast("B")[: self.size(layout)].cast("d")
         start = 0
         for attribute, series in self.table():
-            of_kind = {"counter": Counter, "gauge": Gauge, "histogram": Histogram}[series.kind]
+            of_kind = _KINDS[series.kind]
             cells = of_kind(series, layout, self.cells, start)
             setattr(self, attribute, cells)
             start += len(cells.first) * series.width

@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 import itertools
+import time
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from worker.runtime.metric_labels import Layout
 
-__all__ = ["Counter", "Gauge", "Histogram", "Merge", "Series"]
+__all__ = ["Counter", "Exemplar", "Exemplars", "Gauge", "Histogram", "Merge", "Series"]
 
-Kind = Literal["counter", "gauge", "histogram"]
+Kind = Literal["counter", "gauge", "histogram", "exemplars"]
 Merge = Literal["sum", "max", "age"]
 
 
@@ -40,6 +41,8 @@ class Series:
     @property
     def width(self) -> int:
         """Cells per label tuple: a histogram has one per bucket, one for +Inf, one for the sum."""
+        if self.kind == "exemplars":
+            return (len(self.buckets) + 1) * _EXEMPLAR_CELLS
         return len(self.buckets) + 2 if self.kind == "histogram" else 1
 
 
@@ -95,3 +98,43 @@ class Histogram(_Cells):
         """How many were observed in this page."""
         first = self.first[labels]
         return float(sum(self.cells[first : first + len(self.series.buckets) + 1]))
+
+
+_EXEMPLAR_CELLS = 8
+"""Six of 32 bits each for the ids, which a float64 holds exactly, the value, and the time."""
+
+
+class Exemplar(NamedTuple):
+    """One observation with the trace that it belongs to: ids in hex digits, Unix time."""
+
+    trace_id: str
+    span_id: str
+    value: float
+    time: float
+
+
+class Exemplars(_Cells):
+    """The last traced observation of each bucket of a histogram, which is another series."""
+
+    __slots__ = ()
+
+    def put(self, value: float, ids: tuple[str, str], *labels: str) -> None:
+        """An observation. ids: of its trace and span, 32 and 16 hex digits."""
+        start = self.first[labels] + _EXEMPLAR_CELLS * bisect_left(self.series.buckets, value)
+        digits = "".join(ids)
+        self.cells[start + 7] = 0.0  # not to be read until it is whole
+        for part in range(6):
+            self.cells[start + part] = int(digits[8 * part : 8 * part + 8], 16)
+        self.cells[start + 6] = value
+        self.cells[start + 7] = time.time()
+
+    def get(self, bucket: int, *labels: str) -> Exemplar | None:
+        """That of a bucket by its number; None without one, or while it is being written."""
+        start = self.first[labels] + _EXEMPLAR_CELLS * bucket
+        if (moment := self.cells[start + 7]) == 0.0:
+            return None
+        *parts, value = self.cells[start : start + 7]
+        if moment != self.cells[start + 7]:
+            return None
+        digits = "".join(f"{int(part):08x}" for part in parts)
+        return Exemplar(digits[:32], digits[32:], value, moment)

@@ -1,4 +1,4 @@
-"""One call of any transport, from its arrival to its end: gate, key, deadline, request id, metrics, log.
+"""One call of any transport, from arrival to end: gate, key, deadline, request id, metrics, log, span.
 
 Imports frontend.api, service.config and worker.runtime.
 """

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from service.frontend.calls.callers import OPEN, Grant
 from worker.runtime.notices import Priority
+
+if TYPE_CHECKING:
+    from service.frontend.calls.tracing import Trace
 
 __all__ = ["Call"]
 
@@ -17,7 +21,8 @@ class Call:
 
     method: the name of the RPC, or the HTTP route. deadline: in time.monotonic() seconds, None for none.
     caller: the name of the API key, "" without one. peer: the client's network address, without the port.
-    grant: what the caller may do. started: in time.perf_counter() seconds.
+    grant: what the caller may do. started: in time.perf_counter() seconds. trace: its span, None where it is
+    not traced.
     """
 
     request_id: str = ""
@@ -28,6 +33,7 @@ class Call:
     grant: Grant = OPEN
     method: str = ""
     started: float = field(default_factory=time.perf_counter)
+    trace: Trace | None = None
 
     @property
     def whose(self) -> str:

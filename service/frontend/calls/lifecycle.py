@@ -29,6 +29,8 @@ transport's own metrics. Then it handles every call in this way:
   `async with within_deadline(call)`.
 - A handler must run in a task that its server cancels when the client goes away; by this `failed` knows it.
 - A stream calls `recheck` for each message that it reads.
+- Where `begin` gets a `span` to start, the call may be traced. Where the transport counts the call, it adds
+  to `call.trace` what only it knows, and ends it.
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from altclip.tracing import names
 from service.config.keys import Key
 from service.frontend.api.errors import (
     DeadlineTooShort,
@@ -51,9 +54,13 @@ from service.frontend.api.errors import (
 from service.frontend.calls.call import Call
 from service.frontend.calls.callers import Callers
 from service.frontend.calls.gate import Gate
+from service.frontend.calls.trace_context import SpanStart, TraceContext
 from worker.runtime import logs
 from worker.runtime.metric_labels import ANONYMOUS, OTHER, REASONS
 from worker.runtime.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.frontend.calls.tracing import Trace, Tracing
 
 __all__ = ["Ended", "Lifecycle", "UnauthenticatedLog", "valid_request_id", "within_deadline"]
 
@@ -71,13 +78,14 @@ class Ended(NamedTuple):
 
     code: the name of the gRPC status code, also for other transports; "OK" for an answer. error: what the
     caller is told; None after an answer, and where nobody listens any more (CANCELLED, DEADLINE_EXCEEDED).
-    seconds: since it was admitted, or else since it began.
+    seconds: since it was admitted, or else since it began. trace: the call's.
     """
 
     method: str
     code: str
     error: ServiceError | None
     seconds: float
+    trace: Trace | None = None
 
 
 Count = Callable[[Ended], None]
@@ -86,31 +94,67 @@ Count = Callable[[Ended], None]
 class Lifecycle:
     """The calls of one transport. The gate and the callers are shared by all transports."""
 
-    def __init__(self, gate: Gate, callers: Callers, metrics: Metrics, count: Count | None = None) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        callers: Callers,
+        metrics: Metrics,
+        count: Count | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
         """count: called once for each call when it has ended, to count it in the transport's own metrics.
 
-        A transport that knows an answer's status only later counts by itself.
+        A transport that knows an answer's status only later counts by itself. tracing: None traces no call.
         """
         self._gate = gate
         self._callers = callers
         self._metrics = metrics
         self._count = count
+        self._tracing = tracing
         self._names = frozenset(metrics.layout.values("caller"))
         self._unauthenticated = UnauthenticatedLog()
 
     def begin(
-        self, method: str, *, request_id: str | bytes = "", seconds: float | None = None, peer: str = ""
+        self,
+        method: str,
+        *,
+        request_id: str | bytes = "",
+        seconds: float | None = None,
+        peer: str = "",
+        context: TraceContext | None = None,
+        span: SpanStart | None = None,
     ) -> Call:
         """A call has arrived; its request id is in the log's context from now on.
 
         request_id: the client's; another is made where it is no valid one. seconds: until the deadline.
-        peer: the client's address, as `Call` has it.
+        peer: the client's address, as `Call` has it. context: of the caller's trace. span: without it the
+        call is not traced.
         """
         given = request_id if isinstance(request_id, str) and valid_request_id(request_id) else ""
         chosen = given or f"{random.getrandbits(64):016x}"
         logs.request_id.set(chosen)
         deadline = None if seconds is None else time.monotonic() + seconds
-        return Call(chosen, deadline, peer=peer, method=method)
+        call = Call(chosen, deadline, peer=peer, method=method)
+        if self._tracing is not None and span is not None:
+            call.trace = self._traced(self._tracing, span, context, chosen)
+        if call.trace is not None:
+            logs.trace.set(call.trace.ids)
+        elif context is not None:
+            logs.trace.set((context.trace_id, context.span_id))
+        return call
+
+    def _traced(
+        self, tracing: Tracing, span: SpanStart, context: TraceContext | None, request_id: str
+    ) -> Trace | None:
+        """A bug in the tracing is logged, and costs the caller nothing."""
+        try:
+            trace = tracing.begin(span, context)
+            if trace is not None:
+                trace.set({names.REQUEST_ID: request_id})
+            return trace
+        except Exception as bug:
+            _log.error("call_not_traced", "a call has no span", error=bug)
+            return None
 
     def known(self, authorization: str | None) -> Key | None:
         """The caller's key; None where the service asks for none. Raises Unauthenticated."""
@@ -173,8 +217,12 @@ class Lifecycle:
             if error is not None:
                 reason = error.entry.reason
                 self._metrics.call_errors.inc(reason if reason in REASONS else OTHER)
+            if call.trace is not None:
+                call.trace.set({names.CALLER: name, names.PRIORITY: call.priority.label})
+                call.trace.outcome(code, error.entry.reason if error is not None else "")
             if self._count is not None:
-                self._count(Ended(call.method, code, error, time.perf_counter() - call.started))
+                seconds = time.perf_counter() - call.started
+                self._count(Ended(call.method, code, error, seconds, call.trace))
         except Exception as bug:
             _log.error("call_not_counted", "the metrics lack a call", method=call.method, error=bug)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,12 @@ import numpy.typing as npt
 from service.frontend.api.errors import ServiceError
 from worker.runtime.notices import Modality, Priority
 
-__all__ = ["Batch", "Flight", "Link", "Outcome", "WorkItem"]
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
+
+    from service.frontend.calls.tracing import Attributes, Trace
+
+__all__ = ["Batch", "Flight", "Journey", "Link", "Outcome", "TracedBatch", "WorkItem"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,28 @@ class Batch(NamedTuple):
     left: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TracedBatch:
+    """A batch that has a span. Times are time.monotonic() seconds, as in `Journey`. span: its context."""
+
+    begun: float
+    ended: float
+    attributes: Attributes
+    span: SpanContext
+
+
+class Journey(NamedTuple):
+    """When a traced flight was submitted, and when its wait ended.
+
+    batch: None where it was computed in none; error says why.
+    """
+
+    submitted: float
+    begun: float
+    batch: TracedBatch | None
+    error: str = ""
+
+
 class Link(Protocol):
     """The way to one worker, on which a flight was sent."""
 
@@ -70,7 +97,18 @@ class Link(Protocol):
 class Flight:
     """One item on its way to a worker and back. `land` takes its outcome."""
 
-    __slots__ = ("abandoned", "deadline", "item", "job_id", "link", "priority", "slot", "submitted")
+    __slots__ = (
+        "abandoned",
+        "deadline",
+        "item",
+        "job_id",
+        "journey",
+        "link",
+        "priority",
+        "slot",
+        "submitted",
+        "traces",
+    )
 
     def __init__(self, item: WorkItem, priority: Priority, deadline: float | None) -> None:
         """deadline: in time.monotonic() seconds, None for none. No worker begins the item after it."""
@@ -84,6 +122,17 @@ class Flight:
         self.job_id = 0
         self.slot = 0
         self.submitted = 0.0
+        self.traces: list[Trace] | None = None
+        """Of the traced calls that want it; None where none does."""
+        self.journey: Journey | None = None
+        """Of a traced flight that has landed."""
+
+    def traced_by(self, trace: Trace) -> None:
+        """A traced call wants it."""
+        if self.traces is None:
+            self.traces = [trace]
+        elif self.traces[-1] is not trace:
+            self.traces.append(trace)
 
     def land(self, outcome: Outcome) -> None:
         """Called once, unless it was abandoned."""

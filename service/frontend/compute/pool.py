@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from service.frontend.api.errors import ModelNotFound, WorkerUnavailable
 from service.frontend.compute.flights import Batch, Flight, Outcome
@@ -16,6 +17,9 @@ from service.frontend.compute.worker_link import WorkerLink
 from worker.runtime.metrics import Metrics
 from worker.runtime.notices import Modality, Priority
 from worker.spec import ModelInfo, ModelSpec
+
+if TYPE_CHECKING:
+    from service.frontend.calls.tracing import Tracing
 
 __all__ = ["ModelPool", "Pools"]
 
@@ -26,8 +30,14 @@ _CHUNK = 32
 class ModelPool:
     """One model: its description, and the workers that are ready for it."""
 
-    def __init__(self, spec: ModelSpec, metrics: Metrics, changed: Callable[[], None] = lambda: None) -> None:
-        """changed: called when `ready` may have changed."""
+    def __init__(
+        self,
+        spec: ModelSpec,
+        metrics: Metrics,
+        changed: Callable[[], None] = lambda: None,
+        tracing: Tracing | None = None,
+    ) -> None:
+        """changed: called when `ready` may have changed. tracing: None traces no batch."""
         self.spec = spec
         self.info: ModelInfo | None = None
         """What the worker said that became ready last; None before the first."""
@@ -37,6 +47,7 @@ class ModelPool:
         """Called for each batch that has ended."""
         self._metrics = metrics
         self._changed = changed
+        self._tracing = tracing
         self._workers: dict[int, tuple[WorkerLink, str]] = {}
         self._queued_flights = 0
         """How many flights wait for a slot; almost always none."""
@@ -68,6 +79,8 @@ class ModelPool:
             batch_ended=lambda batch: self.batch_ended(batch),
             batch_costs=info.batch_costs,
             outstanding_since=lambda since: self._publish(number, since),
+            device=device,
+            tracing=self._tracing,
         )
         self._workers[worker_id] = (link, device)
         self.info = info
@@ -159,11 +172,15 @@ class Pools:
     """All models of a server by name; the first is the default."""
 
     def __init__(
-        self, specs: Sequence[ModelSpec], metrics: Metrics, changed: Callable[[], None] = lambda: None
+        self,
+        specs: Sequence[ModelSpec],
+        metrics: Metrics,
+        changed: Callable[[], None] = lambda: None,
+        tracing: Tracing | None = None,
     ) -> None:
         """changed: called when the readiness of some model may have changed. It may be replaced later."""
         self.changed = changed
-        self._pools = {spec.name: ModelPool(spec, metrics, lambda: self.changed()) for spec in specs}
+        self._pools = {spec.name: ModelPool(spec, metrics, lambda: self.changed(), tracing) for spec in specs}
 
     def get(self, name: str) -> ModelPool:
         """The model of that name, the first for "". Raises ModelNotFound."""

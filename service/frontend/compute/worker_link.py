@@ -13,12 +13,14 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from service.frontend.api.errors import DeadlineTooShort, Internal, WorkerUnavailable
+from service.frontend.compute.batches import batches, trace_batches
 from service.frontend.compute.flights import Batch, Flight, Outcome
 from worker.runtime.notices import (
     CANCEL,
@@ -33,6 +35,9 @@ from worker.runtime.notices import (
 )
 from worker.runtime.slab import Slab, SlabLayout, send_slab
 from worker.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from service.frontend.calls.tracing import Tracing
 
 __all__ = ["WorkerLink"]
 
@@ -54,13 +59,16 @@ class WorkerLink:
         batch_ended: Callable[[Batch], None],
         outstanding_since: Callable[[float], None],
         batch_costs: Sequence[int] = (),
+        device: str = "",
+        tracing: Tracing | None = None,
     ) -> None:
         """descriptor: the socket, owned by this object from now on.
 
         freed: called when a slot is free again. gone: called when the worker is dead, with the flights that
         it had not begun; the others have landed. outstanding_since: called at intervals with the time when
         the oldest unanswered item was submitted, in time.monotonic() seconds, 0 for none. batch_costs: those
-        of the worker's `ModelInfo`; without them batch_ended is not called.
+        of the worker's `ModelInfo`; without them batch_ended is not called, and no batch is traced. device:
+        the worker's, for spans.
         """
         self._loop = asyncio.get_running_loop()
         self._spec = spec
@@ -68,6 +76,8 @@ class WorkerLink:
         self._outstanding_since = outstanding_since
         self._batch_ended = batch_ended
         self._batch_costs = batch_costs
+        self._device = device
+        self._tracing = tracing
         layout = SlabLayout.for_model(spec)
         self._slab, memory = Slab.create(layout)
         self._free = {modality: list(range(layout.counts[modality])) for modality in Modality}
@@ -190,6 +200,8 @@ class WorkerLink:
         if self._batch_costs:
             for batch in batches(ended, self._batch_costs, bulk_since):
                 self._batch_ended(batch)
+            if self._tracing is not None:
+                trace_batches(self._tracing, ended, self._batch_costs, self._device)
 
     def _bulk_since(self) -> float:
         """When the oldest bulk item was submitted that the worker has not begun; infinity without one."""
@@ -230,28 +242,3 @@ class WorkerLink:
             oldest = min((flight.submitted for flight in self._waiting.values()), default=0.0)
             self._outstanding_since(oldest)
             self._loop.call_later(_PUBLISH_SECONDS, self._publish)
-
-
-def batches(
-    ended: Iterable[tuple[Flight, Result]], costs: Sequence[int], bulk_since: float = math.inf
-) -> Iterator[Batch]:
-    """What these answers, in the order in which they came, tell about the batches that they were in.
-
-    bulk_since: when the oldest bulk item was submitted that is in no batch so far.
-    """
-
-    def batch(pair: tuple[Flight, Result]) -> tuple[Modality, int, float]:
-        flight, result = pair
-        return flight.item.modality, result.batch, result.inference
-
-    computed = (pair for pair in ended if pair[1].status == Status.OK)
-    for (modality, size, seconds), pairs in itertools.groupby(computed, batch):
-        own = [*pairs]
-        cost = len(own)
-        if modality is not Modality.IMAGE:
-            cost = sum(len(flight.item.payload) for flight, _ in own)
-        waits = [result.queue for flight, result in own if flight.priority is Priority.INTERACTIVE]
-        bulk = len(own) - len(waits)
-        left = bulk_since < max(flight.submitted + result.queue for flight, result in own)
-        fill = cost / costs[modality]
-        yield Batch(modality, len(own), size, fill, seconds, min(waits, default=None), bulk, left)

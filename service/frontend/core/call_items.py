@@ -12,14 +12,13 @@ import asyncio
 import math
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
+from altclip.tracing import names
 from service.frontend.api import validation
 from service.frontend.api.errors import (
-    DeadlineTooShort,
     Internal,
     ServiceError,
-    WorkerUnavailable,
     from_exception,
 )
 from service.frontend.api.messages import Image, Orientation, Variant
@@ -28,10 +27,15 @@ from service.frontend.compute.coalescing import Coalescer, Prepared, SharedFligh
 from service.frontend.compute.content_cache import ContentKey, Row, digest
 from service.frontend.compute.flights import Outcome, WorkItem
 from service.frontend.compute.single_flight import Seat
+from service.frontend.core.item_counts import ItemCounts
+from service.frontend.core.item_spans import add_item_spans
 from service.frontend.preprocessing.preprocessing import Preprocessor, in_order
 from worker.arrays import Decoded
 from worker.runtime import logs
 from worker.runtime.notices import Modality
+
+if TYPE_CHECKING:
+    from service.frontend.calls.tracing import Trace
 
 __all__ = ["CallItems"]
 
@@ -46,15 +50,24 @@ class CallItems:
     """
 
     def __init__(
-        self, coalescer: Coalescer, preprocessor: Preprocessor, call: Call, *, strict: bool = True
+        self,
+        coalescer: Coalescer,
+        preprocessor: Preprocessor,
+        call: Call,
+        *,
+        strict: bool = True,
+        trace: Trace | None = None,
     ) -> None:
+        """trace: what their spans go below, where that is not the call's own."""
         self.call = call
+        self.trace = trace or call.trace
         self.strict = strict
         self.tokens: list[int] = []
         self.truncated: list[bool] = []
         self.sizes: list[tuple[int, int]] = []
         self._coalescer = coalescer
         self._preprocessor = preprocessor
+        self._counts = ItemCounts(coalescer.metrics, coalescer.pool.spec.name)
         self._modalities: list[Modality] = []
         self._outcomes: list[Outcome | None] = []
         self._flights: dict[int, SharedFlight] = {}
@@ -70,8 +83,11 @@ class CallItems:
     ) -> None:
         for flight in self._flights.values():
             flight.leave(self)
+        if self.trace is not None:
+            add_item_spans(self.trace, self._flights, self._outcomes, self.tokens)
         if self._accepted:
-            self._count(cancelled=isinstance(error, asyncio.CancelledError))
+            cancelled = isinstance(error, asyncio.CancelledError)
+            self._counts.ended(self._modalities, self._outcomes, cancelled=cancelled)
 
     async def add_texts(
         self,
@@ -85,6 +101,14 @@ class CallItems:
         rejected_at: the path of a text, where one that is too long for the model is an error. variant: of
         prompt states, None for embeddings.
         """
+        if self.trace is None or not texts:
+            return await self._add_texts(texts, rejected_at, variant)
+        with self.trace.phase(names.TOKENIZE, {names.ITEMS: len(texts)}):
+            return await self._add_texts(texts, rejected_at, variant)
+
+    async def _add_texts(
+        self, texts: Sequence[str], rejected_at: Callable[[int], str] | None, variant: Variant | None
+    ) -> None:
         modality = Modality.TEXT if variant is None else Modality.PROMPT
         indices = self.add(modality, len(texts))
         missing: list[tuple[int, ContentKey]] = []
@@ -121,6 +145,14 @@ class CallItems:
 
         Strict: none is computed if one is bad, and the error of the first bad one, by its index, is raised.
         """
+        if self.trace is None or not images:
+            return await self._add_images(paths, images, orientation)
+        with self.trace.phase(names.DECODE, {names.ITEMS: len(images)}):
+            return await self._add_images(paths, images, orientation)
+
+    async def _add_images(
+        self, paths: Sequence[str], images: Sequence[Image], orientation: Orientation
+    ) -> None:
         seats: list[Seat[Decoded]] = []
         indices = self.add(Modality.IMAGE, len(images))
         upright = orientation is Orientation.UPRIGHT
@@ -206,7 +238,7 @@ class CallItems:
         """
         if not self._accepted:
             self._accepted = True
-            self._accept()
+            self._counts.accepted(self._modalities)
         if self._unsettled:
             self._done = asyncio.get_running_loop().create_future()
             await self._done
@@ -270,32 +302,8 @@ class CallItems:
 
     def _wait(self, index: int, flight: SharedFlight, *, final: bool) -> None:
         flight.waiting.append((self, index, final))
+        if self.trace is not None and not self.trace.full:
+            flight.traced_by(self.trace)
         self._flights[index] = flight
         self.tokens[index], self.truncated[index] = flight.tokens, flight.truncated
         self.sizes[index] = flight.size
-
-    def _accept(self) -> None:
-        name = self._coalescer.pool.spec.name
-        for modality in dict.fromkeys(self._modalities):
-            count = self._modalities.count(modality)
-            self._coalescer.metrics.accepted.inc(name, modality.label, by=count)
-
-    def _count(self, cancelled: bool) -> None:
-        name = self._coalescer.pool.spec.name
-        ended: dict[tuple[Modality, str], int] = {}
-        for modality, outcome in zip(self._modalities, self._outcomes, strict=True):
-            key = modality, _label(outcome, cancelled)
-            ended[key] = ended.get(key, 0) + 1
-        for (modality, label), number in ended.items():
-            self._coalescer.metrics.items.inc(name, modality.label, label, by=number)
-
-
-def _label(outcome: Outcome | None, cancelled: bool) -> str:
-    """The label of an item's end in the metrics. cancelled: the call was, before it could retry the item."""
-    if outcome is None:
-        return "cancelled"
-    if outcome.error is None:
-        return "ok"
-    if isinstance(outcome.error, DeadlineTooShort):
-        return "cancelled"
-    return "cancelled" if cancelled and isinstance(outcome.error, WorkerUnavailable) else "failed"

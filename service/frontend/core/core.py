@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from altclip.tracing import names
 from service.frontend.admission.cost import Cost
 from service.frontend.api import validation
 from service.frontend.api.messages import (
@@ -46,6 +47,7 @@ from worker.runtime.metrics import Metrics
 
 if TYPE_CHECKING:
     from service.config.settings import Settings
+    from service.frontend.calls.tracing import Tracing
     from service.frontend.preprocessing.fetching import Fetcher
 
 __all__ = ["Core"]
@@ -61,10 +63,12 @@ class Core:
         metrics: Metrics,
         gate: Gate,
         totals: Metrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """gate: the one of all transports; its last call ends the streams. totals: the sums of all processes,
-        to be read; without any, this process is all there is.
+        to be read; without any, this process is all there is. tracing: None traces no call.
         """
+        self.tracing = tracing
         self.settings = settings
         self.metrics = metrics
         self.totals = metrics if totals is None else totals
@@ -103,7 +107,18 @@ class Core:
         """
         name = self.aliases.get(name, name)
         call.grant.check(name or next(iter(self._models)))
-        return self.model(name)
+        model = self.model(name)
+        if call.trace is not None:
+            call.trace.set(
+                {
+                    names.OPERATION: names.OPERATIONS.get(call.method, names.EMBEDDINGS),
+                    names.PROVIDER: names.PROVIDER_NAME,
+                    names.REQUEST_MODEL: model.name,  # what the caller wrote may be anything
+                    names.RESPONSE_MODEL: model.name,
+                    names.DIMENSIONS: model.pool.spec.dimension,
+                }
+            )
+        return model
 
     def workers_changed(self) -> None:
         """A worker came or went: wakes the calls that wait for one."""

@@ -23,6 +23,7 @@ from worker.spec import ModelInfo
 
 if TYPE_CHECKING:
     from service.config.settings import Settings
+    from service.frontend.calls.tracing import Trace
     from service.frontend.preprocessing.fetching import Fetcher
 
 __all__ = ["Model"]
@@ -91,6 +92,7 @@ class Model:
     def _held(self, cost: Cost) -> Cost:
         return cost._replace(size=cost.size + cost.images * self._pixels_size) if cost.images else cost
 
-    def items(self, call: Call, *, strict: bool = True) -> CallItems:
-        """The items of a call, for a `with` block. strict: a bad item is the error of the call."""
-        return CallItems(self.coalescer, self.preprocessor, call, strict=strict)
+    def items(self, call: Call, *, strict: bool = True, trace: Trace | None = None) -> CallItems:
+        """The items of a call, for a `with` block. strict: a bad item is the error of the call. trace: as in
+        `CallItems`."""
+        return CallItems(self.coalescer, self.preprocessor, call, strict=strict, trace=trace)

@@ -13,9 +13,12 @@ admission where a unary call would be refused.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
+from altclip.tracing import names
 from service.frontend.admission.cost import Cost
 from service.frontend.api.errors import Draining, Internal, WorkerUnavailable, from_exception
 from service.frontend.api.messages import Options, StreamItem, StreamResults
@@ -25,6 +28,9 @@ from service.frontend.core.model import Model
 from service.frontend.core.stream_items import Chunks
 from worker.runtime import logs
 from worker.runtime.notices import Modality
+
+if TYPE_CHECKING:
+    from service.frontend.calls.tracing import Attributes, Trace
 
 __all__ = ["Session"]
 
@@ -39,6 +45,9 @@ MESSAGE_BYTES = 1 << 20
 """About how many bytes of embeddings one answer holds: stock clients accept no message over 4 MiB."""
 PATIENCE = 30.0
 """Seconds that a stream waits for a first worker, and that items whose worker died wait for another."""
+
+NOTABLE_WAIT = 0.001
+"""Seconds of waiting to be let in that are worth a span."""
 
 _log = logs.get("stream")
 
@@ -149,9 +158,12 @@ class Session:
     async def _work(self, kind: Modality, items: Sequence[StreamItem]) -> None:
         """Answers all these items, with a row or an error each."""
         try:
-            await self._call.grant.spend_in_turn(len(items), self._core.gate.last_call)
-            async with self.model.admitted_in_turn(self._call, Cost.of(items)):
-                results = await self._chunk.embed(kind, items)
+            if self._call.trace is None:
+                results = await self._results(kind, items)
+            else:
+                facts: Attributes = {names.MODALITY: kind.label, names.ITEMS: len(items)}
+                with self._call.trace.part(names.CHUNK, facts) as trace:
+                    results = await self._results(kind, items, trace)
         except (Exception, asyncio.CancelledError) as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
@@ -164,6 +176,16 @@ class Session:
             results = StreamResults(errors=[(item.id, known) for item in items])
         self._done.append((WEIGHT[kind] * len(items), results))
         self._something_done.set()
+
+    async def _results(
+        self, kind: Modality, items: Sequence[StreamItem], trace: Trace | None = None
+    ) -> StreamResults:
+        began = time.monotonic()
+        await self._call.grant.spend_in_turn(len(items), self._core.gate.last_call)
+        async with self.model.admitted_in_turn(self._call, Cost.of(items)):
+            if trace is not None and (admitted := time.monotonic()) - began >= NOTABLE_WAIT:
+                trace.add(names.ADMISSION, began, admitted)
+            return await self._chunk.embed(kind, items, trace)
 
 
 async def stopped(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,9 @@ from service.frontend.core.model import Model
 from service.frontend.core.rows import timings, values
 from worker.runtime.notices import Modality
 
+if TYPE_CHECKING:
+    from service.frontend.calls.tracing import Trace
+
 __all__ = ["Chunks"]
 
 
@@ -32,11 +36,13 @@ class Chunks:
         self._options = options
         self._patience = patience
 
-    async def embed(self, kind: Modality, items: Sequence[StreamItem]) -> StreamResults:
-        """The results of these items, which are all of one kind."""
+    async def embed(
+        self, kind: Modality, items: Sequence[StreamItem], trace: Trace | None = None
+    ) -> StreamResults:
+        """The results of these items, which are all of one kind. trace: of the chunk."""
         results = StreamResults(revision=self._model.pool.revision)
         given: list[StreamItem] = []
-        with self._model.items(self._call, strict=False) as computed:
+        with self._model.items(self._call, strict=False, trace=trace) as computed:
             for item in items:
                 if (refusal := self._refusal(item)) is None:
                     given.append(item)

@@ -15,22 +15,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from urllib.parse import unquote
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 
+from altclip.tracing import names
 from service.frontend.api.errors import InvalidRequest, ServiceError
+from service.frontend.calls import trace_context
 from service.frontend.calls.call import Call
 from service.frontend.calls.callers import Callers
 from service.frontend.calls.gate import Gate
 from service.frontend.calls.lifecycle import Ended, Lifecycle
+from service.frontend.calls.trace_context import SpanStart, TraceContext
 from service.frontend.grpc import parse_errors
 from service.frontend.grpc.auth import Authenticated, authorization
 from service.frontend.grpc.status import DETAILS, retry_trailers, status
 from worker.runtime.metrics import Metrics
+
+if TYPE_CHECKING:
+    from service.frontend.calls.tracing import Tracing
 
 __all__ = ["REQUEST_ID", "Handlers", "StreamMethod", "UnaryMethod", "parse"]
 
@@ -57,9 +63,12 @@ def parse(kind: type[Parsed], raw: bytes) -> Parsed:
 class Handlers:
     """Wraps the methods of all servicers."""
 
-    def __init__(self, gate: Gate, callers: Callers, metrics: Metrics) -> None:
+    def __init__(
+        self, gate: Gate, callers: Callers, metrics: Metrics, tracing: Tracing | None = None
+    ) -> None:
         self._metrics = metrics
-        self._lifecycle = Lifecycle(gate, callers, metrics, self._count)
+        self._lifecycle = Lifecycle(gate, callers, metrics, self._count, tracing)
+        self._spans: dict[str, SpanStart] = {}
 
     def service(
         self, service: ServiceDescriptor, methods: Mapping[str, UnaryMethod | StreamMethod]
@@ -69,6 +78,8 @@ class Handlers:
             raise ValueError(f"{service.full_name}: {', '.join(sorted(missing))} is not served, or unknown")
         handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for name, method in methods.items():
+            full = f"{service.full_name}/{name}"
+            self._spans[name] = SpanStart(full, {names.RPC_SYSTEM: names.GRPC, names.RPC_METHOD: full})
             if isinstance(method, tuple):
                 # With a unary handler gRPC tells nobody of a call without a message: its client would wait
                 # for ever.
@@ -112,11 +123,25 @@ class Handlers:
 
     def _begin(self, name: str, context: Context) -> Call:
         given: str | bytes = ""
+        parent: str | bytes = ""
+        state: str | bytes = ""
         for key, value in context.invocation_metadata() or ():
             if key == REQUEST_ID:
                 given = value
+            elif key == names.TRACEPARENT:
+                parent = value
+            elif key == names.TRACESTATE:
+                state = value
+        traced: TraceContext | None = trace_context.parse(parent, state) if parent else None
         left = cast("float | None", context.time_remaining())  # None without a deadline
-        call = self._lifecycle.begin(name, request_id=given, seconds=left, peer=address(context.peer()))
+        call = self._lifecycle.begin(
+            name,
+            request_id=given,
+            seconds=left,
+            peer=address(context.peer()),
+            context=traced,
+            span=self._spans[name],
+        )
         context.set_trailing_metadata(((REQUEST_ID, call.request_id),))
         return call
 
@@ -143,6 +168,10 @@ class Handlers:
     def _count(self, ended: Ended) -> None:
         self._metrics.requests.inc(ended.method, ended.code)
         self._metrics.request_duration.observe(ended.seconds, ended.method)
+        if ended.trace is not None:
+            self._metrics.request_duration_exemplars.put(ended.seconds, ended.trace.ids, ended.method)
+            ended.trace.set({names.RPC_STATUS: ended.code})
+            ended.trace.end()
 
 
 async def only_message(context: Context) -> bytes:

@@ -71,7 +71,7 @@ async def listen(core: Core, callers: Callers, files: Mapping[str, bytes]) -> Gr
     """Listens on `grpc_address` of the settings. Raises OSError when the address cannot be had."""
     settings = core.settings
     health = Health(core.pools)
-    handlers = Handlers(core.gate, callers, core.metrics)
+    handlers = Handlers(core.gate, callers, core.metrics, core.tracing)
     server = grpc.aio.server(options=options(settings))
     methods: dict[str, Mapping[str, UnaryMethod | StreamMethod]] = {
         "EmbeddingService": EmbeddingServicer(core).methods(),

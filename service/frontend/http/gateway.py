@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from altclip.tracing import names
 from service.frontend.api.errors import InvalidRequest, ServiceError, Unauthenticated
 from service.frontend.calls.call import Call
 from service.frontend.calls.callers import Callers
 from service.frontend.calls.lifecycle import Lifecycle, within_deadline
+from service.frontend.calls.trace_context import SpanStart
 from service.frontend.http.body import Bodies, check_type, content_length, discard
 from service.frontend.http.browsers import cors_headers, host_name, is_address, names_host
 from service.frontend.http.errors import (
@@ -31,11 +33,14 @@ from service.frontend.http.fields import number, set_deadline
 from service.frontend.http.json_body import MOST_VALUES, VALUE_BYTES, read_object, values
 from service.frontend.http.multipart import read_form
 from service.frontend.http.protocol import HttpProtocol
-from service.frontend.http.request import Request
+from service.frontend.http.request import Headers, Request, authorization, grouped, trace_of
 from service.frontend.http.routes import Api, Found, Response, Routes
 from service.frontend.http.service import Service
 from worker.runtime import logs
 from worker.runtime.metric_labels import HTTP_CODES, OTHER
+
+if TYPE_CHECKING:
+    from service.frontend.calls.tracing import Trace
 
 __all__ = ["Gateway"]
 
@@ -45,7 +50,6 @@ SHORT_BODY = 64 << 10
 """What an early answer leaves unread of it is thrown away, and the connection used further."""
 CLIENT_WENT = 499
 
-Headers = Mapping[str, Sequence[str]]
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
@@ -63,7 +67,7 @@ class Gateway:
         self._routes = Routes(apis)
         self._metrics = core.metrics
         self._counted = frozenset(core.metrics.layout.values("route"))
-        self._lifecycle = Lifecycle(core.gate, callers, core.metrics)
+        self._lifecycle = Lifecycle(core.gate, callers, core.metrics, tracing=core.tracing)
         self._bodies = Bodies(settings.http_max_body_bytes, settings.max_queue_bytes)
         self._warn_of_host = reachable and not (settings.api_keys or settings.api_key_lines)
         self.active: set[asyncio.Task[Any]] = set()
@@ -82,7 +86,7 @@ class Gateway:
             self.active.discard(task)
             protocol.finished()
 
-    def count(self, route: str, status: int, seconds: float) -> None:
+    def count(self, route: str, status: int, seconds: float, trace: Trace | None = None) -> None:
         """Counts a request in this transport's own metrics. Only the route's API knows an error's status.
 
         The supervisor lays out the metrics without the APIs: a route that it does not know is `other`, so
@@ -92,6 +96,10 @@ class Gateway:
         route = route if route in self._counted else OTHER
         self._metrics.http_requests.inc(route, code if code in HTTP_CODES else OTHER)
         self._metrics.http_request_duration.observe(seconds, route)
+        if trace is not None:
+            self._metrics.http_request_duration_exemplars.put(seconds, trace.ids, route)
+            trace.set({names.HTTP_STATUS: status})
+            trace.end()
 
     def local_path(self, path: str) -> str:
         """Without the operator's prefix, where the proxy has not taken it away."""
@@ -141,6 +149,7 @@ class _Exchange:
         self._held = 0
         self._shape: Shape = openai_error
         self._route = OTHER
+        self._span: SpanStart | None = None
 
     @property
     def _has_body(self) -> bool:
@@ -152,6 +161,9 @@ class _Exchange:
         if methods:
             first = next(iter(methods.values()))
             self._route, self._shape = first.route.path, first.api.shape
+            if self._method in methods and not methods[self._method].route.keyless:
+                facts = {names.HTTP_METHOD: self._method, names.HTTP_ROUTE: self._route}
+                self._span = SpanStart(f"{self._method} {self._route}", facts)
         call = self._begin()
         response = await self._ended(call)
         self._count(response.status, call)
@@ -177,6 +189,8 @@ class _Exchange:
             self._route,
             request_id=self._headers.get("x-request-id", [""])[-1],
             peer=client[0] if client else "",
+            context=trace_of(self._headers),
+            span=self._span,
         )
 
     async def _response(self, call: Call) -> Response:
@@ -267,7 +281,7 @@ class _Exchange:
         return Response(answer.body, status, answer.content_type, headers)
 
     def _count(self, status: int, call: Call) -> None:
-        self._gateway.count(self._route, status, time.perf_counter() - call.started)
+        self._gateway.count(self._route, status, time.perf_counter() - call.started, call.trace)
 
     async def _answer(self, call: Call, response: Response) -> None:
         length = content_length(self._headers)
@@ -294,22 +308,3 @@ class _Exchange:
         if long and not self._protocol.broken:
             await discard(self._receive, waiting="expect" in self._headers)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def grouped(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, list[str]]:
-    """All values of each name. Names are in lower case already."""
-    found: dict[str, list[str]] = {}
-    for name, value in headers:
-        found.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-    return found
-
-
-def authorization(headers: Headers) -> str | None:
-    """The caller's key as `Bearer KEY`; None without any, "" where several differ."""
-    given = {value.strip() for value in headers.get("authorization", ())}
-    for name in ("x-api-key", "api-key"):
-        given |= {f"Bearer {value.strip()}" for value in headers.get(name, ())}
-    if not given:
-        return None
-    kinds = {(scheme.lower(), key.strip()) for scheme, _, key in (value.partition(" ") for value in given)}
-    return f"Bearer {kinds.pop()[1]}" if len(kinds) == 1 and next(iter(kinds))[0] == "bearer" else ""

@@ -6,9 +6,9 @@ import asyncio
 
 import numpy as np
 
+from service.frontend.compute.batches import batches
 from service.frontend.compute.flights import Batch, Flight, Outcome, WorkItem
 from service.frontend.compute.pool import ModelPool
-from service.frontend.compute.worker_link import batches
 from tests.workers import started
 from worker.runtime.metrics import Metrics
 from worker.runtime.notices import Modality, Priority, Result, Status
