@@ -1,12 +1,14 @@
-"""Reads which modules the source files of this repository import, without importing them."""
+"""Reads which modules the source files of this repository import, and tries what importing one loads."""
 
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-__all__ = ["circles", "graph", "imports", "module_name", "sources", "within"]
+__all__ = ["circles", "graph", "imports", "loaded_after_importing", "module_name", "sources", "within"]
 
 
 def sources(root: Path, package: str) -> list[Path]:
@@ -82,3 +84,22 @@ def circles(edges: Mapping[str, set[str]]) -> list[list[str]]:
         if module in reached[module]
     }
     return sorted(map(list, groups))
+
+
+def loaded_after_importing(root: Path, modules: list[str]) -> set[str]:
+    """The top-level modules that a fresh Python holds after importing these."""
+    code = (
+        "import importlib, sys\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, *modules],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=root,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import sys
 import tomllib
 from collections.abc import Collection
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.modules import circles, graph, imports, module_name, sources, within
+from tests.modules import circles, graph, imports, loaded_after_importing, module_name, sources, within
 
 ROOT = Path(__file__).parents[1]
 
@@ -237,9 +236,9 @@ def test_the_decoder_process_loads_no_numpy_and_the_supervisor_no_grpc() -> None
         "worker.runtime.control",
         "worker.runtime.memory",
     ]
-    assert not _loaded_after_importing(decoder) & {"numpy", "tokenizers"}
+    assert not loaded_after_importing(ROOT, decoder) & {"numpy", "tokenizers"}
     supervisor = [module_name(ROOT, path) for path in sources(ROOT, "service/supervisor")]
-    assert not _loaded_after_importing([*supervisor, "service.cli"]) & {"grpc", "PIL", "torch"}
+    assert not loaded_after_importing(ROOT, [*supervisor, "service.cli"]) & {"grpc", "PIL", "torch"}
 
 
 def test_no_folder_is_wide_and_no_file_long() -> None:
@@ -282,7 +281,7 @@ def test_importing_every_module_of_a_package_loads_nothing_it_should_not(
 ) -> None:
     # `__main__` modules do their work when imported.
     modules = {module_name(ROOT, path) for path in sources(ROOT, package) if path.name != "__main__.py"}
-    loaded = _loaded_after_importing(sorted(modules - OF_EXTRAS.keys()))
+    loaded = loaded_after_importing(ROOT, sorted(modules - OF_EXTRAS.keys()))
     assert sorted(loaded & unwanted) == []
 
 
@@ -296,28 +295,9 @@ def test_the_parts_of_the_worker_that_frontends_use_load_no_torch() -> None:
     modules = {module_name(ROOT, path) for path in sources(ROOT, "worker")}
     # `from worker.spec import ModelSpec` gives worker.spec.ModelSpec: keep the part that is a module.
     named = {name if name in modules else name.rpartition(".")[0] for name in used}
-    assert sorted(_loaded_after_importing(sorted(named)) & HEAVY) == []
+    assert sorted(loaded_after_importing(ROOT, sorted(named)) & HEAVY) == []
 
 
 def test_every_model_family_can_be_imported_without_torch() -> None:
     families = [module_name(ROOT, path) for path in (ROOT / "worker" / "families").glob("*.py")]
-    assert sorted(_loaded_after_importing(families) & HEAVY) == []
-
-
-def _loaded_after_importing(modules: list[str]) -> set[str]:
-    """The top-level modules that a fresh Python holds after importing these."""
-    code = (
-        "import importlib, sys\n"
-        "for name in sys.argv[1:]: importlib.import_module(name)\n"
-        "print(*{name.split('.')[0] for name in sys.modules})"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code, *modules],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    return set(done.stdout.split())
+    assert sorted(loaded_after_importing(ROOT, families) & HEAVY) == []
