@@ -22,6 +22,7 @@ with patch.dict(os.environ, GRPC_VERBOSITY="NONE"):
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full-size", action="store_true", help="also run what makes a model of the real size")
     parser.addoption("--soak", action="store_true", help="also run what takes minutes")
+    parser.addoption("--deploy", action="store_true", help="also run what deploys the service, for minutes")
 
 
 def pytest_configure() -> None:
@@ -45,6 +46,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         skip = pytest.mark.skip(reason="makes a model of the real size: run with --full-size")
         for item in items:
             if "full_size" in item.keywords:
+                item.add_marker(skip)
+    if not config.getoption("--deploy"):
+        skip = pytest.mark.skip(reason="deploys the service, for minutes: run `make deploy-test`")
+        for item in items:
+            if "deploy" in item.keywords:
                 item.add_marker(skip)
     if any("cuda" in item.keywords for item in items) and not _has_cuda():
         skip = pytest.mark.skip(reason="no NVIDIA device here")

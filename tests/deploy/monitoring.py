@@ -1,6 +1,6 @@
 """A real Prometheus that scrapes services, and a real Alertmanager that tells this process of each alert.
 
-    with monitored({"altclip": server}, tmp_path, speed=60) as seen:
+    with monitored({"altclip": server.ops}, tmp_path, speed=60) as seen:
         seen.wait_for("AltclipFileStale", "altclip", seconds=60)
 
 `speed` shortens every window and every wait of the rules: with 60 an hour is a minute.
@@ -26,7 +26,7 @@ import yaml
 
 from tests.deploy.rule_files import RULE_FILES
 from tests.deploy.tools import tool
-from tests.server import RunningServer, free_port, until
+from tests.server import free_port, until
 
 __all__ = ["Monitoring", "faster", "monitored", "prometheus"]
 
@@ -102,15 +102,15 @@ def faster(text: str, speed: float) -> str:
 
 @contextlib.contextmanager
 def monitored(
-    services: Mapping[str, RunningServer],
+    targets: Mapping[str, str],
     folder: Path,
     *,
     speed: float,
     scrape: float = 1.0,
     thresholds: Mapping[str, float] | None = None,
 ) -> Iterator[Monitoring]:
-    """services: by their job. scrape: every so many seconds; rules are evaluated as often. thresholds: other
-    numbers for series of objectives.yaml."""
+    """targets: operations ports by their job. scrape: every so many seconds; rules are evaluated as
+    often. thresholds: other numbers for series of objectives.yaml."""
     told: list[dict[str, Any]] = []
     with _receiver(told) as receiver, _alertmanager(folder, receiver) as alertmanager:
         rule_files = []
@@ -121,7 +121,6 @@ def monitored(
                     rule["expr"] = str((thresholds or {})[rule["record"]])
             rule_files.append(folder / path.name)
             rule_files[-1].write_text(yaml.safe_dump(content))
-        targets = {job: [server.ops] for job, server in services.items()}
         with prometheus(folder, targets, scrape, rule_files, alertmanager) as address:
             yield Monitoring(address, told)
 
@@ -129,7 +128,7 @@ def monitored(
 @contextlib.contextmanager
 def prometheus(
     folder: Path,
-    targets: Mapping[str, list[str]],
+    targets: Mapping[str, str],
     scrape: float,
     rule_files: list[Path] | None = None,
     alertmanager: str = "",
@@ -140,8 +139,7 @@ def prometheus(
         "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
         "rule_files": [str(path) for path in rule_files or []],
         "scrape_configs": [
-            {"job_name": job, "static_configs": [{"targets": addresses}]}
-            for job, addresses in targets.items()
+            {"job_name": job, "static_configs": [{"targets": [target]}]} for job, target in targets.items()
         ],
     }
     if alertmanager:
