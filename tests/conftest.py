@@ -37,26 +37,21 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--soak"):
-        skip = pytest.mark.skip(reason="takes minutes: run with --soak")
+    skips = {
+        "soak": (config.getoption("--soak"), "takes minutes: run with --soak"),
+        "full_size": (
+            config.getoption("--full-size"),
+            "makes a model of the real size: run with --full-size",
+        ),
+        "deploy": (config.getoption("--deploy"), "deploys the service, for minutes: run `make deploy-test`"),
+    }
+    if any(item.get_closest_marker("cuda") for item in items):
+        skips["cuda"] = (_has_cuda(), "no NVIDIA device here")
+    for name, (wanted, reason) in skips.items():
         for item in items:
-            if "soak" in item.keywords:
-                item.add_marker(skip)
-    if not config.getoption("--full-size"):
-        skip = pytest.mark.skip(reason="makes a model of the real size: run with --full-size")
-        for item in items:
-            if "full_size" in item.keywords:
-                item.add_marker(skip)
-    if not config.getoption("--deploy"):
-        skip = pytest.mark.skip(reason="deploys the service, for minutes: run `make deploy-test`")
-        for item in items:
-            if "deploy" in item.keywords:
-                item.add_marker(skip)
-    if any("cuda" in item.keywords for item in items) and not _has_cuda():
-        skip = pytest.mark.skip(reason="no NVIDIA device here")
-        for item in items:
-            if "cuda" in item.keywords:
-                item.add_marker(skip)
+            # A keyword may also be the name of the test's folder.
+            if not wanted and item.get_closest_marker(name):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 def _has_cuda() -> bool:
