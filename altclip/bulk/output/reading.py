@@ -47,16 +47,17 @@ def vectors_of(output: Place, manifest: Manifest, part: Part, column: str, rows:
         for start in range(0, part.rows, rows):
             yield np.asarray(codes[start : start + rows])
         return
-    place = output / part.name
-    with reading(place), parquet_file(place, memory_map=True, pre_buffer=False) as file:
-        for batch in file.iter_batches(batch_size=rows, columns=[f"{column}_embedding"]):
-            yield codes_of(batch.column(0), shape)
+    for batch in cells_of(output, part, [f"{column}_embedding"], rows):
+        yield codes_of(batch.column(0), shape)
 
 
 def cells_of(output: Place, part: Part, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    """Other columns of a part, in the same blocks. Raises DataError."""
+    """Columns of a part, so many rows at a time. Raises DataError."""
     place = output / part.name
     with reading(place), parquet_file(place, memory_map=True, pre_buffer=False) as file:
+        missing = sorted(set(columns) - set(file.schema_arrow.names))
+        if missing:
+            raise DataError(f"no column {missing[0]!r}")
         yield from file.iter_batches(batch_size=rows, columns=columns)
 
 

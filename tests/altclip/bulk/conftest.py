@@ -16,6 +16,10 @@ from tests.server import RunningServer, start_server
 # Texts with these words fail, however often they are tried.
 POISON = "poisoned"
 
+PACED = "stub:dimension=8,per_item=0.001"
+"""It takes its time, so that on no machine a job ends before it is ended. What a stub is told is its
+revision: an output can be compared only with those of servers that were told the same."""
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -34,6 +38,13 @@ def stub() -> Iterator[RunningServer]:
     """The service with a stub of eight dimensions; tests leave it as they found it."""
     with start_server("--model", f"stub:dimension=8,poison={POISON}") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def paced() -> Iterator[RunningServer]:
+    """A service that takes its time."""
+    with start_server("--model", PACED) as server:
+        yield server
 
 
 @pytest.fixture

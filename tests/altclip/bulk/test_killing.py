@@ -7,26 +7,15 @@ import json
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.altclip.bulk.conftest import Run
+from tests.altclip.bulk.conftest import PACED, Run
 from tests.altclip.bulk.outputs import digests, json_lines, parts_in, running, texts
 from tests.server import RunningServer, free_port, start_server, until
 
-ROWS, SHARD = 3_000, 125
-SOURCE = "stub:dimension=8,per_item=0.001"
-"""A part takes an eighth of a second at least, so that on no machine the job ends before it is ended. What a
-stub is told is its revision: all servers here have the same."""
-
-
-@pytest.fixture(scope="module")
-def paced() -> Iterator[RunningServer]:
-    """A service that takes its time."""
-    with start_server("--model", SOURCE) as server:
-        yield server
+ROWS, SHARD = 3_000, 125  # a part takes an eighth of a second at least
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +85,7 @@ def test_a_service_that_is_killed_and_started_anew_costs_only_time(
 ) -> None:
     path, wanted = undisturbed
     out, port = tmp_path / "out", free_port()
-    arguments = ("--model", SOURCE, "--grpc-address", f"127.0.0.1:{port}")
+    arguments = ("--model", PACED, "--grpc-address", f"127.0.0.1:{port}")
     with start_server(*arguments) as server:
         command = (path, out, "--rows-per-shard", SHARD)
         with running(server.grpc, *command) as process:

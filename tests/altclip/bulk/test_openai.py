@@ -130,7 +130,9 @@ def test_an_output_of_another_batch_or_with_something_else_is_refused(batch: Bat
     assert "mine.txt" in ran.told
 
 
-def test_a_refused_key_or_a_service_that_is_away_ends_it_with_3(bulk: Run, tmp_path: Path) -> None:
+def test_a_refused_key_or_a_service_that_is_away_ends_it_with_3(
+    bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from service.config.keys import make_key
 
     path = json_lines(tmp_path / "in.jsonl", [request(0, "a")])
@@ -142,5 +144,10 @@ def test_a_refused_key_or_a_service_that_is_away_ends_it_with_3(bulk: Run, tmp_p
     environment = {"ALTCLIP_API_KEY_LINES": line}
     with start_server("--model", "stub:dimension=8", environment=environment) as server:
         ran = bulk("openai", path, tmp_path / "out", "--http", f"http://{server.http}")
+        monkeypatch.setenv("ALTCLIP_ADDRESS", server.grpc)
+        table = json_lines(tmp_path / "table.jsonl", [{"text": "a"}])
+        over_grpc = bulk(table, tmp_path / "vectors")
     assert ran.status == 3
     assert "refuses the key" in ran.told
+    assert over_grpc.status == 3
+    assert "key" in over_grpc.told
