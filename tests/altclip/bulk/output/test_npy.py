@@ -76,7 +76,7 @@ def test_what_is_damaged_is_found_and_made_again_and_nothing_else(bulk: Run, tmp
 def test_failed_rows_are_tried_again_and_new_files_added(bulk: Run, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
-    picture = next((Path(__file__).parents[3] / "docs" / "pictures").glob("*.png")).read_bytes()
+    picture = next((Path(__file__).parents[4] / "docs" / "pictures").glob("*.png")).read_bytes()
     json_lines(folder / "a.jsonl", [{"image": f"{n}.png"} for n in range(15)])
     for n in range(25):
         (folder / f"{n}.png").write_bytes(picture if n != 7 else b"")
