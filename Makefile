@@ -18,7 +18,7 @@ TEST_PROCESSES ?= 3
 MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock wheels proto docs dashboards demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray stores browser envoy screenshots tools clean
+.PHONY: help setup lock wheels proto docs dashboards demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray stores browser envoy replicas screenshots tools clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ soak: setup ## The tests that take minutes; then mixed traffic and steady troubl
 	$(BIN)/python -m pytest -m soak --soak
 	$(BIN)/python -m tests.soak --minutes $(SOAK_MINUTES) $(ARGS)
 	$(BIN)/python -m tests.soak.bulk
+
+replicas: setup ## Lose one of three instances in every way, behind Envoy (make envoy) and without, and print what callers saw
+	$(BIN)/python -m tests.faults.replicas $(ARGS)
 
 train: setup ## Make the bundled model anew (takes hours, goes on where it was interrupted)
 	$(BIN)/python -m training $(ARGS)

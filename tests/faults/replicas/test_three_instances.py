@@ -6,8 +6,8 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from http.client import HTTPConnection
 
@@ -15,11 +15,11 @@ import grpc
 import pytest
 
 from altclip import Client
-from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.faults.harness import embed, failure_of, worker_of
+from tests.faults.harness import embed, failure_of
 from tests.faults.replicas import proxy as proxies
 from tests.faults.replicas.callers import Callers, Http, Vectors, calling
 from tests.faults.replicas.instances import BROKEN, Account, Instance
+from tests.faults.replicas.losses import no_retries, overloaded, round_robin
 from tests.faults.replicas.proxy import Envoy, envoy
 from tests.overlays import overlay
 from tests.server import until
@@ -31,41 +31,6 @@ QUICK_PINGS = tuple(
     for name in ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms")
 )
 """The documented configuration's pings, in less time."""
-
-
-def round_robin(instances: Sequence[Instance]) -> str:
-    """A target that all clients take; in service it is a DNS name with several addresses."""
-    return "ipv4:" + ",".join(instance.grpc for instance in instances)
-
-
-@contextmanager
-def no_retries(target: str) -> Iterator[EmbeddingServiceStub]:
-    options = [("grpc.enable_retries", 0), ("grpc.use_local_subchannel_pool", 1)]
-    with grpc.insecure_channel(target, options) as channel:
-        yield EmbeddingServiceStub(channel)
-
-
-@contextmanager
-def overloaded(instance: Instance) -> Iterator[None]:
-    """Its worker stands still, and a caller of its own has filled its queue."""
-    before = instance.server.metric("altclip_items_accepted_total")
-    worker = worker_of(instance.server)
-    worker.suspend()
-    try:
-        with no_retries(instance.grpc) as stub:
-            texts = [f"{number} fills" for number in range(64)]
-            filling = threading.Thread(target=embed, args=(stub, *texts), kwargs={"seconds": 60})
-            filling.start()
-            until(
-                lambda: instance.server.metric("altclip_items_accepted_total") == before + 64,
-                seconds=30,
-                what="the queue is full",
-            )
-            yield
-            worker.resume()
-            filling.join(30)
-    finally:
-        worker.resume()
 
 
 def counted_since(instances: Sequence[Instance], before: Sequence[Account]) -> list[Account]:
