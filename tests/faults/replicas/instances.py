@@ -28,7 +28,7 @@ Account = Counter[str]
 """How often what ended how: "OK", "UNAVAILABLE", … for calls of both transports, "items ok", … for items."""
 
 OPTIONS = (
-    "--model=m=stub:dimension=8,image_size=32,service_time=0.01",
+    "--model=m=stub:dimension=8,image_size=32,service_time=0.01,per_item=0.001",
     "--decoders=1",
     "--max-queue-items=64",
     "--grace=4",

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from typing import Any
 
 import grpc
 
+from altclip.v1.embedding_service_pb2 import EmbedTextRequest
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.faults.harness import embed, worker_of
+from tests.faults.harness import worker_of
 from tests.faults.replicas.callers import Callers
-from tests.faults.replicas.instances import Instance
-from tests.server import until
+from tests.faults.replicas.instances import Account, Instance
+from tests.load import load
 
 __all__ = ["LOSSES", "Loss", "no_retries", "overloaded", "round_robin"]
 
-Loss = Callable[[Sequence[Instance], Callers], None]
+Loss = Callable[[Sequence[Instance], Callers], Account]
+"""Returns when it is over: what other callers were told meanwhile."""
 
 
 def round_robin(instances: Sequence[Instance]) -> str:
@@ -33,58 +36,71 @@ def no_retries(target: str) -> Iterator[EmbeddingServiceStub]:
 
 
 @contextmanager
-def overloaded(instance: Instance) -> Iterator[None]:
-    """Its worker stands still, and a caller of its own has filled its queue."""
-    before = instance.server.metric("altclip_items_accepted_total")
+def overloaded(instance: Instance) -> Iterator[int]:
+    """Its worker stands still, and its queue is full of so many calls of a caller of its own."""
     worker = worker_of(instance.server)
-    with ExitStack() as stack:
-        stub = stack.enter_context(no_retries(instance.grpc))
-        texts = [f"{number} fills" for number in range(64)]
-        filling = threading.Thread(target=embed, args=(stub, *texts), kwargs={"seconds": 120})
+    waiting: list[Any] = []
+    with no_retries(instance.grpc) as stub:
         worker.suspend()
         try:
-            filling.start()
-            until(
-                lambda: instance.server.metric("altclip_items_accepted_total") == before + 64,
-                seconds=30,
-                what="the queue is full",
-            )
-            yield
+            for size in (16, 1):
+                request = EmbedTextRequest(texts=[f"{number} fills" for number in range(size)])
+                while _is_let_in(call := stub.EmbedText.future(request, timeout=120)):
+                    waiting.append(call)
+            yield len(waiting)
         finally:
             worker.resume()
-        filling.join(60)
+        for call in waiting:
+            call.result(60)
 
 
-def _restarted(instances: Sequence[Instance], callers: Callers) -> None:
+def _is_let_in(call: Any) -> bool:
+    """A call that is refused ends at once."""
+    try:
+        failed: grpc.RpcError = call.exception(0.2)
+    except grpc.FutureTimeoutError:
+        return True
+    assert failed.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return False
+
+
+def _restarted(instances: Sequence[Instance], callers: Callers) -> Account:
     for instance in instances:
         instance.restart()
         callers.wait_for_more(5)
+    return Counter()
 
 
-def _killed(instances: Sequence[Instance], callers: Callers) -> None:
+def _killed(instances: Sequence[Instance], callers: Callers) -> Account:
     instances[1].kill()
     callers.wait_for_more(20)
     instances[1].start()
     callers.wait_for_more(20)
+    return Counter()
 
 
-def _hung(instances: Sequence[Instance], callers: Callers) -> None:
+def _hung(instances: Sequence[Instance], callers: Callers) -> Account:
     instances[1].suspend()
     try:
         callers.wait_for_more(20, seconds=120)
     finally:
         instances[1].resume()
     callers.wait_for_more(20, seconds=120)
+    return Counter()
 
 
-def _overloaded(instances: Sequence[Instance], callers: Callers) -> None:
-    with overloaded(instances[1]):
+def _overloaded(instances: Sequence[Instance], callers: Callers) -> Account:
+    items = 8
+    with load(instances[1].grpc, rate=150, seconds=15, items=items, deadline=None) as others:
         callers.wait_for_more(20, seconds=120)
+        answers = others.answers()
+    told = Counter(each.code for each in answers)
+    return Counter({**told, "items ok": items * told["OK"]})
 
 
 LOSSES: Mapping[str, Loss] = {
     "all restarted, one after the other": _restarted,
     "one killed (SIGKILL), and started again": _killed,
     "one hung (SIGSTOP), and then not": _hung,
-    "one overloaded": _overloaded,
+    "one overloaded by others": _overloaded,
 }
