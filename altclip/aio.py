@@ -247,8 +247,7 @@ class AsyncClient:
 
         Memory stays bounded: at most `window` items are taken from `items` ahead of the results that you
         took, so a slow consumer pauses the producer. An item that fails is a result with `error`, and the
-        stream goes on. Where its server drains or a connection breaks, what has no answer is sent once more,
-        to another server. When the whole stream fails, its `AltClipError` is raised.
+        stream goes on. It outlives a server that drains or dies; when it fails, its `AltClipError` is raised.
 
         `items` may be asynchronous. A plain iterable is read on the event loop and must not block it. To stop
         early, close the iterator (`contextlib.aclosing`) or cancel the task: the server then drops the items

@@ -254,8 +254,7 @@ class Client:
 
         Memory stays bounded: at most `window` items are taken from `items` ahead of the results that you
         took, so a slow consumer pauses the producer. An item that fails is a result with `error`, and the
-        stream goes on. Where its server drains or a connection breaks, what has no answer is sent once more,
-        to another server. When the whole stream fails, its `AltClipError` is raised.
+        stream goes on. It outlives a server that drains or dies; when it fails, its `AltClipError` is raised.
 
         A thread of its own reads `items`. To stop early, close the iterator or drop it: the server then drops
         the items that it has not begun.
