@@ -219,11 +219,16 @@ OPERATORS = (
                 },
             ),
             Panel(
+                "Spans of traced calls",
+                "Sent to the collector, or lost on the way there, a second.",
+                "none",
+                {"{{outcome}}": rate("altclip_spans_total", "outcome")},
+            ),
+            Panel(
                 "Autoscaling looks at",
                 "The wait of nine of ten interactive items.",
                 "s",
                 {"{{model}} {{modality}}": "altclip:queue_wait_seconds:p90_5m"},
-                width=16,
             ),
         ),
     ),

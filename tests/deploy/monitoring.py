@@ -28,7 +28,7 @@ from tests.deploy.rule_files import RULE_FILES
 from tests.deploy.tools import tool
 from tests.server import free_port, until
 
-__all__ = ["Monitoring", "faster", "monitored", "prometheus"]
+__all__ = ["Monitoring", "faster", "filled_in", "monitored", "prometheus"]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -98,6 +98,13 @@ def faster(text: str, speed: float) -> str:
         return f"{match['before']}{max(1, round(1000 * seconds))}ms"
 
     return re.sub(r"(?P<before>\[|\bfor: )(?P<number>\d+)(?P<unit>ms|s|m|h|d)\b", shorter, text)
+
+
+def filled_in(query: str, interval: str) -> str:
+    """A dashboard's query as Grafana asks it: of all namespaces and jobs, over this interval."""
+    for name, value in (("$namespace", ".*"), ("$job", ".*"), ("$__rate_interval", interval)):
+        query = query.replace(name, value)
+    return query
 
 
 @contextlib.contextmanager

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.dashboards.grafana import BOARDS, text
+from tests.deploy.lively import lively
+from tests.deploy.monitoring import filled_in, monitored
 from tests.deploy.rule_files import (
     EXPRESSIONS,
     FILES,
@@ -19,6 +24,7 @@ from tests.deploy.rule_files import (
     recorded_names,
     series,
 )
+from tests.server import until
 
 NOT_SHOWN: dict[str, str] = {}
 """Metrics that no panel shows, and why."""
@@ -105,3 +111,28 @@ def test_numbers_of_panels_are_unique(name: str) -> None:
 
 def _selectors(expression: str) -> list[str]:
     return re.findall(r"\baltclip[_:][a-z0-9_:]+", expression)
+
+
+def test_every_query_has_an_answer_from_a_prometheus_that_watches_a_service(tmp_path: Path) -> None:
+    asked = {
+        (panel["title"], target["legendFormat"]): filled_in(target["expr"], "3s")
+        for board in dashboards().values()
+        for panel in panels(board)
+        for target in panel["targets"]
+    }
+    with (
+        lively(tmp_path) as server,
+        monitored({"altclip": server.ops}, tmp_path, speed=100, scrape=0.5) as seen,
+    ):
+        missing = dict(asked)
+
+        def all_answered() -> bool:
+            for name, query in [*missing.items()]:
+                values = [float(sample["value"][1]) for sample in seen.query(query)]
+                if any(map(math.isfinite, values)):
+                    del missing[name]
+            return not missing
+
+        with contextlib.suppress(AssertionError):
+            until(all_answered, seconds=60, what="answers", interval=0.5)
+        assert missing == {}
