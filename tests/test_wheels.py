@@ -179,6 +179,55 @@ def test_importing_the_client_brings_nothing_of_the_server(client: Environment) 
     assert loaded & {"torch", "PIL", "grpc_tools", "service", "worker"} == set()
 
 
+PROGRAM = """
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from typing import assert_type
+
+import numpy as np
+
+from altclip import AltClipError, AsyncClient, Client, ImageEmbeddings, ImageSource, Overloaded, StreamInput
+from altclip import StreamResult, TextEmbeddings, Uri
+
+def embed(client: Client, path: Path) -> float | None:
+    with path.open("rb") as file:
+        sources: list[ImageSource] = [path, file, b"bytes", Uri("data:,"), np.zeros((4, 4, 3), np.uint8)]
+        assert_type(client.embed_image(sources), ImageEmbeddings)
+        client.similarity(["a cat", path], file, score="probability")
+    try:
+        assert_type(client.embed_text("a cat", encoding="int8"), TextEmbeddings)
+    except Overloaded as error:
+        return error.retry_after
+    return None
+
+async def stream(client: AsyncClient, items: list[StreamInput]) -> list[AltClipError]:
+    results = client.embed_stream(items)
+    assert_type(results, AsyncGenerator[StreamResult, None])
+    return [result.error async for result in results if result.error]
+
+with Client(["127.0.0.1:50051"], timeout=5) as client:
+    assert_type(client.embed_stream(["a cat", ("id", Path("cat.png"))]), Generator[StreamResult, None, None])
+    embed(client, Path("cat.png"))
+asyncio.run(stream(AsyncClient(), ["a cat"]))
+"""
+
+
+def test_a_typed_program_is_checked_against_what_was_installed(client: Environment, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    strict: list[str | Path] = ["--strict", "--python-executable", client.bin / "python", "--config-file", ""]
+    checked: list[str | Path] = [sys.executable, "-m", "mypy", *strict, "--cache-dir", tmp_path / "cache"]
+
+    def told() -> str:
+        command = [*checked, "program.py"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False)
+        return done.stdout + done.stderr
+
+    assert told() == "Success: no issues found in 1 source file\n"
+    (tmp_path / "program.py").write_text(PROGRAM.replace('encoding="int8"', 'encoding="int9"'))
+    assert "incompatible type \"Literal['int9']\"" in told()
+
+
 def test_a_program_with_modules_called_service_and_worker_uses_the_client(
     client: Environment, tmp_path: Path
 ) -> None:

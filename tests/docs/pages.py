@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def for_server(code: str, server: RunningServer) -> str:
 
 
 def run(
-    command: list[str | Path],
+    command: Sequence[str | Path],
     folder: Path,
     environment: Mapping[str, str] | None = None,
     seconds: float = 100,
