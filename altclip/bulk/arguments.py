@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=at_least(1),
         default=0,
         metavar="N",
-        help="default: one for each GPU, or else for each node",
+        help="default: one for each GPU, or else as many as find room",
     )
     ray.add_argument("--ray-cpus", type=_share, metavar="N", help="that an actor reserves")
     ray.add_argument("--ray-gpus", type=_share, metavar="N", help="that an actor reserves")

@@ -55,6 +55,10 @@ class Connection(Protocol):
         """The vectors of these items, in any order, with the ids that they have. Raises AltClipError."""
         ...
 
+    def close(self) -> None:
+        """Ends it."""
+        ...
+
 
 @dataclass
 class Times:

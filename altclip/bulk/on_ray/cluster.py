@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -35,9 +35,10 @@ class OnRay:
     Attributes:
         address: Of the cluster, as `ray.init` takes it: auto, HOST:PORT.
         access: Where the actors' vectors come from.
-        actors: How many; 0 means one for each GPU, or else one for each node.
+        actors: How many; 0 means one for each GPU, or else as many as find room, or one for each node where
+            servers do the work.
         cpus, gpus: What an actor reserves; None means a GPU if the cluster has any, and the CPUs that are its
-            share of its node, or one CPU where servers do the work.
+            share of its node; without GPUs those of the smallest node, or one CPU where servers do the work.
 
     >>> cluster = bulk.OnRay("auto", gpus=0.5)
     >>> bulk.run("missing.jsonl", "vectors", client=cluster)
@@ -62,14 +63,21 @@ class OnRay:
     def model(self, name: str, patience: float, tell: Callable[[str], object]) -> Model:
         """See `Maker`. Own encoders are loaded once for it, by a task that reserves what an actor does."""
         if self.access.addresses:
-            return Servers(self.access.connections()).model(name, patience, tell)
+            with contextlib.ExitStack() as stack:
+                connections = self.access.connections()
+                for each in connections:
+                    stack.callback(each.close)
+                return Servers(connections).model(name, patience, tell)
         ray = self._connect()
         pool = pool_of(self, ray.nodes())
         self.access = replace(self.access, model=name, threads=pool.threads)
         # The process ends with the task, and gives its device back.
         task = ray.remote(num_cpus=pool.cpus, num_gpus=pool.gpus, max_calls=1)(describe)
         try:
-            row: Row = ray.get(task.remote(self.access))
+            row: Row = ray.get(task.remote(self.access), timeout=patience)
+        except ray.exceptions.GetTimeoutError:
+            told = f"{pool.cpus:g} CPUs and {pool.gpus:g} GPUs on one node"
+            raise Unavailable(f"the cluster had no room in time: an actor needs {told}") from None
         except ray.exceptions.RayError as error:
             raise Unavailable(f"the cluster could not load the model: {_first_line(error)}") from None
         raise_failure(row)
@@ -91,8 +99,9 @@ class OnRay:
         ray = self._connect()
         staging = Staging(work.output)
         waiting = {task.number: task for task in tasks}
+        rows = self._rows(ray, work, tasks, staging)
         try:
-            for row in self._rows(ray, work, tasks, staging):
+            for row in rows:
                 raise_failure(row)
                 number = int(row["number"])
                 if waiting.pop(number, None) is None:
@@ -107,6 +116,7 @@ class OnRay:
         except ray.exceptions.RayError as error:
             raise Unavailable(f"the Ray job failed: {_first_line(error)}") from None
         finally:
+            rows.close()
             staging.remove()
         if waiting:
             raise Unavailable(f"the Ray job ended without {len(waiting)} of its parts")
@@ -123,7 +133,7 @@ class OnRay:
         """See `Maker`: the time of all actors together."""
         return dict(self._busy)
 
-    def _rows(self, ray: Any, work: Work, tasks: Sequence[Task], staging: Staging) -> Iterator[Row]:
+    def _rows(self, ray: Any, work: Work, tasks: Sequence[Task], staging: Staging) -> Generator[Row]:
         """What the actors made of the tasks, as it comes."""
         pool = pool_of(self, ray.nodes())
         actors = min(pool.actors, len(tasks))
@@ -182,27 +192,29 @@ class Pool:
 
 
 def pool_of(wanted: OnRay, nodes: Sequence[Mapping[str, Any]]) -> Pool:
-    """The actors for a cluster of these nodes, as Ray describes them. Pure. Raises Unavailable where none has
-    room.
-
-    One for each GPU; in a cluster without GPUs one for each node, with all the CPUs that the smallest has.
-    """
+    """The actors for a cluster of these nodes, as Ray describes them. Pure. Raises Unavailable where there is
+    nothing to tell their size from."""
     alive = [node["Resources"] for node in nodes if node["Alive"]]
-    cpus = [each["CPU"] for each in alive if each.get("CPU", 0) >= 1]
-    if not cpus:
-        raise Unavailable("the Ray cluster has no node with a CPU")
+    rooms = [each["CPU"] for each in alive if each.get("CPU", 0) >= 1]
+    if not rooms and not (wanted.actors and wanted.cpus):
+        told = "--ray-actors and --ray-cpus say what to ask it for"
+        raise Unavailable(f"the Ray cluster has no node with a CPU now: {told}")
     devices = int(sum(each.get("GPU", 0) for each in alive))
+    serving = bool(wanted.access.addresses)
     gpus = wanted.gpus
     if gpus is None:
-        gpus = 1.0 if devices and not wanted.access.addresses else 0.0
-    share = wanted.cpus
-    if share is None and gpus:
-        rooms = [each.get("CPU", 0) * gpus / each["GPU"] for each in alive if each.get("GPU", 0) >= gpus]
-        share = max(1.0, min(rooms, default=1.0) // 1)
-    elif share is None:
-        share = 1.0 if wanted.access.addresses else min(cpus) // 1
-    actors = wanted.actors or (max(1, int(devices / gpus)) if gpus else len(cpus))
-    return Pool(actors, share, gpus, max(1, int(share)))
+        gpus = 1.0 if devices and not serving else 0.0
+    cpus = wanted.cpus
+    if cpus is None and gpus:
+        shares = [each.get("CPU", 0) * gpus / each["GPU"] for each in alive if each.get("GPU", 0) >= gpus]
+        cpus = max(1.0, min(shares, default=1.0) // 1)
+    elif cpus is None:
+        cpus = 1.0 if serving else min(rooms) // 1
+    if gpus:
+        actors = int(devices / gpus)
+    else:
+        actors = len(rooms) if serving or not cpus else sum(int(room // cpus) for room in rooms)
+    return Pool(wanted.actors or max(1, actors), cpus, gpus, max(1, int(cpus)))
 
 
 def module() -> Any:

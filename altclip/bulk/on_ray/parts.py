@@ -6,6 +6,7 @@ a time, so that it reads and writes one while the device has work of the other.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import time
@@ -140,7 +141,8 @@ def describe(access: Access) -> Row:
     """The model that the actors will have, and its limits; runs as a task on the cluster."""
     try:
         (encoders,) = access.connections()
-        return {"model": json.dumps(asdict(encoders.get_model("")))}
+        with contextlib.closing(encoders):
+            return {"model": json.dumps(asdict(encoders.get_model("")))}
     except (DataError, AltClipError) as error:
         return failure(error)
 

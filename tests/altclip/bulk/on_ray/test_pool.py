@@ -24,7 +24,7 @@ def node(*, alive: bool = True, **resources: float) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("wanted", "nodes", "pool"),
     [
-        (OnRay(""), [node(), node(cpu=4), node(cpu=8)], Pool(2, 4, 0, 4)),
+        (OnRay(""), [node(), node(cpu=4), node(cpu=8)], Pool(3, 4, 0, 4)),
         (OnRay(""), [node(cpu=2), node(cpu=2, alive=False)], Pool(1, 2, 0, 2)),
         (OnRay(""), [node(cpu=16), node(cpu=26, gpu=8), node(cpu=24, gpu=4)], Pool(12, 3, 1, 3)),
         (OnRay("", gpus=0.5), [node(cpu=8, gpu=1)], Pool(2, 4, 0.5, 4)),
@@ -36,7 +36,9 @@ def test_the_pool_fits_the_cluster(wanted: OnRay, nodes: list[dict[str, Any]], p
     assert pool_of(wanted, nodes) == pool
 
 
-def test_a_cluster_without_cpus_is_refused() -> None:
+def test_a_cluster_that_has_no_nodes_yet_may_be_asked_for_them() -> None:
+    assert pool_of(OnRay("", actors=4, cpus=2), [node()]) == Pool(4, 2, 0, 2)
+    assert pool_of(OnRay("", actors=4, cpus=2, gpus=1), [node()]) == Pool(4, 2, 1, 2)
     with pytest.raises(Unavailable, match="no node with a CPU"):
         pool_of(OnRay(""), [node(), node(cpu=4, alive=False)])
 
