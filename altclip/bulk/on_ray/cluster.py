@@ -99,7 +99,8 @@ class OnRay:
         ray = self._connect()
         staging = Staging(work.output)
         waiting = {task.number: task for task in tasks}
-        rows = self._rows(ray, work, tasks, staging)
+        # The rows that fail are counted here, over all parts.
+        rows = self._rows(ray, replace(work, max_errors=None), tasks, staging)
         try:
             for row in rows:
                 raise_failure(row)
@@ -140,11 +141,9 @@ class OnRay:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        # The rows that fail are counted here, over all parts.
-        reference = ray.put(replace(work, max_errors=None))
         found = ray.data.from_items([row_of(task) for task in tasks], override_num_blocks=len(tasks)).map(
             PartMaker,
-            fn_constructor_args=[reference, self.access, staging.path],
+            fn_constructor_args=[ray.put(work), self.access, staging.path],
             num_cpus=pool.cpus,
             num_gpus=pool.gpus,
             compute=ray.data.ActorPoolStrategy(
