@@ -124,6 +124,11 @@ def add_search_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--top-k", type=at_least(1), default=10, metavar="K", help="show the K best (default: %(default)s)"
     )
+    sheet = parser.add_argument_group("contact sheet")
+    sheet.add_argument("--show", type=Path, metavar="FILE.png", help="write the images of the hits there")
+    sheet.add_argument(
+        "--images", metavar="FOLDER", help="where the paths of images begin (default: where the input was)"
+    )
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -222,7 +222,7 @@ class Job:
 
     def _manifest(self, found: Found, source: Source, columns: Sequence[Embedded], model: Model) -> Manifest:
         return Manifest(
-            input={"kind": found.kind, "files": identify(found)},
+            input={"kind": found.kind, "base": str(found.base), "files": identify(found)},
             options={
                 "text": [each.name for each in columns if each.is_text],
                 "image": [each.name for each in columns if not each.is_text],

@@ -16,6 +16,7 @@ from altclip.bulk.output.folder import read_manifest
 from altclip.bulk.output.layout import columns_of
 from altclip.bulk.output.manifest import Manifest
 from altclip.bulk.output.reading import cells_of, rows_of, schema_of, vectors_of
+from altclip.bulk.sheet import image_column, pictures, write_sheet
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.places import Place, place_of
 from altclip.client import Client
@@ -44,7 +45,7 @@ class Hit:
 
 def run(client: Client, arguments: Namespace) -> int:
     """Embeds what is asked for with the model of the output, and shows the nearest rows."""
-    require()
+    require(*(("pyarrow", "PIL.Image") if arguments.show else ()))
     output = place_of(arguments.output)
     manifest = read_manifest(output)
     if manifest is None:
@@ -61,7 +62,12 @@ def run(client: Client, arguments: Namespace) -> int:
             f"the output is of revision {manifest.revision}, and the service has {answer.revision}: their "
             "vectors cannot be compared"
         )
+    shown = image_column(manifest, column) if arguments.show else ""
     hits = nearest(output, manifest, column, answer.vectors[0], arguments.top_k)
+    if arguments.show:
+        images = pictures(output, manifest, shown, [hit.row for hit in hits], arguments.images)
+        named = [(hit.row, hit.score, _name(hit, shown)) for hit in hits]
+        write_sheet(arguments.show, named, images)
     if arguments.json:
         say_json([{"row": hit.row, "score": round(hit.score, 6), **hit.cells} for hit in hits])
         return 0
@@ -72,6 +78,11 @@ def run(client: Client, arguments: Namespace) -> int:
     ]
     say("\n".join(table(("cosine", "row", *names), rows, right=[0, 1])))
     return 0
+
+
+def _name(hit: Hit, column: str) -> str:
+    """What a hit is called on the sheet: its image's path, or the first of its cells."""
+    return str(hit.cells.get(column, next(iter(hit.cells.values()), "")))
 
 
 def column_of(manifest: Manifest, wanted: str | None) -> str:

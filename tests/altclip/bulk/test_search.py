@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from altclip import Client
 from altclip.cli import main
 from tests.altclip.bulk.conftest import Run
 from tests.altclip.bulk.outputs import json_lines, parts, texts
+from tests.altclip.bulk.test_images import png, tar
 from tests.server import RunningServer
 
 
@@ -51,3 +55,64 @@ def test_a_folder_without_a_manifest_is_refused(
 ) -> None:
     assert main(["search", str(tmp_path), "--text", "a"]) == 2
     assert "no output of a bulk job" in capsys.readouterr().err
+
+
+def colours(path: Path, count: int) -> list[tuple[int, ...]]:
+    """The middle of each of the sheet's first tiles, and of the page beside them."""
+    with Image.open(path) as sheet:
+        assert sheet.format == "PNG"
+        return [tuple(sheet.getpixel((8 + 232 * n + 112, 8 + 112))) for n in range(count)]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("form", ["folder", "bytes", "structs", "npy"])
+def test_the_sheet_shows_the_images_of_the_hits_best_first(
+    bulk: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    contents = [png(n, (300, 200)) for n in range(8)]
+    if form in ("folder", "npy"):
+        for n, content in enumerate(contents):
+            (folder / f"{n}.png").write_bytes(content)
+        given = folder
+    else:
+        given = folder / "in.parquet"
+        cells = contents if form == "bytes" else [{"bytes": each, "path": "x"} for each in contents]
+        pq.write_table(pa.table({"n": range(8), "image": cells}), given)
+    out, sheet = tmp_path / "out", tmp_path / "sheet.png"
+    assert (
+        bulk(given, out, "--rows-per-shard", 3, *(("--format", "npy") if form == "npy" else ())).status == 0
+    )
+    picture = tmp_path / "asked.png"
+    picture.write_bytes(contents[6])
+    command = ["search", str(out), "--image", str(picture), "--top-k", "4", "--show", str(sheet), "--json"]
+    assert main(command) == 0
+    hits = [hit["row"] for hit in json.loads(capsys.readouterr().out)]
+    assert hits[0] == 6
+    assert colours(sheet, 4) == [(n * 5 % 256, n, 99) for n in hits]
+
+
+def test_what_cannot_be_shown_is_an_empty_tile_or_an_error(
+    bulk: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for n in range(3):
+        (tmp_path / "in" / f"{n}.png").write_bytes(png(n))
+    (tmp_path / "set.tar").write_bytes(tar({"0.png": png(0)}))
+    json_lines(tmp_path / "words.jsonl", texts(3))
+    sheet = tmp_path / "sheet.png"
+    bulk(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "1.png").write_bytes(b"no image")
+    (tmp_path / "in" / "2.png").unlink()
+    show = ("--text", "a", "--show", str(sheet))
+    assert main(["search", str(tmp_path / "out"), *show]) == 0
+    assert colours(sheet, 3).count((0, 0, 99)) == 1
+    bulk(tmp_path / "set.tar", tmp_path / "tar")
+    assert main(["search", str(tmp_path / "tar"), *show]) == 0
+    moved = tmp_path / "moved"
+    (tmp_path / "in").rename(moved)
+    assert main(["search", str(tmp_path / "out"), *show, "--images", str(moved)]) == 0
+    assert colours(sheet, 3).count((0, 0, 99)) == 1
+    bulk(tmp_path / "words.jsonl", tmp_path / "words")
+    assert main(["search", str(tmp_path / "words"), *show]) == 2
+    assert "--show needs one column with images: the output has none" in capsys.readouterr().err
