@@ -58,6 +58,12 @@ def _unary(quick: bool) -> Found:
     return Found(unary.rows(rounds=3 if quick else 5))
 
 
+def _tracing(quick: bool) -> Found:
+    from benchmarks import tracing
+
+    return Found(tracing.rows(calls=2000 if quick else 4000, rounds=5 if quick else 9))
+
+
 def _http(quick: bool) -> Found:
     from benchmarks import gateway
 
@@ -157,6 +163,7 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "cuda": _cuda,
     "service": _service,
     "unary": _unary,
+    "tracing": _tracing,
     "http": _http,
     "link": _link,
     "stream": _stream,

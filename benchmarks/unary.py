@@ -22,7 +22,7 @@ from altclip.v1 import embedding_service_pb2 as pb
 from benchmarks.report import Row, alternate
 from tests.server import start_server
 
-__all__ = ["rows"]
+__all__ = ["TEXTS", "rate", "rows"]
 
 METHOD = "/altclip.v1.EmbeddingService/EmbedText"
 TEXTS = ("a photo of a cat", "一只猫的照片", "un gato negro", "кошка на окне", "猫の写真", "قطة")
@@ -67,10 +67,10 @@ def rows(calls: int = 3000, in_flight: Sequence[int] = (1, 32, 128), rounds: int
 
 
 def _measure(address: str, requests: Sequence[bytes], calls: int, in_flight: int) -> float:
-    return asyncio.run(_rate(address, requests, calls, in_flight))
+    return asyncio.run(rate(address, requests, calls, in_flight))
 
 
-async def _rate(address: str, requests: Sequence[bytes], calls: int, in_flight: int) -> float:
+async def rate(address: str, requests: Sequence[bytes], calls: int, in_flight: int) -> float:
     async with grpc.aio.insecure_channel(address) as channel:
         call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         for request in requests[: len(TEXTS)]:

@@ -125,7 +125,8 @@ def _family(attribute: str, series: Series, pages: list[Metrics], now: float) ->
     if isinstance(cells, Histogram):
         histogram = HistogramMetricFamily(series.name, series.help, labels=series.labels)
         bounds = [*map(_bound, series.buckets), "+Inf"]
-        found = [getattr(page, f"{attribute}_exemplars", None) for page in pages]
+        all_exemplars = (getattr(page, f"{attribute}_exemplars", None) for page in pages)
+        found: list[Exemplars] = [each for each in all_exemplars if each is not None and not each.empty]
         for labels, first in cells.first.items():
             count = 0.0
             buckets: list[tuple[str, float] | tuple[str, float, Exemplar]] = []
@@ -143,9 +144,9 @@ def _family(attribute: str, series: Series, pages: list[Metrics], now: float) ->
     return family
 
 
-def _exemplar(found: Sequence[Exemplars | None], bucket: int, labels: tuple[str, ...]) -> Exemplar | None:
+def _exemplar(found: Sequence[Exemplars], bucket: int, labels: tuple[str, ...]) -> Exemplar | None:
     """The latest of all pages, which only OpenMetrics shows."""
-    given = [each for page in found if page is not None and (each := page.get(bucket, *labels))]
+    given = [each for page in found if (each := page.get(bucket, *labels))]
     if not given:
         return None
     latest = max(given, key=lambda each: each.time)

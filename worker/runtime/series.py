@@ -118,6 +118,13 @@ class Exemplars(_Cells):
 
     __slots__ = ()
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is none in this page, as almost always where tracing is off."""
+        start = min(self.first.values())
+        stop = start + len(self.first) * self.series.width
+        return not self.cells[start:stop].tobytes().strip(b"\0")
+
     def put(self, value: float, ids: tuple[str, str], *labels: str) -> None:
         """An observation. ids: of its trace and span, 32 and 16 hex digits."""
         start = self.first[labels] + _EXEMPLAR_CELLS * bisect_left(self.series.buckets, value)

@@ -137,6 +137,25 @@ def test_sizes_may_have_a_unit(text: str, size: int) -> None:
     assert load(["--max-text-bytes", text], {}).max_text_bytes == size
 
 
+@pytest.mark.parametrize(
+    ("text", "ratio"), [("0", 0.0), ("1", 1.0), ("0.01", 0.01), (".5", 0.5), ("2.5%", 0.025)]
+)
+def test_a_ratio_may_be_a_percentage(text: str, ratio: float) -> None:
+    assert load(["--trace-ratio", text], {}).trace_ratio == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("text", ["1.01", "101%", "-0.1", "nan", "1e-2", "one", ""])
+def test_a_ratio_lies_between_0_and_1(text: str) -> None:
+    with pytest.raises(OptionError, match=r"--trace-ratio .*a number from 0 to 1"):
+        load(["--trace-ratio", text], {})
+
+
+def test_a_collector_is_an_address() -> None:
+    assert load(["--trace-endpoint", "https://otel:4317/"], {}).trace_endpoint == "https://otel:4317"
+    with pytest.raises(OptionError, match=r"--trace-endpoint .*http://collector:4317"):
+        load(["--trace-endpoint", "otel:4317"], {})
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("3", 3.0), ("0.5", 0.5), ("250ms", 0.25), ("2m", 120.0)])
 def test_times_may_have_a_unit(text: str, seconds: float) -> None:
     assert load(["--grace", text], {}).grace == seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -66,6 +67,29 @@ async def test_metrics_come_in_the_format_that_was_asked_for(service: Service) -
     _, kind, body = await get(service, "/metrics", "application/openmetrics-text; version=1.0.0")
     assert kind.startswith("application/openmetrics-text")
     assert {family.name for family in openmetrics(body)} == set(families)  # type: ignore[no-untyped-call]
+
+
+async def test_a_bucket_s_exemplar_is_the_latest_of_all_processes_and_shown_in_openmetrics_alone(
+    service: Service,
+) -> None:
+    first, second = (service.pages.add(f"frontend {number}") for number in range(2))
+    for page, trace in ((second, "b" * 32), (first, "a" * 32)):
+        page.metrics.request_duration.observe(0.02, "EmbedText")
+        page.metrics.request_duration_exemplars.put(0.02, (trace, "0123456789abcdef"), "EmbedText")
+    _, _, body = await get(service, "/metrics", "application/openmetrics-text; version=1.0.0")
+    (family,) = [each for each in openmetrics(body) if each.name == "altclip_request_duration_seconds"]  # type: ignore[no-untyped-call]
+    (sample,) = [sample for sample in family.samples if sample.exemplar is not None]
+    assert (sample.labels["method"], float(sample.labels["le"])) == ("EmbedText", 0.025)
+    assert sample.exemplar.labels == {"trace_id": "a" * 32, "span_id": "0123456789abcdef"}
+    assert sample.exemplar.value == 0.02
+    assert abs(float(sample.exemplar.timestamp) - time.time()) < 60
+    _, _, body = await get(service, "/metrics")
+    assert "# {" not in body
+    service.pages.retire(first)
+    service.pages.retire(second)
+    _, _, body = await get(service, "/metrics", "application/openmetrics-text; version=1.0.0")
+    assert "# {" not in body
+    assert 'altclip_request_duration_seconds_count{method="EmbedText"} 2.0' in body
 
 
 async def test_memory_is_what_is_in_use_when_it_is_asked_for(service: Service) -> None:

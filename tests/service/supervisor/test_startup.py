@@ -6,7 +6,7 @@ import pytest
 
 from service.config.options import OptionError
 from service.config.settings import Settings
-from service.supervisor.startup import check_aliases, doubts, places
+from service.supervisor.startup import check_aliases, check_tracing, doubts, places
 from worker.models.sources import resolve_all
 
 
@@ -53,8 +53,21 @@ def test_settings_that_are_hardly_meant_are_told() -> None:
     assert doubts(Settings(image_urls=("https:443",), image_url_hosts=("a.example",))) == []
     (unused,) = doubts(Settings(image_url_hosts=("a.example",)))
     assert "--image-urls" in unused
+    assert doubts(Settings(tracing="on", trace_endpoint="http://collector:4317")) == []
+    (untraced,) = doubts(Settings(trace_endpoint="http://collector:4317"))
+    assert "--tracing on" in untraced
     (small,) = doubts(Settings(max_message_bytes=1 << 20, max_image_bytes=1 << 20))
     assert "--max-message-bytes" in small
+
+
+def test_tracing_without_what_it_needs_is_refused_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check_tracing(Settings(tracing="on"))
+    monkeypatch.setattr("service.supervisor.startup.OPENTELEMETRY", ("not_installed.sdk.trace",))
+    check_tracing(Settings())
+    with pytest.raises(OptionError, match=r"--tracing \(ALTCLIP_TRACING\).*altclip-server\[tracing\]"):
+        check_tracing(Settings(tracing="on"))
 
 
 @pytest.mark.parametrize(
