@@ -117,6 +117,12 @@ def test_a_key_is_made_and_its_file_is_read(tmp_path: Path) -> None:
     assert shlex.split(serve)[1:] == ["--api-keys", "keys.txt"]
 
 
+def test_a_client_with_tracing_is_made_as_the_page_makes_it(server: RunningServer, tmp_path: Path) -> None:
+    (example,) = examples("docs/tracing.md", "python")
+    code = f"{for_server(example.code, server)}\nprint(client.health())"
+    assert run([sys.executable, "-c", code], tmp_path) == "SERVING\n"
+
+
 @pytest.mark.parametrize(
     "line", [line for _, line in SERVER_COMMANDS], ids=[name for name, _ in SERVER_COMMANDS]
 )

@@ -30,6 +30,8 @@ RUN: dict[tuple[str, str] | tuple[str, str, int], str] = {
     ("docs/integrations.md", "sh"): "tests/interop/test_stores.py",
     ("docs/integrations.md", "python"): "tests/interop/test_stores.py",
     ("docs/integrations.md", "python", 10): "tests/interop/test_langchain.py",
+    ("docs/tracing.md", "python"): COMMANDS,
+    ("docs/tracing.md", "sh"): COMMANDS,
 }
 CLUSTER = "needs a Ray cluster: tests/altclip/bulk/on_ray has its own, with the same options"
 DATA = "needs a published data set; tests/altclip/evaluate/test_docs.py parses its commands"
@@ -43,6 +45,7 @@ NOT_RUN: dict[tuple[str, str] | tuple[str, str, int], str] = {
     ("docs/capacity.md", "sh"): "simulates for minutes; tests/benchmarks tests it in small",
     ("docs/deployment.md", "sh", 0): "needs Docker and an image",
     ("docs/evaluation.md", "sh", 0): "is a form; tests/altclip/evaluate/test_docs.py parses it",
+    ("docs/tracing.md", ""): "is a drawing",
     **{("docs/evaluation.md", "sh", number): DATA for number in range(2, 7)},
 }
 ALL = [example for page in dict.fromkeys(PAGES) for example in examples(str(page.relative_to(ROOT)))]
