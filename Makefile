@@ -78,8 +78,9 @@ docs: setup ## Write the table of settings into docs/settings.md anew
 	$(BIN)/python -m service.config.command_line | sed -i -e '/<!-- settings -->/,/<!-- end of settings -->/{//!d}' \
 	    -e '/<!-- settings -->/r /dev/stdin' docs/settings.md
 
-dashboards: setup ## Write the dashboards of Grafana into deploy/helm/altclip/files anew
+dashboards: setup ## Write the dashboards of Grafana anew, and draw them under load for docs/pictures (two minutes)
 	$(BIN)/python -m scripts.dashboards
+	$(BIN)/python -m tests.deploy.pictures $(ARGS)
 
 format: setup ## Rewrite sources in the project's style
 	$(BIN)/ruff check --fix
