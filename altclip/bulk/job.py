@@ -24,7 +24,7 @@ from altclip.bulk.plan import ROWS_PER_SHARD, Options, Summary, Wanted, begin, t
 from altclip.bulk.rehearsal import Rehearsal, rehearse
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.files import Found, find
-from altclip.bulk.sources.opening import identify, open_source
+from altclip.bulk.sources.opening import changed_image, identify, open_source
 from altclip.bulk.sources.places import Place, place_of
 from altclip.bulk.sources.source import Source
 from altclip.client import Client
@@ -212,13 +212,19 @@ class Job:
         return not faults
 
     def _same_listing(self, found: Found, earlier: Manifest | None, wanted: Manifest) -> Manifest | None:
-        """Of a folder of images that is extended the entry stands for as many files as there were before."""
-        if earlier is None or not self.options.extend or found.kind != "images":
+        """Of a folder of images that is extended the entry stands for as many files as there were before.
+        Raises DataError that names an image which has changed."""
+        if earlier is None or self.options.fresh or {found.kind, earlier.input["kind"]} != {"images"}:
             return earlier
-        before = earlier.input["files"]
-        if earlier.input["kind"] == found.kind and identify(found, [before[0]["files"]]) == before:
-            return replace(earlier, input=wanted.input)
-        return earlier
+        before = earlier.input["files"][0]
+        count = min(before["files"], len(found.files))
+        now = identify(found, [count])[0] if self.options.extend else wanted.input["files"][0]
+        if told := changed_image(found, before, now):
+            hint = (
+                "" if self.options.extend else "; --fresh begins anew, `altclip bulk extend` adds new files"
+            )
+            raise DataError(f"the output was made otherwise: input: {told}{hint}")
+        return replace(earlier, input=wanted.input)
 
     def _manifest(self, found: Found, source: Source, columns: Sequence[Embedded], model: Model) -> Manifest:
         return Manifest(

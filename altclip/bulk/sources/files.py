@@ -24,6 +24,8 @@ IMAGES = PICTURE_SUFFIXES | {"avif", "heic", "heif"}
 WHOLE = 1 << 30
 """A longer file is hashed in parts, and must keep its time of change instead."""
 PARTS, PART = 1024, 1 << 20
+LISTED = 1024
+"""So many files of a folder of images have a hash of their own, so that one that changed can be named."""
 
 
 @dataclass(frozen=True)
@@ -180,18 +182,34 @@ def _digest(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def hash_of_listing(found: Found, count: int) -> tuple[int, str]:
-    """The size of the first `count` files, and a hash of their paths, sizes and times of change: for folders
-    of so many files that reading all of them twice costs too much."""
-    digest, total = hashlib.sha256(), 0
-    for file in found.files[:count]:
+def hash_of_listing(found: Found, count: int) -> tuple[int, str, list[str]]:
+    """The size of the first `count` files, a hash of their paths, sizes and times of change, and a short one
+    of each 1,024 of them: for folders of so many files that reading all of them twice costs too much."""
+    digest, total, blocks = hashlib.sha256(), 0, []
+    for start in range(0, count, LISTED):
+        block = hashlib.sha256()
+        for file in found.files[start : min(start + LISTED, count)]:
+            try:
+                size, state = _state(file)
+                total += size
+            except OSError:
+                state = "unreadable"
+            block.update(f"{found.name(file)}\0{state}\0".encode("utf-8", "surrogateescape"))
+        blocks.append(block.hexdigest()[:8])
+        digest.update(block.digest())
+    return total, f"sha256-of-listing:{digest.hexdigest()}", blocks
+
+
+def latest_change(files: Sequence[Place]) -> Place | None:
+    """The file that was put here, written or renamed last; None where there is none."""
+
+    def moment(file: Place) -> float:
         try:
-            size, state = _state(file)
-            total += size
+            return 0.0 if isinstance(file, Remote) else file.stat().st_ctime
         except OSError:
-            state = "unreadable"
-        digest.update(f"{found.name(file)}\0{state}\0".encode("utf-8", "surrogateescape"))
-    return total, f"sha256-of-listing:{digest.hexdigest()}"
+            return 0.0
+
+    return max(files, key=moment, default=None)
 
 
 def _state(file: Place) -> tuple[int, str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from altclip.bulk.sources.arrow import require
-from altclip.bulk.sources.files import Found, hash_of, hash_of_listing
+from altclip.bulk.sources.files import LISTED, Found, hash_of, hash_of_listing, latest_change
 from altclip.bulk.sources.lines import LinesSource
 from altclip.bulk.sources.pictures import PictureSource
 from altclip.bulk.sources.source import Source
@@ -32,10 +33,26 @@ def identify(found: Found, counts: Sequence[int] = ()) -> list[dict[str, object]
     """
     if found.kind == "images":
         count = counts[0] if counts else len(found.files)
-        size, digest = hash_of_listing(found, count)
-        return [{"path": ".", "files": count, "size": size, "hash": digest}]
+        size, digest, blocks = hash_of_listing(found, count)
+        return [{"path": ".", "files": count, "size": size, "hash": digest, "blocks": blocks}]
     entries: list[dict[str, object]] = []
     for file in found.files:
         size, digest = hash_of(file)
         entries.append({"path": found.name(file), "size": size, "hash": digest})
     return entries
+
+
+def changed_image(found: Found, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which image of a folder is not what it was, in words; empty where all are. before, now: as `identify`
+    says. Of some that differ it is the one that was changed last."""
+    if before.get("hash") == now["hash"]:
+        return ""
+    old, new = before.get("blocks", []), now["blocks"]
+    pairs = enumerate(zip(old, new, strict=False))
+    block = next((n for n, (one, other) in pairs if one != other), min(len(old), len(new)))
+    file = latest_change(found.files[block * LISTED : min((block + 1) * LISTED, now["files"])])
+    counts = f"{before.get('files'):,} images before, {now['files']:,} now"
+    if file is None:
+        return f"images are gone: {counts}"
+    name = found.name(file).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return f"{name} has changed or is new, or an image near it is gone ({counts})"

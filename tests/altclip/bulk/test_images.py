@@ -176,6 +176,33 @@ def test_new_images_and_new_files_extend_an_output(bulk: Run, tmp_path: Path) ->
     assert bulk("extend", *arguments).status == 2
 
 
+@pytest.mark.parametrize("change", ["content", "new", "gone"])
+def test_an_image_that_is_not_what_it_was_is_named(bulk: Run, tmp_path: Path, change: str) -> None:
+    folder = tmp_path / "in"
+    (folder / "deep").mkdir(parents=True)
+    for n in range(1030):
+        (folder / "deep" / f"{n:04}.png").write_bytes(b"no image, which is quick")
+    arguments = (folder, tmp_path / "out", "--rows-per-shard", 500)
+    assert bulk(*arguments).last["errors"] == 1030
+    if change == "content":
+        (folder / "deep" / "0517.png").write_bytes(png(1))
+    elif change == "new":
+        (folder / "deep" / "0517b.png").write_bytes(png(1))
+    else:
+        for n in range(1024, 1030):
+            (folder / "deep" / f"{n:04}.png").unlink()
+    told = {
+        "content": "deep/0517.png has changed or is new, or an image near it is gone (1,030 images before",
+        "new": "deep/0517b.png has changed or is new",
+        "gone": "images are gone: 1,030 images before, 1,024 now",
+    }[change]
+    for command in (arguments, ("extend", *arguments)):
+        ran = bulk(*command)
+        assert ran.status == 2
+        assert told in ran.told
+    assert bulk("verify", tmp_path / "out").status == 0
+
+
 def test_files_that_do_not_follow_the_old_ones_extend_nothing(bulk: Run, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
