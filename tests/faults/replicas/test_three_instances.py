@@ -24,6 +24,9 @@ from tests.faults.replicas.proxy import Envoy, envoy
 from tests.overlays import overlay
 from tests.server import until
 
+UNDER_WAY = 6
+"""Callers of each way, one of each kind."""
+
 pytestmark = pytest.mark.timeout(400)  # the whole of a rolling restart, also where all cores are taken
 
 QUICK_PINGS = tuple(
@@ -165,7 +168,7 @@ def test_no_call_fails_behind_envoy_while_all_instances_are_restarted(restarted:
 
 def test_what_callers_got_is_what_the_restarted_instances_counted(restarted: Seen) -> None:
     callers = restarted.callers.values()
-    print(restarted.counted, *(each.ended for each in callers))
+    print(restarted.counted, *((each.ended, each.told) for each in callers))
     assert restarted.counted["OK"] == sum(each.calls for each in callers)
     # Streams that went on at another instance included: no item was computed twice.
     assert restarted.counted["items ok"] == sum(each.items for each in callers)
@@ -190,9 +193,9 @@ def test_no_call_fails_when_an_instance_is_killed(instances: list[Instance], exp
             each.wait_for_more(3)
     assert [each.failures for each in callers] == [[]] * len(callers)
     counted = sum(counted_since(instances, before), Counter())
-    # The killed one took with it what it counted last, and some answers that nobody got.
-    lost = 100
-    assert abs(counted["OK"] - sum(each.calls for each in callers)) < lost
+    # What each caller had under way may be counted twice, and what the killed one counted last is lost.
+    difference = counted["OK"] - sum(each.calls for each in callers)
+    assert abs(difference) <= 2 * UNDER_WAY * len(callers)
 
 
 def test_a_hung_instance_gets_no_new_calls_from_envoy(instances: list[Instance], proxy: Envoy) -> None:

@@ -79,6 +79,17 @@ def test_what_a_dead_frontend_had_not_ended_has_failed() -> None:
     assert value(pages, "altclip_items_accepted_total", model="a", modality="text") == 9
 
 
+def test_the_account_tells_how_all_calls_and_items_ended_those_of_the_dead_included(pages: Pages) -> None:
+    dead, living = pages.add("frontend 0"), pages.add("frontend 1")
+    for page in (dead, living):
+        page.metrics.caller_requests.inc("anonymous", "OK", by=3)
+        page.metrics.accepted.inc("a", "text", by=2)
+        page.metrics.items.inc("a", "text", "ok", by=2)
+    living.metrics.caller_requests.inc("anonymous", "UNAVAILABLE")
+    pages.retire(dead)
+    assert pages.account() == {"calls": {"OK": 6, "UNAVAILABLE": 1}, "items": {"ok": 4}}
+
+
 def test_buckets_are_cumulative_over_processes(pages: Pages) -> None:
     for seconds in (0.0001, 1e9):
         pages.add("frontend").metrics.request_duration.observe(seconds, "EmbedText")
