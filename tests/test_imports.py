@@ -48,6 +48,8 @@ def _of(package: str, *names: str) -> frozenset[str]:
     return frozenset(f"{package}.{name}" for name in names)
 
 
+# The packages whose modules lie in folders, which the table below keeps apart.
+IN_FOLDERS = ("service", "worker", "altclip", "training")
 # Folder → what a module in it may import of ours, beside the folder itself. The folder's `__init__` says it.
 FOLDERS: dict[str, frozenset[str]] = {
     "service.config": frozenset({"altclip.v1"}) | _of("worker", "runtime", "spec"),
@@ -99,6 +101,11 @@ FOLDERS: dict[str, frozenset[str]] = {
     | {"altclip.streams.ledger"},
     "altclip.bulk.sources": _of("altclip", "datasets"),
     "altclip.evaluate": _of("altclip", *MANY, "bulk"),
+    "training.sources": _of("training", "recipe", "files"),
+    "training.drawings": _of("training", "recipe", "sources"),
+    "training.measuring": _of("training", "recipe", "files", "model", "sources", "drawings"),
+    "training.learning": _of("training", "recipe", "model", "sources", "drawings", "measuring"),
+    "training.release": _of("training", "recipe", "files", "model", "sources", "drawings", "measuring"),
 }
 # Module → what it alone may import beyond its package and folder. It needs the server's distribution.
 ALSO = {"altclip.bulk.on_ray.encoders": frozenset({"service.config", "service.frontend", "worker"})}
@@ -134,7 +141,7 @@ def test_a_package_imports_only_the_packages_it_may(package: str) -> None:
 
 def breaches(root: Path) -> list[str]:
     """Imports that leave a folder for a place that the table does not name."""
-    edges = graph(root, ("service", "worker", "altclip"))
+    edges = graph(root, IN_FOLDERS)
     found = []
     for module, targets in edges.items():
         folder = _folder(module, FOLDERS)
@@ -157,16 +164,14 @@ def test_a_folder_imports_only_what_the_table_lets_it() -> None:
 
 def test_every_folder_is_in_the_table() -> None:
     folders = {
-        module_name(ROOT, path)
-        for package in ("service", "worker", "altclip")
-        for path in (ROOT / package).rglob("__init__.py")
+        module_name(ROOT, path) for package in IN_FOLDERS for path in (ROOT / package).rglob("__init__.py")
     }
-    inside = {"worker.families.altclip", "worker", "altclip"}
+    inside = {"worker.families.altclip", "worker", "altclip", "training"}
     assert folders - inside == set(FOLDERS)
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    assert circles(graph(ROOT, ("service", "worker", "altclip"))) == []
+    assert circles(graph(ROOT, IN_FOLDERS)) == []
 
 
 BREACHES = {
@@ -220,7 +225,7 @@ def test_a_library_stays_in_its_folders(library: str) -> None:
 
 
 def test_a_folders_init_holds_its_docstring_and_no_code() -> None:
-    for package in ("service", "worker", "altclip"):
+    for package in IN_FOLDERS:
         for path in (ROOT / package).rglob("__init__.py"):
             if (module := module_name(ROOT, path)) in INITS_WITH_CODE:
                 continue
@@ -242,7 +247,7 @@ def test_the_decoder_process_loads_no_numpy_and_the_supervisor_no_grpc() -> None
 
 
 def test_no_folder_is_wide_and_no_file_long() -> None:
-    for package in ("service", "worker", "altclip", "tests"):
+    for package in (*IN_FOLDERS, "tests"):
         paths = [path for path in sources(ROOT, package) if "v1" not in path.parts]
         for folder in {path.parent for path in paths}:
             modules = [path for path in paths if path.parent == folder and path.name != "__init__.py"]

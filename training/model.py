@@ -1,16 +1,22 @@
 """The model: AltCLIP's own architecture at five million parameters, and training's forward passes."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 from transformers import AltCLIPConfig, AltCLIPModel
 
-from training.recipe import IMAGE_SIZE, MAX_TOKENS, VOCABULARY
+from training.recipe import IMAGE_SIZE, MAX_TOKENS, VOCABULARY, Schedule
 
 WIDTH = 192
 """Width of the shared embedding space."""
 
+PICTURE_PARTS = ("vision_model.", "visual_projection.")
+TEXT_PARTS = ("text_model.", "text_projection.")
+"""The parameters that each stage trains, by how their names begin."""
 
-def build_config() -> AltCLIPConfig:
+
+def build_config(vision_layers: int) -> AltCLIPConfig:
     """An `AltCLIPConfig` with the real checkpoints' fields and small sizes."""
     return AltCLIPConfig(
         text_config={
@@ -31,7 +37,7 @@ def build_config() -> AltCLIPConfig:
         },
         vision_config={
             "hidden_size": 192,
-            "num_hidden_layers": 6,
+            "num_hidden_layers": vision_layers,
             "num_attention_heads": 3,
             "intermediate_size": 768,
             "image_size": IMAGE_SIZE,
@@ -43,10 +49,18 @@ def build_config() -> AltCLIPConfig:
     )
 
 
-def build_model(seed: int) -> AltCLIPModel:
-    """A fresh model, with eager attention: the fastest for short sequences in bf16 on a CPU."""
-    torch.manual_seed(seed)
-    return AltCLIPModel._from_config(build_config(), attn_implementation="eager")
+def build_model(schedule: Schedule) -> AltCLIPModel:
+    """A fresh model."""
+    torch.manual_seed(schedule.seed)
+    return AltCLIPModel._from_config(build_config(schedule.vision_layers), attn_implementation="sdpa")
+
+
+def load_model(folder: Path) -> AltCLIPModel:
+    """A saved model in float32, without dropout."""
+    model: AltCLIPModel = AltCLIPModel.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="sdpa"
+    )
+    return model.eval()
 
 
 def encode_pictures(model: AltCLIPModel, pixels: Tensor, kept: Tensor | None = None) -> Tensor:

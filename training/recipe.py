@@ -1,27 +1,11 @@
-"""Every number that decides what the bundled model becomes: sources, styles, sizes, schedule, seeds.
+"""Every number that decides what the bundled model becomes: languages, sizes, the two stages, seeds.
 
-The values are the ones that made the committed weights. Change one, retrain, and the card changes with it.
+Which drawings it learns from is in `sources/looks.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 LANGUAGES = ("en", "zh", "es", "fr", "ru", "ja", "ko", "ar", "it")
-
-TRAINING_STYLES = ("twemoji", "noto", "noto-v1", "fluent-emoji", "emojione")
-UNSEEN_STYLES = ("fluent-emoji-flat", "openmoji")
-ALL_STYLES = TRAINING_STYLES + UNSEEN_STYLES
-
-# npm package → pinned version. The pictures' packages are Iconify's: each set's SVG bodies in one JSON file.
-PACKAGES = {
-    "cldr-annotations-full": "48.2.0",
-    "@iconify-json/twemoji": "1.2.5",
-    "@iconify-json/noto": "1.2.9",
-    "@iconify-json/noto-v1": "1.2.5",
-    "@iconify-json/fluent-emoji": "1.2.7",
-    "@iconify-json/fluent-emoji-flat": "1.2.6",
-    "@iconify-json/emojione": "1.2.3",
-    "@iconify-json/openmoji": "1.2.29",
-}
 
 IMAGE_SIZE = 64
 """Pixels on a side of every rendered picture and of the model's input."""
@@ -36,35 +20,78 @@ PAD_TOKEN = 1
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """Two stages, teacher and contrastive learning, at a constant rate that falls to zero at the end."""
+class Stage:
+    """A stage's length and learning rate: warm-up, then constant, then linearly to zero."""
 
-    seed: int = 20260
-    picture_batch: int = 256
-    text_batch: int = 160
-    warmup_steps: int = 200
-    teacher_steps: int = 1400
-    contrastive_steps: int = 1500
-    cooldown_steps: int = 400
-    """Over the last steps of contrastive learning the rate falls linearly to zero."""
+    steps: int
+    batch: int
+    warmup: int
+    cooldown: int
+    matrix_rate: float
+    """Muon's, for the matrices of the layers."""
+    other_rate: float
+    """AdamW's, for everything else."""
+    weight_decay: float
+    average_decay: float
+    """Of the running average of the weights, which is what is exported."""
+
+
+@dataclass(frozen=True)
+class PictureStage(Stage):
+    """The vision tower learns a table of concept prototypes."""
+
+    steps: int = 3000
+    batch: int = 256
+    warmup: int = 200
+    cooldown: int = 1000
     matrix_rate: float = 2e-3
     other_rate: float = 1.5e-3
     weight_decay: float = 0.05
-    kept_patches: int = 40
-    """Of 64 patches, how many the vision tower sees while training."""
-    whole_picture_steps: int = 150
-    """In the last steps it sees them all, as it will when it serves."""
-    prototype_weight: float = 0.5
-    """Weight of the prototypes' losses against the pairs' in contrastive learning."""
-    agreement_weight: float = 5.0
-    """Weight, in contrastive learning, of texts lying on their prototype rather than merely nearest to it."""
-    style_ramp: tuple[int, int] = (300, 1500)
-    """Steps between which strong style augmentation grows from none to full."""
     average_decay: float = 0.995
-    keyword_weight: float = 0.3
-    """Weight of a keyword text's loss against a name's."""
+    first_patches: int = 24
+    """Of 64 patches, how many the vision tower sees in the first steps."""
+    first_steps: int = 2000
+    kept_patches: int = 40
+    """How many it sees after these."""
+    whole_steps: int = 150
+    """In the last steps it sees them all, as it will when it serves."""
+    icon_share: float = 0.3
+    """How many pictures come from icon sets, of the concepts that these draw."""
+    drawn_share: float = 0.35
+    """At full strength, how many colour drawings are as their makers drew them; the rest are redrawn."""
+    style_ramp: tuple[int, int] = (200, 1200)
+    """Steps between which strong style augmentation grows from none to full."""
 
-    @property
-    def steps(self) -> int:
-        """Of both stages together."""
-        return self.teacher_steps + self.contrastive_steps
+
+@dataclass(frozen=True)
+class TextStage(Stage):
+    """The text tower learns where each concept's pictures lie."""
+
+    steps: int = 1200
+    batch: int = 384
+    warmup: int = 50
+    cooldown: int = 900
+    matrix_rate: float = 1.5e-3
+    other_rate: float = 1.2e-3
+    weight_decay: float = 0.01
+    average_decay: float = 0.98
+    keyword_share: float = 0.12
+    """How many texts are keywords."""
+    template_share: float = 0.25
+    """How many are the name in a prompt template."""
+    keyword_weight: float = 0.25
+    """Weight of a keyword text's loss against a name's."""
+    agreement_weight: float = 20.0
+    """Weight of texts lying where their pictures do, rather than merely nearest to it."""
+    score_scale: float = 30.0
+    """By which cosines are multiplied in the cross-entropy over all concepts."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The whole recipe."""
+
+    seed: int = 20260
+    vision_layers: int = 6
+    pictures: PictureStage = field(default_factory=PictureStage)
+    texts: TextStage = field(default_factory=TextStage)

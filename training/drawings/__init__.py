@@ -1,0 +1,1 @@
+"""Pictures: rendered from their sources, and varied for training."""

@@ -1,0 +1,1 @@
+"""What a trained model is worth: embeddings of looks and texts, metrics, calibration, the evaluation."""
