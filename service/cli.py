@@ -107,11 +107,20 @@ def _convert(arguments: Sequence[str]) -> int:
     )
     where = "where to write: missing, empty, or an earlier conversion, which is replaced"
     parser.add_argument("directory", metavar="DIRECTORY", help=where)
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="do nothing where DIRECTORY already holds what this version made of SOURCE, a hub name with its "
+        "@REVISION",
+    )
     given = parser.parse_args(arguments)
-    from worker.models.convert import convert
+    from worker.models.convert import convert, is_current
 
     try:
-        print(convert(given.source, given.directory), flush=True)
+        if given.keep and is_current(given.source, given.directory):
+            print(given.directory, flush=True)
+        else:
+            print(convert(given.source, given.directory), flush=True)
     except ModelError as error:
         problem = str(error)
     except OSError as error:  # a full disk, a directory that may not be written, a closed pipe

@@ -19,6 +19,7 @@ CODE = "import importlib, sys; [print(importlib.import_module(name).__file__) fo
         ("sdks", ["openai", "cohere", "voyageai", "langchain_openai"]),
         ("ray", ["ray.data"]),
         ("stores", ["faiss", "polars"]),
+        ("helm", ["helm_python"]),
     ],
 )
 def test_it_can_be_imported_beside_what_is_below(name: str, modules: list[str]) -> None:

@@ -14,8 +14,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 # Its wheel differs by machine: requirements/torch.txt says why it has no hash.
 UNHASHED = "torch"
-LAID_OVER_DEV = ["fuzz.txt", "sdks.txt", "ray.txt", "stores.txt", "browser.txt", "envoy.txt"]
-LOCKS = ["dev.txt", "server.txt", "audit.txt", *LAID_OVER_DEV]
+LAID_OVER_DEV = ["fuzz.txt", "sdks.txt", "ray.txt", "stores.txt", "browser.txt", "envoy.txt", "helm.txt"]
+LOCKS = ["dev.txt", "server.txt", "bulk.txt", "cluster.txt", "audit.txt", *LAID_OVER_DEV]
 
 
 def locked(name: str) -> dict[str, str]:
@@ -42,6 +42,8 @@ def asked(*lists: str) -> list[Requirement]:
             ("client", "server", "evaluate", "bulk", "tracing", "heic", "train", "dev"),
         ),
         (["server.txt"], ("client", "server", "tracing")),
+        (["bulk.txt"], ("client", "bulk")),
+        (["cluster.txt"], ("client", "server", "bulk", "ray")),
         (["audit.txt"], ("audit",)),
         (["dev.txt", "fuzz.txt"], ("fuzz",)),
         (["dev.txt", "sdks.txt"], ("langchain", "sdks")),
@@ -49,6 +51,7 @@ def asked(*lists: str) -> list[Requirement]:
         (["dev.txt", "browser.txt"], ("browser",)),
         (["dev.txt", "ray.txt"], ("bulk", "ray")),
         (["dev.txt", "envoy.txt"], ("envoy",)),
+        (["dev.txt", "helm.txt"], ("helm",)),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else "",
 )
@@ -71,8 +74,10 @@ def test_what_is_laid_over_the_environment_holds_nothing_that_is_there(lock: str
     assert twice == set(), "run `make lock`"
 
 
-def test_the_container_gets_the_versions_that_were_tested() -> None:
+def test_containers_get_the_versions_that_were_tested() -> None:
     assert locked("server.txt").items() <= locked("dev.txt").items()
+    assert locked("bulk.txt").items() <= locked("dev.txt").items()
+    assert locked("cluster.txt").items() <= (locked("dev.txt") | locked("ray.txt")).items()
 
 
 @pytest.mark.parametrize("lock", LOCKS)

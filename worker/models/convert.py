@@ -31,7 +31,7 @@ from worker.models.hub import download, is_hub_name
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["convert", "save"]
+__all__ = ["convert", "is_current", "save"]
 
 # So that transformers never starts a thread that asks the hub for a conversion of its own.
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
@@ -43,6 +43,7 @@ SAFETENSORS_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 PARTS = ("query", "q_proj", "key", "k_proj", "value", "v_proj")
 # Mapped tensors start on a cache line of their own.
 ALIGNMENT = 64
+_CONVERTER = f"altclip {VERSION}"
 
 
 def convert(source: str, directory: str | Path, *, dtype: str | None = None) -> Path:
@@ -72,6 +73,23 @@ def convert(source: str, directory: str | Path, *, dtype: str | None = None) -> 
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
+
+
+def is_current(source: str, directory: str | Path) -> bool:
+    """Whether `directory` holds what this version made of OWNER/NAME@REVISION, with every file of its size.
+
+    A source without a revision, and one in a directory, may have changed: never.
+    """
+    target = Path(directory).expanduser()
+    if not is_hub_name(source) or "@" not in source or Path(source).is_dir():
+        return False
+    try:
+        manifest = json.loads((target / checkpoint.MANIFEST).read_text(encoding="utf-8"))
+        if (manifest["source"], manifest["converter"]) != (source, _CONVERTER):
+            return False
+        return all((target / file["name"]).stat().st_size == file["bytes"] for file in manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _check_target(target: Path) -> None:
@@ -200,7 +218,7 @@ def _write_manifest(work: Path, source: str, revision: str, left_out: list[str])
         # The path of a local source says nothing elsewhere, and may say too much.
         "source": Path(source).name if local else source,
         "revision": revision,
-        "converter": f"altclip {VERSION}",
+        "converter": _CONVERTER,
         "files": files,
         **({"left_out": left_out} if left_out else {}),
     }

@@ -21,7 +21,7 @@ from worker.checkpoint import weights_sha256
 from worker.errors import ModelError
 from worker.families import family
 from worker.models import convert as conversion
-from worker.models.convert import convert
+from worker.models.convert import convert, is_current
 from worker.models.sources import resolve
 
 Checkpoints = Callable[..., Path]
@@ -205,6 +205,22 @@ def test_a_model_on_the_hub_is_fetched_with_its_pickle_and_remembers_its_commit(
     assert (manifest["source"], manifest["revision"]) == ("BAAI/AltCLIP", "c0ffee")
     spec = resolve(f"m={converted}")
     assert (spec.revision, spec.languages) == ("c0ffee", ("en", "zh"))
+
+
+def test_what_was_made_of_a_pinned_model_is_current_until_anything_differs(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, **_: str(source))
+    pinned = "BAAI/AltCLIP@" + "a" * 40
+    assert not is_current(pinned, tmp_path / "converted")
+    converted = convert(pinned, tmp_path / "converted")
+    assert is_current(pinned, converted)
+    assert not is_current("BAAI/AltCLIP@" + "b" * 40, converted)
+    convert("BAAI/AltCLIP", tmp_path / "unpinned")
+    assert not is_current("BAAI/AltCLIP", tmp_path / "unpinned"), "what main is may have changed"
+    with (converted / "model.safetensors").open("ab") as file:
+        file.write(b"!")
+    assert not is_current(pinned, converted)
 
 
 @pytest.mark.parametrize("removed", ["config.json", "pytorch_model.bin", "sentencepiece.bpe.model"])

@@ -1,0 +1,81 @@
+"""Renders the Helm chart with Helm itself, for the tests of this folder.
+
+objects = render({"replicas": 3})
+(deployment,) = of_kind(objects, "Deployment")
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.overlays import imported
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "altclip"
+OLDEST, NEWEST = "1.31", "1.37"
+"""Versions of Kubernetes that the chart is for; the newest is the newest whose schemas there are."""
+
+Object = dict[str, Any]
+
+
+class RefusedError(Exception):
+    """Helm, or the chart, refused the values."""
+
+
+def helm() -> Any:
+    """Helm's own library. Skips where it is not installed."""
+    return imported("helm", "helm_python")
+
+
+def render(
+    values: dict[str, Any], *, kubernetes: str = NEWEST, name: str = "altclip", namespace: str = "default"
+) -> list[Object]:
+    """Every object that the chart makes of these values, tests and bulk jobs among them."""
+    made = manifests(values, kubernetes, name, namespace)
+    return [each for path, text in made.items() if path.endswith(".yaml") for each in documents(text)]
+
+
+def manifests(
+    values: dict[str, Any], kubernetes: str = NEWEST, name: str = "altclip", namespace: str = "default"
+) -> dict[str, str]:
+    """Name of a template → what Helm makes of it. Raises RefusedError. Skips where Helm is not installed."""
+    options = {"name": name, "namespace": namespace, "is_install": True, "kube_version": f"v{kubernetes}.0"}
+    with helm().Chart.load(CHART) as chart:
+        try:
+            chart.validate_schema(values)
+            # The public method has no argument for the version of Kubernetes.
+            rendered = helm()._native.call_string(
+                "helm_render", chart._raw(), json.dumps(values), json.dumps(options)
+            )
+        except (helm().HelmRenderError, helm().HelmValuesError) as error:
+            raise RefusedError(str(error)) from error
+    made: dict[str, str] = json.loads(rendered)
+    return {path: text for path, text in made.items() if text.strip()}
+
+
+def documents(text: str) -> list[Object]:
+    """The objects of a rendered template."""
+    return [each for each in yaml.safe_load_all(text) if isinstance(each, dict)]
+
+
+def of_kind(objects: list[Object], kind: str) -> list[Object]:
+    """Those of one kind."""
+    return [each for each in objects if each["kind"] == kind]
+
+
+def pod_of(objects: list[Object]) -> Object:
+    """The spec of the pod that serves."""
+    (workload,) = of_kind(objects, "Deployment") + of_kind(objects, "StatefulSet")
+    pod: Object = workload["spec"]["template"]["spec"]
+    return pod
+
+
+def server(objects: list[Object]) -> Object:
+    """The container that serves."""
+    container: Object
+    (container,) = [each for each in pod_of(objects)["containers"] if each["name"] == "altclip"]
+    return container

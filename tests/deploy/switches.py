@@ -1,0 +1,192 @@
+"""Values that turn on each switch of the chart, alone and together with what it needs.
+
+Every test of rendered objects goes over all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+COMMIT = "41d03cb9f2d9f904e7c63e90817d4bbed0d4a3a8"
+KEY_LINE = "search sha256:" + "0" * 64 + " requests=20/s"
+IMAGE_VOLUMES = "1.33"
+"""The oldest Kubernetes that has them."""
+
+_MONITORED = {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}}
+_DATA = {
+    "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+}
+_JOB = {
+    "name": "captions",
+    "input": "/data/in.parquet",
+    "output": "/data/out",
+    "args": ["--text", "caption"],
+    **_DATA,
+}
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "stateful set": {"kind": "StatefulSet"},
+    "weights on a claim": {
+        "models": [{"name": "m9", "pvc": {"claimName": "weights", "path": "altclip-m9"}}],
+    },
+    "downloaded weights": {
+        "models": [{"name": "m9", "download": {"source": "BAAI/AltCLIP-m9", "revision": COMMIT}}],
+        "hub": {"endpoint": "https://mirror.example.com", "tokenSecret": "hub"},
+    },
+    "downloaded weights on disks of their own": {
+        "kind": "StatefulSet",
+        "models": [{"name": "m9", "download": {"source": "BAAI/AltCLIP-m9", "revision": COMMIT}}],
+        "storage": {"persistent": True, "storageClassName": "fast"},
+    },
+    "weights in an image": {
+        "models": [{"name": "m9", "image": {"reference": "registry.example.com/m9:1", "path": "model"}}],
+    },
+    "several models": {
+        "models": [
+            {"name": "m9", "pvc": {"claimName": "weights"}},
+            {"name": "en", "download": {"source": "BAAI/AltCLIP", "revision": COMMIT}},
+            {"name": "emoji"},
+        ],
+        "settings": {"alias": ["clip=m9", "small=emoji"], "frontends": 2, "batch-wait": 0.005},
+    },
+    "devices": {
+        "gpu": {"count": 2},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "nodeSelector": {"accelerator": "h200"},
+        "runtimeClassName": "nvidia",
+    },
+    "keys in a secret": {"apiKeys": {"existingSecret": "callers", "secretKey": "lines"}},
+    "keys in the values": {"apiKeys": {"lines": [KEY_LINE]}},
+    "a certificate": {"tls": {"enabled": True, "existingSecret": "altclip-certificate"}},
+    "certificates of both sides": {
+        "tls": {"enabled": True, "existingSecret": "altclip-certificate", "clientCASecret": "clients"},
+        "test": {"clientCertificateSecret": "test-client", "apiKeySecret": "test-key"},
+    },
+    "a certificate of cert-manager": {
+        "tls": {
+            "enabled": True,
+            "certManager": {
+                "enabled": True,
+                "issuerRef": {"name": "ours", "kind": "ClusterIssuer"},
+                "dnsNames": ["embed.example.com"],
+            },
+        },
+    },
+    "a load balancer": {"service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}}},
+    "no HTTP": {"http": {"enabled": False}},
+    "routes of a gateway": {
+        "gateway": {
+            "grpc": {"enabled": True, "parentRefs": [{"name": "outer"}], "hostnames": ["grpc.example.com"]},
+            "http": {"enabled": True, "parentRefs": [{"name": "outer"}], "path": "/embed"},
+        },
+    },
+    "ingresses": {
+        "ingress": {
+            "http": {"enabled": True, "className": "nginx", "hosts": ["embed.example.com"]},
+            "grpc": {
+                "enabled": True,
+                "hosts": ["grpc.example.com"],
+                "annotations": {"nginx.ingress.kubernetes.io/backend-protocol": "GRPC"},
+                "tls": [{"secretName": "outer", "hosts": ["grpc.example.com"]}],
+            },
+        },
+    },
+    "no disruption budget": {"podDisruptionBudget": {"enabled": False}},
+    "a network policy": {
+        "networkPolicy": {
+            "enabled": True,
+            "from": [{"namespaceSelector": {"matchLabels": {"team": "search"}}}],
+            "egress": [{"to": [{"podSelector": {}}], "ports": [{"port": 4317, "protocol": "TCP"}]}],
+        },
+        "settings": {"image-urls": ["https"]},
+    },
+    "an autoscaler": {"autoscaling": {"kind": "hpa", "hpa": {"matchLabels": {"namespace": "search"}}}},
+    "KEDA": {"autoscaling": {"kind": "keda"}, "monitoring": _MONITORED},
+    "KEDA with a question of one's own": {
+        "kind": "StatefulSet",
+        "autoscaling": {"kind": "keda", "keda": {"query": "up", "authenticationRef": "prometheus"}},
+    },
+    "a service monitor": {
+        "monitoring": {
+            "podAnnotations": False,
+            "serviceMonitor": {
+                "enabled": True,
+                "relabelings": [{"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"}],
+                "metricRelabelings": [
+                    {"action": "drop", "sourceLabels": ["__name__"], "regex": "altclip_batch_.*"}
+                ],
+            },
+        },
+    },
+    "rules": {
+        "monitoring": {
+            "rules": {
+                "enabled": True,
+                "labels": {"release": "prometheus"},
+                "alertLabels": {"team": "search"},
+                "runbookPrefix": "https://git.example.com/altclip/",
+                "objectives": {"error_ratio": 0.005, "latency_seconds": 0.25},
+                "thresholds": {"certificate_days": 30},
+            },
+        },
+    },
+    "dashboards": {"monitoring": {"dashboards": {"enabled": True, "namespace": "grafana"}}},
+    "an account of somebody else's": {"serviceAccount": {"create": False, "name": "shared"}},
+    "ids that the platform chooses": {
+        "podSecurityContext": {
+            "runAsUser": None,
+            "runAsGroup": None,
+            "fsGroup": None,
+            "fsGroupChangePolicy": None,
+        },
+    },
+    "additions": {
+        "commonLabels": {"team": "search"},
+        "commonAnnotations": {"example.com/owner": "search"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "podLabels": {"tier": "ml"},
+        "podAnnotations": {"example.com/note": "yes"},
+        "priorityClassName": "high",
+        "affinity": {"podAntiAffinity": {}},
+        "extraEnv": [{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://collector:4317"}],
+        "extraEnvFrom": [{"configMapRef": {"name": "more"}}],
+        "extraVolumes": [{"name": "more", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+        "extraObjects": [
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": '{{ include "altclip.fullname" . }}-more'},
+                "data": {"a": "b"},
+            }
+        ],
+    },
+    "an image by its digest": {
+        "image": {"repository": "registry.example.com/altclip", "digest": "sha256:" + "1" * 64}
+    },
+    "a bulk job": {
+        "bulk": {"jobs": [_JOB], "apiKeySecret": "bulk"},
+        "apiKeys": {"existingSecret": "callers"},
+    },
+    "a bulk job by index": {
+        "bulk": {
+            "jobs": [
+                _JOB
+                | {
+                    "input": "/data/$(JOB_COMPLETION_INDEX).parquet",
+                    "output": "/data/out/$(JOB_COMPLETION_INDEX)",
+                    "completions": 8,
+                    "parallelism": 4,
+                }
+            ]
+        },
+        "tls": {"enabled": True, "existingSecret": "altclip-certificate"},
+    },
+    "a bulk job on Ray": {
+        "bulk": {
+            "rayJobs": [_JOB | {"model": "m9=/data/m9", "workers": 4}],
+            "ray": {"gpuCount": 1},
+        },
+    },
+}

@@ -1,0 +1,326 @@
+"""What the chart makes of its values fits the service that it starts, and each object the others."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+
+from altclip import arguments
+from altclip.version import VERSION
+from service.config.command_line import load
+from service.config.settings import Settings
+from tests.deploy.chart import CHART, Object, of_kind, pod_of, render, server
+from tests.deploy.switches import COMMIT, KEY_LINE, SWITCHES
+
+
+def settings(objects: list[Object]) -> Settings:
+    """What the server makes of the arguments that the chart gives it."""
+    return load(server(objects)["args"], {})
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_the_server_understands_its_arguments(switch: str) -> None:
+    objects = render(SWITCHES[switch])
+    found = settings(objects)
+    assert len(of_kind(objects, "Deployment") + of_kind(objects, "StatefulSet")) == 1
+    ports = {port["name"]: f"0.0.0.0:{port['containerPort']}" for port in server(objects)["ports"]}
+    assert (ports["grpc"], ports.get("http", ""), ports["ops"]) == (
+        found.grpc_address,
+        found.http_address,
+        found.ops_address,
+    )
+
+
+def test_every_model_is_served_from_where_its_weights_are() -> None:
+    objects = render(SWITCHES["several models"])
+    found = settings(objects)
+    assert found.model == ("m9=/weights/m9", "en=/models/en", "emoji=bundled")
+    assert (found.alias, found.frontends, found.batch_wait) == (("clip=m9", "small=emoji"), 2, 0.005)
+    pod = pod_of(objects)
+    (download,) = pod["initContainers"]
+    assert download["args"] == ["convert", "--keep", f"BAAI/AltCLIP@{COMMIT}", "/models/en"]
+    mounts = {mount["mountPath"]: mount for mount in server(objects)["volumeMounts"]}
+    assert mounts["/weights/m9"]["readOnly"] is True
+    claims = {volume["name"]: volume.get("persistentVolumeClaim") for volume in pod["volumes"]}
+    assert claims[mounts["/weights/m9"]["name"]] == {"claimName": "weights", "readOnly": True}
+    assert mounts["/models"]["name"] == "models"
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_every_mount_has_its_volume(switch: str) -> None:
+    objects = render(SWITCHES[switch])
+    templates = of_kind(objects, "StatefulSet")
+    claims = {
+        claim["metadata"]["name"]
+        for each in templates
+        for claim in each["spec"].get("volumeClaimTemplates", [])
+    }
+    for pod in all_pods(objects):
+        volumes = {volume["name"] for volume in pod.get("volumes", [])}
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            mounted = {mount["name"] for mount in container.get("volumeMounts", [])}
+            assert mounted <= volumes | claims
+            paths = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
+            assert len(paths) == len(set(paths))
+
+
+def all_pods(objects: list[Object]) -> list[Object]:
+    """The spec of every pod, also of those that Jobs and Ray clusters make."""
+    found = []
+    for each in objects:
+        spec = each.get("spec", {})
+        if each["kind"] == "Pod":
+            found.append(spec)
+        elif each["kind"] == "RayJob":
+            cluster = spec["rayClusterSpec"]
+            groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+            found += [group["template"]["spec"] for group in groups]
+        elif "template" in spec:
+            found.append(spec["template"]["spec"])
+    return found
+
+
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_every_pod_is_fit_for_the_restricted_standard(switch: str) -> None:
+    for pod in all_pods(render(SWITCHES[switch])):
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+        assert pod["automountServiceAccountToken"] is False
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security.get("runAsUser", 1) != 0
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        for volume in pod.get("volumes", []):
+            allowed = {"configMap", "emptyDir", "persistentVolumeClaim", "secret", "image"}
+            assert set(volume) - {"name"} <= allowed
+        for container in [*pod["containers"], *pod.get("initContainers", [])]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
+
+
+@pytest.mark.parametrize("seconds", [1, 30, 600])
+def test_one_value_decides_how_long_a_pod_may_drain(seconds: int) -> None:
+    objects = render({"drainSeconds": seconds, "preStopSeconds": 7, "autoscaling": {"kind": "hpa"}})
+    container = server(objects)
+    assert settings(objects).grace == seconds
+    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] == 7
+    assert pod_of(objects)["terminationGracePeriodSeconds"] == 7 + seconds + 10
+    (scaler,) = of_kind(objects, "HorizontalPodAutoscaler")
+    (policy,) = scaler["spec"]["behavior"]["scaleDown"]["policies"]
+    assert policy["periodSeconds"] == pod_of(objects)["terminationGracePeriodSeconds"], (
+        "the next after the last"
+    )
+    assert "replicas" not in of_kind(objects, "Deployment")[0]["spec"]
+
+
+def test_probes_ask_the_port_that_has_neither_keys_nor_encryption() -> None:
+    container = server(render(SWITCHES["certificates of both sides"] | {"probes": {"startupSeconds": 61}}))
+    asked = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")}
+    assert {name: each["path"] for name, each in asked.items()} == {
+        "startup": "/readyz",
+        "readiness": "/readyz",
+        "liveness": "/livez",
+    }
+    assert {each["port"] for each in asked.values()} == {"ops"}
+    startup = container["startupProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] >= 61
+
+
+def test_keys_and_certificates_are_where_the_server_looks_and_only_its_group_reads_them() -> None:
+    values = SWITCHES["certificates of both sides"] | SWITCHES["keys in a secret"]
+    objects = render(values)
+    found = settings(objects)
+    pod = pod_of(objects)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    at = {mount["mountPath"]: mount["name"] for mount in server(objects)["volumeMounts"]}
+    secrets = {path: volumes[name]["secret"] for path, name in at.items() if "secret" in volumes[name]}
+    assert {path: secret["secretName"] for path, secret in secrets.items()} == {
+        str(Path(found.api_keys).parent): "callers",
+        str(Path(found.tls_certificate).parent): "altclip-certificate",
+        str(Path(found.tls_client_ca).parent): "clients",
+    }
+    assert Path(found.api_keys).name == "lines"
+    assert {secret["defaultMode"] for secret in secrets.values()} == {0o440}
+    assert pod["securityContext"]["fsGroup"] == 10001
+
+
+def test_lines_of_keys_become_a_secret() -> None:
+    objects = render(SWITCHES["keys in the values"])
+    (secret,) = of_kind(objects, "Secret")
+    assert secret["stringData"] == {"keys.txt": KEY_LINE + "\n"}
+    (volume,) = [volume for volume in pod_of(objects)["volumes"] if volume["name"] == "keys"]
+    assert volume["secret"]["secretName"] == secret["metadata"]["name"]
+
+
+def test_a_pod_with_devices_has_a_worker_on_each_and_an_image_for_them() -> None:
+    objects = render(SWITCHES["devices"])
+    container = server(objects)
+    assert settings(objects).device == ("cuda:0", "cuda:1")
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "2"
+    assert container["resources"]["limits"] == container["resources"]["requests"]
+    assert container["image"] == f"altclip-server:{VERSION}-cuda"
+    assert settings(render({"gpu": {"count": 1}, "settings": {"device": "auto"}})).device == ("auto",)
+
+
+def test_services_find_the_pods_and_nothing_else() -> None:
+    objects = render(SWITCHES["a bulk job"])
+    (deployment,) = of_kind(objects, "Deployment")
+    (job,) = of_kind(objects, "Job")
+    (test,) = of_kind(objects, "Pod")
+    served = deployment["spec"]["template"]["metadata"]["labels"]
+    selectors = [service["spec"]["selector"] for service in of_kind(objects, "Service")]
+    selectors.append(deployment["spec"]["selector"]["matchLabels"])
+    selectors.append(of_kind(objects, "PodDisruptionBudget")[0]["spec"]["selector"]["matchLabels"])
+    for selector in selectors:
+        assert selector.items() <= served.items()
+        for labels in (job["spec"]["template"]["metadata"]["labels"], test["metadata"]["labels"]):
+            assert not selector.items() <= labels.items()
+
+
+def test_the_headless_service_shows_every_pod_with_the_port_of_its_metrics() -> None:
+    objects = render(SWITCHES["a service monitor"])
+    (headless,) = [each for each in of_kind(objects, "Service") if each["spec"].get("clusterIP") == "None"]
+    (monitor,) = of_kind(objects, "ServiceMonitor")
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= headless["metadata"]["labels"].items()
+    (ordinary,) = [each for each in of_kind(objects, "Service") if each is not headless]
+    assert not monitor["spec"]["selector"]["matchLabels"].items() <= ordinary["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint["port"] in {port["name"] for port in headless["spec"]["ports"]}
+    assert "annotations" not in of_kind(objects, "Deployment")[0]["spec"]["template"]["metadata"]
+
+
+def test_routes_lead_to_ports_that_the_service_has() -> None:
+    objects = render(SWITCHES["routes of a gateway"] | SWITCHES["ingresses"])
+    (service,) = [each for each in of_kind(objects, "Service") if "clusterIP" not in each["spec"]]
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    for kind, name in (("GRPCRoute", "grpc"), ("HTTPRoute", "http")):
+        (route,) = of_kind(objects, kind)
+        (backend,) = route["spec"]["rules"][0]["backendRefs"]
+        assert (backend["name"], backend["port"]) == (service["metadata"]["name"], ports[name])
+    for ingress in of_kind(objects, "Ingress"):
+        backend = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+        assert backend["name"] == service["metadata"]["name"]
+        assert ingress["metadata"]["name"].endswith(backend["port"]["name"])
+        assert backend["port"]["name"] in ports
+
+
+def test_the_certificate_is_for_the_names_by_which_clients_call() -> None:
+    objects = render(SWITCHES["a certificate of cert-manager"], namespace="search")
+    (certificate,) = of_kind(objects, "Certificate")
+    services = {each["metadata"]["name"] for each in of_kind(objects, "Service")}
+    names = set(certificate["spec"]["dnsNames"])
+    assert {f"{name}{rest}" for name in services for rest in ("", ".search", ".search.svc")} <= names
+    assert "embed.example.com" in names
+    (volume,) = [volume for volume in pod_of(objects)["volumes"] if volume["name"] == "tls"]
+    assert volume["secret"]["secretName"] == certificate["spec"]["secretName"]
+
+
+def test_a_network_policy_lets_in_callers_and_monitoring_and_lets_out_what_settings_need() -> None:
+    (policy,) = of_kind(render(SWITCHES["a network policy"]), "NetworkPolicy")
+    calls, scrapes = policy["spec"]["ingress"]
+    assert [port["port"] for port in calls["ports"]] == ["grpc", "http"]
+    assert {"namespaceSelector": {"matchLabels": {"team": "search"}}} in calls["from"]
+    assert [port["port"] for port in scrapes["ports"]] == ["ops"]
+    blocks = [
+        peer["ipBlock"]["cidr"]
+        for rule in policy["spec"]["egress"]
+        for peer in rule.get("to", [])
+        if "ipBlock" in peer
+    ]
+    assert blocks == ["0.0.0.0/0", "::/0"], "addresses of images lead anywhere"
+    (closed,) = of_kind(render({"networkPolicy": {"enabled": True}}), "NetworkPolicy")
+    (dns,) = closed["spec"]["egress"]
+    assert {port["port"] for port in dns["ports"]} == {53}
+
+
+def test_keda_asks_for_the_wait_of_this_release_alone() -> None:
+    objects = render(SWITCHES["KEDA"], namespace="search", name="clip")
+    (scaler,) = of_kind(objects, "ScaledObject")
+    (trigger,) = scaler["spec"]["triggers"]
+    headless = next(each for each in of_kind(objects, "Service") if each["spec"].get("clusterIP") == "None")
+    query = trigger["metadata"]["query"]
+    assert query.count(f'{{namespace="search",service="{headless["metadata"]["name"]}"') == 2
+    assert 'priority="interactive"' in query
+    assert scaler["spec"]["fallback"]["replicas"] == 4
+    assert scaler["spec"]["scaleTargetRef"]["name"] == of_kind(objects, "Deployment")[0]["metadata"]["name"]
+
+
+def test_rules_carry_the_objectives_of_the_values() -> None:
+    (rule,) = of_kind(render(SWITCHES["rules"]), "PrometheusRule")
+    rules = [each for group in rule["spec"]["groups"] for each in group["rules"]]
+    recorded = {each["record"]: each for each in rules if "record" in each}
+    assert recorded["altclip:objective:error_ratio"]["expr"] == "0.005"
+    assert recorded["altclip:objective:latency_seconds"]["expr"] == "0.25"
+    assert recorded["altclip:objective:latency_seconds"]["labels"] == {"le": "0.25"}
+    assert recorded["altclip:threshold:certificate_days"]["expr"] == "30"
+    alerts = [each for each in rules if "alert" in each]
+    assert alerts
+    for alert in alerts:
+        assert alert["labels"]["team"] == "search"
+        assert alert["annotations"]["runbook_url"].startswith("https://git.example.com/altclip/docs/")
+
+
+def test_without_values_of_ones_own_rules_are_the_files_as_they_are() -> None:
+    (rule,) = of_kind(render({"monitoring": {"rules": {"enabled": True}}}), "PrometheusRule")
+    files = ("objectives.yaml", "rules.yaml", "alerts.yaml")
+    written = [
+        group for name in files for group in yaml.safe_load((CHART / "files" / name).read_text())["groups"]
+    ]
+    assert rule["spec"]["groups"] == written
+
+
+def test_dashboards_reach_grafana_as_they_are() -> None:
+    maps = of_kind(render(SWITCHES["dashboards"]), "ConfigMap")
+    files = sorted((CHART / "files" / "dashboards").glob("*.json"))
+    assert files
+    found = {name: json.loads(text) for each in maps for name, text in each["data"].items()}
+    assert found == {path.name: json.loads(path.read_text()) for path in files}
+    assert {each["metadata"]["namespace"] for each in maps} == {"grafana"}
+
+
+def test_a_bulk_job_uses_the_service_of_its_release_and_is_not_tried_again_in_vain() -> None:
+    objects = render(SWITCHES["a bulk job by index"])
+    (job,) = of_kind(objects, "Job")
+    assert (job["spec"]["completionMode"], job["spec"]["completions"], job["spec"]["parallelism"]) == (
+        "Indexed",
+        8,
+        4,
+    )
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    variables = {each["name"]: each.get("value") for each in container["env"]}
+    headless = next(each for each in of_kind(objects, "Service") if each["spec"].get("clusterIP") == "None")
+    assert variables["ALTCLIP_ADDRESS"] == f"{headless['metadata']['name']}:50051"
+    assert "$(JOB_COMPLETION_INDEX)" in container["args"][1]
+    rules = {rule["action"]: rule for rule in job["spec"]["podFailurePolicy"]["rules"]}
+    assert rules["FailIndex"]["onExitCodes"]["containerName"] == container["name"]
+    assert rules["FailIndex"]["onExitCodes"]["values"] == [1, 2]
+
+
+def test_a_ray_job_runs_a_command_that_the_client_takes() -> None:
+    (job,) = of_kind(render(SWITCHES["a bulk job on Ray"]), "RayJob")
+    program, *command = shlex.split(job["spec"]["entrypoint"])
+    parsed = arguments.parser().parse_args(arguments.words(command))
+    assert program == "altclip"
+    assert (parsed.input, parsed.output, parsed.text) == ("/data/in.parquet", "/data/out", ["caption"])
+    assert (parsed.ray, parsed.model, parsed.ray_gpus) == ("auto", "m9=/data/m9", 1)
+
+
+def test_a_release_of_any_name_has_names_that_kubernetes_takes() -> None:
+    for name in ("altclip", "a", "x" * 53, "altclip-search-two"):
+        objects = render(SWITCHES["a bulk job"] | SWITCHES["ingresses"], name=name)
+        for each in objects:
+            assert re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", each["metadata"]["name"])
+
+
+def test_the_chart_has_the_version_of_the_package() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (VERSION, VERSION)
+    assert server(render({}))["image"] == f"altclip-server:{VERSION}"
