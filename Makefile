@@ -114,7 +114,7 @@ image: ## Build the image of a TARGET (server, cuda, bulk, ray) with docker or b
 	scripts/build-image.sh $(TARGET) altclip-$(TARGET):$$(sed -n 's/^VERSION = "\(.*\)"$$/\1/p' altclip/version.py)
 
 image-test: setup ## Build the image and run it with podman as a cluster would: read-only, no rights, little memory
-	$(BIN)/python -m pytest tests/deploy/test_image.py tests/deploy/test_bulk_image.py --deploy -s $(ARGS)
+	$(BIN)/python -m pytest tests/deploy/container/test_image.py tests/deploy/container/test_bulk_image.py --deploy -s $(ARGS)
 
 deploy-test: setup ## Everything about deploy/ that this machine can run; the closing lines say what was skipped, and why
 	$(BIN)/python -m pytest tests/deploy --deploy $(ARGS)
@@ -170,10 +170,10 @@ tools: sdks ray stores browser envoy helm ## Install what only some tests want: 
 	apt-get update -q
 	RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends prometheus prometheus-alertmanager nghttp2-client chromium \
 	    g++ pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc
-	@if command -v npm >/dev/null; then for folder in tests/interop/node tests/deploy/node; do \
+	@if command -v npm >/dev/null; then for folder in tests/interop/node tests/deploy/chart/node; do \
 	    npm ci --prefix $$folder --ignore-scripts --no-audit --no-fund || exit 1; done; \
 	else echo "no npm here: the tests of clients in Node, and of operators' objects, will be skipped"; fi
 
 clean: ## Remove .venv and everything that was built or cached
-	rm -rf $(VENV) build dist server/build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules tests/deploy/node/node_modules
+	rm -rf $(VENV) build dist server/build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/interop/node/node_modules tests/deploy/chart/node/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,7 +12,8 @@ __all__ = ["circles", "graph", "imports", "loaded_after_importing", "module_name
 
 
 def sources(root: Path, package: str) -> list[Path]:
-    return sorted((root / package).rglob("*.py"))
+    # npm's packages bring Python of their own.
+    return sorted(path for path in (root / package).rglob("*.py") if "node_modules" not in path.parts)
 
 
 def module_name(root: Path, path: Path) -> str:

@@ -13,9 +13,19 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy import operator_types
-from tests.deploy.chart import CHART, NEWEST, OLDEST, Object, documents, helm, manifests, of_kind, render
-from tests.deploy.switches import IMAGE_VOLUMES, SWITCHES
+from tests.deploy.chart import operator_types
+from tests.deploy.chart.rendering import (
+    CHART,
+    NEWEST,
+    OLDEST,
+    Object,
+    documents,
+    helm,
+    manifests,
+    of_kind,
+    render,
+)
+from tests.deploy.chart.switches import IMAGE_VOLUMES, SWITCHES
 
 VERSIONS = [f"1.{minor}" for minor in range(int(OLDEST.split(".")[1]), int(NEWEST.split(".")[1]) + 1)]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy import images
-from tests.deploy.chart import of_kind, render
-from tests.deploy.switches import SWITCHES
+from tests.deploy.chart.rendering import of_kind, render
+from tests.deploy.chart.switches import SWITCHES
+from tests.deploy.container import images
 from tests.server import RunningServer
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1800)]

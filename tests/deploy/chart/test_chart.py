@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
-import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
-from altclip import arguments
 from altclip.version import VERSION
 from service.config.command_line import load
 from service.config.settings import Settings
-from tests.deploy.chart import CHART, Object, of_kind, pod_of, render, server
-from tests.deploy.switches import COMMIT, KEY_LINE, SWITCHES
+from tests.deploy.chart.rendering import CHART, Object, of_kind, pod_of, render, server
+from tests.deploy.chart.switches import COMMIT, KEY_LINE, SWITCHES
 
 
 def settings(objects: list[Object]) -> Settings:
@@ -239,78 +236,6 @@ def test_a_network_policy_lets_in_callers_and_monitoring_and_lets_out_what_setti
     (closed,) = of_kind(render({"networkPolicy": {"enabled": True}}), "NetworkPolicy")
     (dns,) = closed["spec"]["egress"]
     assert {port["port"] for port in dns["ports"]} == {53}
-
-
-def test_keda_asks_for_the_wait_of_this_release_alone() -> None:
-    objects = render(SWITCHES["KEDA"], namespace="search", name="clip")
-    (scaler,) = of_kind(objects, "ScaledObject")
-    (trigger,) = scaler["spec"]["triggers"]
-    headless = next(each for each in of_kind(objects, "Service") if each["spec"].get("clusterIP") == "None")
-    query = trigger["metadata"]["query"]
-    assert query.count(f'{{namespace="search",service="{headless["metadata"]["name"]}"') == 2
-    assert 'priority="interactive"' in query
-    assert scaler["spec"]["fallback"]["replicas"] == 4
-    assert scaler["spec"]["scaleTargetRef"]["name"] == of_kind(objects, "Deployment")[0]["metadata"]["name"]
-
-
-def test_rules_carry_the_objectives_of_the_values() -> None:
-    (rule,) = of_kind(render(SWITCHES["rules"]), "PrometheusRule")
-    rules = [each for group in rule["spec"]["groups"] for each in group["rules"]]
-    recorded = {each["record"]: each for each in rules if "record" in each}
-    assert recorded["altclip:objective:error_ratio"]["expr"] == "0.005"
-    assert recorded["altclip:objective:latency_seconds"]["expr"] == "0.25"
-    assert recorded["altclip:objective:latency_seconds"]["labels"] == {"le": "0.25"}
-    assert recorded["altclip:threshold:certificate_days"]["expr"] == "30"
-    alerts = [each for each in rules if "alert" in each]
-    assert alerts
-    for alert in alerts:
-        assert alert["labels"]["team"] == "search"
-        assert alert["annotations"]["runbook_url"].startswith("https://git.example.com/altclip/docs/")
-
-
-def test_without_values_of_ones_own_rules_are_the_files_as_they_are() -> None:
-    (rule,) = of_kind(render({"monitoring": {"rules": {"enabled": True}}}), "PrometheusRule")
-    files = ("objectives.yaml", "rules.yaml", "alerts.yaml")
-    written = [
-        group for name in files for group in yaml.safe_load((CHART / "files" / name).read_text())["groups"]
-    ]
-    assert rule["spec"]["groups"] == written
-
-
-def test_dashboards_reach_grafana_as_they_are() -> None:
-    maps = of_kind(render(SWITCHES["dashboards"]), "ConfigMap")
-    files = sorted((CHART / "files" / "dashboards").glob("*.json"))
-    assert files
-    found = {name: json.loads(text) for each in maps for name, text in each["data"].items()}
-    assert found == {path.name: json.loads(path.read_text()) for path in files}
-    assert {each["metadata"]["namespace"] for each in maps} == {"grafana"}
-
-
-def test_a_bulk_job_uses_the_service_of_its_release_and_is_not_tried_again_in_vain() -> None:
-    objects = render(SWITCHES["a bulk job by index"])
-    (job,) = of_kind(objects, "Job")
-    assert (job["spec"]["completionMode"], job["spec"]["completions"], job["spec"]["parallelism"]) == (
-        "Indexed",
-        8,
-        4,
-    )
-    (container,) = job["spec"]["template"]["spec"]["containers"]
-    variables = {each["name"]: each.get("value") for each in container["env"]}
-    headless = next(each for each in of_kind(objects, "Service") if each["spec"].get("clusterIP") == "None")
-    assert variables["ALTCLIP_ADDRESS"] == f"{headless['metadata']['name']}:50051"
-    assert "$(JOB_COMPLETION_INDEX)" in container["args"][1]
-    rules = {rule["action"]: rule for rule in job["spec"]["podFailurePolicy"]["rules"]}
-    assert rules["FailIndex"]["onExitCodes"]["containerName"] == container["name"]
-    assert rules["FailIndex"]["onExitCodes"]["values"] == [1, 2]
-
-
-def test_a_ray_job_runs_a_command_that_the_client_takes() -> None:
-    (job,) = of_kind(render(SWITCHES["a bulk job on Ray"]), "RayJob")
-    program, *command = shlex.split(job["spec"]["entrypoint"])
-    parsed = arguments.parser().parse_args(arguments.words(command))
-    assert program == "altclip"
-    assert (parsed.input, parsed.output, parsed.text) == ("/data/in.parquet", "/data/out", ["caption"])
-    assert (parsed.ray, parsed.model, parsed.ray_gpus) == ("auto", "m9=/data/m9", 1)
 
 
 def test_a_release_of_any_name_has_names_that_kubernetes_takes() -> None:

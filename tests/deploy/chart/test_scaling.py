@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from altclip import Client
-from tests.deploy.chart import of_kind, render
+from tests.deploy.chart.rendering import of_kind, render
+from tests.deploy.chart.switches import SWITCHES
 from tests.deploy.monitoring import Monitoring, faster, prometheus
-from tests.deploy.switches import SWITCHES
 from tests.server import start_server, until
 
 SPEED = 30.0

@@ -14,7 +14,7 @@ import yaml
 
 from service.config import keys
 from service.config.command_line import load
-from tests.deploy.chart import CHART, NEWEST, helm, of_kind, render, server
+from tests.deploy.chart.rendering import CHART, NEWEST, helm, of_kind, render, server
 from tests.docs.pages import ROOT, examples, for_server, run
 from tests.server import RunningServer
 

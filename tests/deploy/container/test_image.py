@@ -14,8 +14,8 @@ import yaml
 
 from altclip import Client, Unavailable
 from altclip.version import VERSION
-from tests.deploy import images
-from tests.deploy.chart import of_kind, render
+from tests.deploy.chart.rendering import of_kind, render
+from tests.deploy.container import images
 from tests.server import until
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1800)]

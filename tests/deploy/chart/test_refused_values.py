@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from scripts import chart_schema
-from tests.deploy.chart import CHART, OLDEST, RefusedError, render
-from tests.deploy.switches import COMMIT, SWITCHES
+from tests.deploy.chart.rendering import CHART, OLDEST, RefusedError, render
+from tests.deploy.chart.switches import COMMIT, SWITCHES
 
 _DOWNLOAD = {"source": "BAAI/AltCLIP", "revision": COMMIT}
 

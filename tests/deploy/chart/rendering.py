@@ -14,7 +14,7 @@ import yaml
 
 from tests.overlays import imported
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHART = ROOT / "deploy" / "helm" / "altclip"
 OLDEST, NEWEST = "1.31", "1.37"
 """Versions of Kubernetes that the chart is for; the newest is the newest whose schemas there are."""

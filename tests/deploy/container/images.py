@@ -22,7 +22,7 @@ import pytest
 from tests.deploy.tools import tool
 from tests.server import Logs
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BASE = "localhost/altclip-base:bookworm"
 PUBLISHED_BASE = "docker.io/library/python:3.11-slim-bookworm"
 

@@ -14,7 +14,7 @@ from service.config.command_line import load
 from tests.deploy.tools import promtool, tool
 from tests.overlays import overlay
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "compose"
 
 

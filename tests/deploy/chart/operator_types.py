@@ -1,7 +1,7 @@
 """Whether objects of operators have the fields, and these the types, that their definitions have.
 
 A cluster takes unknown fields of such objects without a word, and a misspelt one has no effect. The
-definitions are read from published TypeScript types, which `make tools` installs (tests/deploy/node).
+definitions are read from published TypeScript types, which `make tools` installs (tests/deploy/chart/node).
 """
 
 from __future__ import annotations
