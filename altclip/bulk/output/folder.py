@@ -188,8 +188,10 @@ def faults_of_files(folder: Place, part: Part, *, contents: bool = True) -> Iter
                 yield f"{stored.name}: its content is not what was written"
         except FileNotFoundError:
             yield f"{stored.name}: is missing"
-        except OSError as error:
-            yield f"{stored.name}: {error.strerror or one_line(error)}"
+        except Exception as error:  # stores' libraries have errors of their own
+            if isinstance(place, Path) and not isinstance(error, OSError):
+                raise
+            yield f"{stored.name}: {getattr(error, 'strerror', None) or one_line(error)}"
 
 
 def _sha256(place: Place) -> str:

@@ -9,6 +9,7 @@ from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.files import LISTED, Found, hash_of, hash_of_listing, latest_change
 from altclip.bulk.sources.lines import LinesSource
 from altclip.bulk.sources.pictures import PictureSource
+from altclip.bulk.sources.places import reading
 from altclip.bulk.sources.source import Source
 from altclip.bulk.sources.tables import ParquetSource
 from altclip.bulk.sources.tars import TarSource
@@ -33,7 +34,8 @@ def identify(found: Found, counts: Sequence[int] = ()) -> list[dict[str, object]
     """
     if found.kind == "images":
         count = counts[0] if counts else len(found.files)
-        size, digest, blocks = hash_of_listing(found, count)
+        with reading(found.base):
+            size, digest, blocks = hash_of_listing(found, count)
         return [{"path": ".", "files": count, "size": size, "hash": digest, "blocks": blocks}]
     entries: list[dict[str, object]] = []
     for file in found.files:

@@ -143,6 +143,7 @@ def test_14_nor_does_a_client_whose_whole_process_stands_still_harm_anyone(serve
     ):
         try:
             assert process.stdout is not None
+            others_are_served(server, stub)  # what the first answers take stays
             base, done = memory(server), computed(server)
             assert process.stdout.readline() == "begun\n"
             until(lambda: computed(server) > done, seconds=10, what="the stream is under way")
