@@ -77,6 +77,7 @@ class Batch:
             journal = Journal(output, identity, requests, fresh=self._arguments.fresh)
             self._journal = journal
             if journal.done:
+                journal.confirm()
                 return
             journal.begin()
             self._report = Report(requests - len(journal.answered))

@@ -54,6 +54,8 @@ class Journal:
         self._save("running")
         for name in (OUTPUT, ERRORS):
             with _naming(self.folder / name):
+                if (self.folder / name).exists():  # the run before was killed between two renames
+                    (self.folder / name).replace(self._partial(name))
                 self._files[name] = self._partial(name).open("ab")
 
     def append(self, line: bytes, *, failed: bool) -> None:
@@ -72,6 +74,10 @@ class Journal:
                 with self._partial(name).open("rb") as file:
                     os.fsync(file.fileno())
                 self._partial(name).replace(self.folder / name)
+        self.confirm()
+
+    def confirm(self) -> None:
+        """Says in the manifest that the files are whole. Raises OutputError."""
         self._save("done")
 
     def close(self) -> None:

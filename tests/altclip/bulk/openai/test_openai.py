@@ -93,6 +93,23 @@ def test_after_a_kill_it_goes_on_and_answers_nothing_twice(bulk: Run, tmp_path: 
     assert digests(out) == digests(tmp_path / "undisturbed")
 
 
+@pytest.mark.parametrize("killed_before", ["output.jsonl", "errors.jsonl", "the manifest"])
+def test_after_a_kill_between_the_last_renames_nothing_is_lost(
+    batch: Batch, tmp_path: Path, killed_before: str
+) -> None:
+    requests = [request(n, f"text {n}" if n % 2 else []) for n in range(10)]
+    path, out = json_lines(tmp_path / "in.jsonl", requests), tmp_path / "out"
+    assert batch(path, out).last["errors"] == 5
+    before = digests(out)
+    if killed_before != "the manifest":
+        (out / killed_before).rename(out / f".{killed_before}.partial")
+    manifest = (out / "manifest.json").read_text()
+    (out / "manifest.json").write_text(manifest.replace('"done"', '"running"'))
+    ran = batch(path, out)
+    assert (ran.status, ran.last["embedded"], ran.last["errors"]) == (1, 5, 5)
+    assert digests(out) == before
+
+
 @pytest.mark.parametrize(
     ("line", "told"),
     [
