@@ -181,7 +181,7 @@ class TestOneLine:
         assert (done.returncode, done.stderr) == (2, said)
 
     def test_a_user_may_ask_for_grpcs_own_lines(self, fake: RunningFake) -> None:
-        done = run(fake, "models", "--tls", "--timeout", "1", GRPC_VERBOSITY="INFO")
+        done = run(fake, "models", "--tls", "--timeout", "5", GRPC_VERBOSITY="INFO")
         assert b"ssl_transport_security" in done.stderr
 
     def test_standard_output_that_is_closed_is_told(self, fake: RunningFake) -> None:

@@ -19,6 +19,7 @@ from tests.server import RunningServer, start_server, until
 
 CAT = (PICTURES / "cat.png").read_bytes()
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+PATIENT = ("--hang-timeout", "300", "--grace", "300")
 SMALL = ("--batch-tokens", "512", "--batch-images", "8")
 
 
@@ -58,10 +59,10 @@ def test_files_that_are_no_pictures_are_named_and_the_others_are_taken(visit: Vi
     broken = ("broken.png", "image/png", b"\x89PNG\r\n\x1a\nnothing")
     heic = ("photo.heic", "", b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64))
     drop(visit, broken, heic, ("good.png", "image/png", CAT))
-    visit.expect(visit.page.locator(".card.own .name bdi")).to_have_text("good.png")
     refused = visit.page.locator("#refused")
     visit.expect(refused).to_contain_text("broken.png could not be read")
     visit.expect(refused).to_contain_text("photo.heic could not be read")
+    visit.expect(visit.page.locator(".card.own .name bdi")).to_have_text("good.png")
 
 
 def test_a_photograph_of_sixty_megapixels_is_scaled_before_it_is_sent(visit: Visit) -> None:
@@ -146,7 +147,9 @@ def test_a_server_that_fails_is_full_and_drains_is_told_each_time(browser: Any, 
     keys.write_text(line_of("visitor", "the-key", ("concurrency=1",)))
     model = f"stub:dimension=8,poison=poison,hold={hold},calls={batches}"
     with (
-        start_server("--model", model, "--api-keys", str(keys)) as server,
+        start_server(
+            "--model", model, "--api-keys", str(keys), "--hang-timeout", "300", "--grace", "300"
+        ) as server,
         visiting(browser, server.http) as visit,
         ThreadPoolExecutor(1) as beside,
     ):

@@ -123,7 +123,7 @@ def test_03_a_stopped_frontend_is_replaced_and_its_worker_is_not_blamed(
 
 
 def test_03_a_worker_that_starts_while_a_frontend_stands_still_serves_the_others() -> None:
-    source, hang = "m=stub:dimension=8,load_time=1.5", 6.0
+    source, hang = "m=stub:dimension=8,load_time=1.5", 12.0
     with service(source, "--frontends=2", f"--hang-timeout={hang}") as server:
         worker_of(server).kill()
         until(lambda: server.metric("altclip_worker_up") == 0, seconds=20, what="the worker's end is noticed")
