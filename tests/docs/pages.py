@@ -48,7 +48,7 @@ def run(
     command: Sequence[str | Path],
     folder: Path,
     environment: Mapping[str, str] | None = None,
-    seconds: float = 100,
+    seconds: float = 170,
 ) -> str:
     """What a command prints; it must succeed. Programs of this environment are found first."""
     given = environment or os.environ

@@ -143,6 +143,7 @@ def with_protoc(folder: Path) -> dict[str, str]:
     return {**os.environ, "PATH": f"{script.parent}{os.pathsep}{os.environ['PATH']}"}
 
 
+@pytest.mark.timeout(400)  # the compiler's work, on a machine that may have other work
 def test_cpp_embeds_streams_and_comes_again(busy: Busy, folder: Path) -> None:
     need("g++", "protoc", "grpc_cpp_plugin", "pkg-config")
     if subprocess.run(["pkg-config", "--exists", "grpc++", "protobuf"], check=False).returncode:
@@ -152,7 +153,7 @@ def test_cpp_embeds_streams_and_comes_again(busy: Busy, folder: Path) -> None:
     for name in ("protos", "googleapis", "cat.png", "service-config.json"):
         (place / name).symlink_to(folder / name)
     (place / "client.cpp").write_text(for_server(CPP.code, busy.server))
-    run(["bash", "-c", GENERATE_CPP.code], place)
+    run(["bash", "-c", GENERATE_CPP.code], place, seconds=300)
     with busy.until_refused():
         told = run(["./client"], place)
     assert_prints(told)
