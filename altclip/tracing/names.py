@@ -70,7 +70,6 @@ DROPPED_SPANS: Final = "altclip.dropped_spans"
 
 # W3C Trace Context
 TRACEPARENT: Final = "traceparent"
-TRACESTATE: Final = "tracestate"
 
 OPERATIONS: Final = {
     "EncodePrompt": "encode_prompt",

@@ -25,11 +25,11 @@ from opentelemetry.trace import (
     StatusCode,
     TraceFlags,
     Tracer,
-    TraceState,
     set_span_in_context,
 )
 
 from altclip.tracing import names
+from service.frontend.api.errors import ServiceError
 from service.frontend.calls.trace_context import SpanStart, TraceContext
 
 __all__ = ["MOST_SPANS", "Attributes", "Trace", "Tracing"]
@@ -109,7 +109,7 @@ class Trace:
         try:
             yield
         except BaseException as raised:
-            error = type(raised).__name__
+            error = raised.entry.reason if isinstance(raised, ServiceError) else type(raised).__name__
             raise
         finally:
             self.add(name, started, time.monotonic(), attributes, error=error)
@@ -192,9 +192,8 @@ def _clock() -> int:
 
 
 def _context(given: TraceContext) -> Context:
-    state = TraceState.from_header([given.state]) if given.state else None
     ids = int(given.trace_id, 16), int(given.span_id, 16)
-    span = SpanContext(*ids, is_remote=True, trace_flags=TraceFlags(given.flags), trace_state=state)
+    span = SpanContext(*ids, is_remote=True, trace_flags=TraceFlags(given.flags))
     return set_span_in_context(NonRecordingSpan(span), Context())
 
 

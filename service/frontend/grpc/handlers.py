@@ -124,15 +124,12 @@ class Handlers:
     def _begin(self, name: str, context: Context) -> Call:
         given: str | bytes = ""
         parent: str | bytes = ""
-        state: str | bytes = ""
         for key, value in context.invocation_metadata() or ():
             if key == REQUEST_ID:
                 given = value
             elif key == names.TRACEPARENT:
                 parent = value
-            elif key == names.TRACESTATE:
-                state = value
-        traced: TraceContext | None = trace_context.parse(parent, state) if parent else None
+        traced: TraceContext | None = trace_context.parse(parent) if parent else None
         left = cast("float | None", context.time_remaining())  # None without a deadline
         call = self._lifecycle.begin(
             name,

@@ -71,4 +71,4 @@ def authorization(headers: Headers) -> str | None:
 def trace_of(headers: Headers) -> TraceContext | None:
     """The context of the caller's trace."""
     given = headers.get(names.TRACEPARENT)
-    return None if given is None else parse(given[-1], ",".join(headers.get(names.TRACESTATE, ())))
+    return None if given is None else parse(given[-1])

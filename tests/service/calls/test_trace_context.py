@@ -42,9 +42,3 @@ def test_a_valid_one_gives_its_ids(given: str, flags: int) -> None:
 )
 def test_any_other_is_none(given: str | bytes) -> None:
     assert parse(given) is None
-
-
-def test_the_state_comes_along_unless_it_is_too_long() -> None:
-    given = f"00-{TRACE}-{SPAN}-01"
-    assert parse(given, "vendor=1") == TraceContext(TRACE, SPAN, 1, "vendor=1")
-    assert parse(given, "a" * 513) == TraceContext(TRACE, SPAN, 1, "")
