@@ -27,7 +27,7 @@ from service.frontend.compute.coalescing import Coalescer, Prepared, SharedFligh
 from service.frontend.compute.content_cache import ContentKey, Row, digest
 from service.frontend.compute.flights import Outcome, WorkItem
 from service.frontend.compute.single_flight import Seat
-from service.frontend.core.item_counts import ItemCounts
+from service.frontend.core.item_counts import count_accepted, count_ended
 from service.frontend.core.item_spans import add_item_spans
 from service.frontend.preprocessing.preprocessing import Preprocessor, in_order
 from worker.arrays import Decoded
@@ -67,7 +67,6 @@ class CallItems:
         self.sizes: list[tuple[int, int]] = []
         self._coalescer = coalescer
         self._preprocessor = preprocessor
-        self._counts = ItemCounts(coalescer.metrics, coalescer.pool.spec.name)
         self._modalities: list[Modality] = []
         self._outcomes: list[Outcome | None] = []
         self._flights: dict[int, SharedFlight] = {}
@@ -87,7 +86,13 @@ class CallItems:
             add_item_spans(self.trace, self._flights, self._outcomes, self.tokens)
         if self._accepted:
             cancelled = isinstance(error, asyncio.CancelledError)
-            self._counts.ended(self._modalities, self._outcomes, cancelled=cancelled)
+            count_ended(
+                self._coalescer.metrics,
+                self._coalescer.pool.spec.name,
+                self._modalities,
+                self._outcomes,
+                cancelled=cancelled,
+            )
 
     async def add_texts(
         self,
@@ -238,7 +243,7 @@ class CallItems:
         """
         if not self._accepted:
             self._accepted = True
-            self._counts.accepted(self._modalities)
+            count_accepted(self._coalescer.metrics, self._coalescer.pool.spec.name, self._modalities)
         if self._unsettled:
             self._done = asyncio.get_running_loop().create_future()
             await self._done

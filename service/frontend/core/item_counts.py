@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from service.frontend.api.errors import DeadlineTooShort, WorkerUnavailable
 from service.frontend.compute.flights import Outcome
 from worker.runtime.metrics import Metrics
 from worker.runtime.notices import Modality
 
-__all__ = ["ItemCounts"]
+__all__ = ["count_accepted", "count_ended"]
 
 
-class ItemCounts(NamedTuple):
-    """model: its name."""
+def count_accepted(metrics: Metrics, model: str, modalities: Sequence[Modality]) -> None:
+    """Items of these modalities. model: its name."""
+    for modality in dict.fromkeys(modalities):
+        metrics.accepted.inc(model, modality.label, by=modalities.count(modality))
 
-    metrics: Metrics
-    model: str
 
-    def accepted(self, modalities: Sequence[Modality]) -> None:
-        """Items of these modalities."""
-        for modality, number in Counter(modalities).items():
-            self.metrics.accepted.inc(self.model, modality.label, by=number)
-
-    def ended(
-        self, modalities: Sequence[Modality], outcomes: Sequence[Outcome | None], *, cancelled: bool
-    ) -> None:
-        """The same items with their outcomes. cancelled: the call was."""
-        ended = Counter(
-            (modality, _label(outcome, cancelled))
-            for modality, outcome in zip(modalities, outcomes, strict=True)
-        )
-        for (modality, label), number in ended.items():
-            self.metrics.items.inc(self.model, modality.label, label, by=number)
+def count_ended(
+    metrics: Metrics,
+    model: str,
+    modalities: Sequence[Modality],
+    outcomes: Sequence[Outcome | None],
+    *,
+    cancelled: bool,
+) -> None:
+    """The same items with their outcomes. cancelled: the call was."""
+    ended: dict[tuple[Modality, str], int] = {}
+    for modality, outcome in zip(modalities, outcomes, strict=True):
+        key = modality, _label(outcome, cancelled)
+        ended[key] = ended.get(key, 0) + 1
+    for (modality, label), number in ended.items():
+        metrics.items.inc(model, modality.label, label, by=number)
 
 
 def _label(outcome: Outcome | None, cancelled: bool) -> str:
