@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md"))]
-CODE = ("altclip", "service", "service/frontend", "worker")
+CODE = ("altclip", "service", "service/frontend", "worker", "training")
 FOLDERS = (
     "altclip",
     "service",
@@ -131,7 +131,7 @@ def test_the_layout_that_contributing_draws_is_that_of_the_code() -> None:
     drawing = (ROOT / "CONTRIBUTING.md").read_text().partition("```text\n")[2].partition("```")[0]
     drawn = set(re.findall(r"\b([a-z0-9_]+)/", drawing))
     inner = {folder.name for path in CODE for folder in (ROOT / path).iterdir() if is_package(folder)}
-    assert drawn == {*inner, "altclip", "service", "worker", "tests", "protos", "faults", "e2e"}
+    assert drawn == {*inner, "altclip", "service", "worker", "training", "tests", "protos", "faults", "e2e"}
 
 
 def is_package(folder: Path) -> bool:
