@@ -108,13 +108,18 @@ train: setup ## Make the bundled model anew (takes hours, goes on where it was i
 	$(BIN)/python -m training $(ARGS)
 
 # On a machine without a CPU build of torch in its index: BUILD_FLAGS="--build-arg TORCH_INDEX=…".
-.PHONY: image image-test deploy-test helm
+.PHONY: image image-test image-tools deploy-test helm
 TARGET ?= server
 image: ## Build the image of a TARGET (server, cuda, bulk, ray) with docker or buildah (BUILD_FLAGS go to them)
 	scripts/build-image.sh $(TARGET) altclip-$(TARGET):$$(sed -n 's/^VERSION = "\(.*\)"$$/\1/p' altclip/version.py)
 
 image-test: setup ## Build the image and run it with podman as a cluster would: read-only, no rights, little memory
 	$(BIN)/python -m pytest tests/deploy/container/test_image.py tests/deploy/container/test_bulk_image.py --deploy -s $(ARGS)
+
+image-tools: ## Install what image-test builds and runs images with, as root on Debian
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends buildah podman runc catatonit netavark \
+	    aardvark-dns iptables debootstrap
 
 deploy-test: setup ## Everything about deploy/ that this machine can run; the closing lines say what was skipped, and why
 	$(BIN)/python -m pytest tests/deploy --deploy $(ARGS)

@@ -19,7 +19,6 @@ from typing import IO, Any
 
 import pytest
 
-from tests.deploy.tools import tool
 from tests.server import Logs
 
 ROOT = Path(__file__).parents[3]
@@ -28,6 +27,14 @@ PUBLISHED_BASE = "docker.io/library/python:3.11-slim-bookworm"
 
 # What a cluster's restricted nodes allow. The user is one that the image does not know.
 HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=54321:54321")
+
+
+def tool(name: str) -> str:
+    """The path of a command; skips the test where there is none."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed (make image-tools)")
+    return path
 
 
 def podman(*arguments: str, seconds: float = 120) -> str:
@@ -74,7 +81,9 @@ def _base_flags() -> list[str]:
             if pulled.returncode == 0:
                 return []
         if shutil.which("debootstrap") is None:
-            pytest.skip(f"{PUBLISHED_BASE} cannot be pulled, and debootstrap is not installed (make tools)")
+            pytest.skip(
+                f"{PUBLISHED_BASE} cannot be pulled, and debootstrap is not installed (make image-tools)"
+            )
         _bootstrap()
     return ["--build-arg", f"BASE={BASE}"]
 
