@@ -25,7 +25,7 @@ from altclip.bulk.rehearsal import Rehearsal, rehearse
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.files import Found, find
 from altclip.bulk.sources.opening import changed_image, identify, open_source
-from altclip.bulk.sources.places import Place, place_of
+from altclip.bulk.sources.places import Place, absolute, place_of
 from altclip.bulk.sources.source import Source
 from altclip.client import Client
 from altclip.datasets.items import DataError
@@ -106,6 +106,11 @@ class Job:
     handled: int = 0
     """Rows that this run has written or put into errors tables."""
     started: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        if self.maker.elsewhere:
+            self.source = absolute(self.source)
+            self.output = self.output.absolute() if isinstance(self.output, Path) else self.output
 
     def rehearse(self) -> Rehearsal:
         """Reads the input and embeds a sample; writes nothing. Raises as `run` of this module."""

@@ -17,6 +17,8 @@ from altclip.results import Model
 class Servers:
     """See `Maker`. connections: one to each server."""
 
+    elsewhere = False
+
     def __init__(self, connections: Sequence[Connection]) -> None:
         self.connections = connections
         self._pipeline: Pipeline | None = None

@@ -58,7 +58,13 @@ Keep = Callable[[Part], object]
 
 
 class Maker(Protocol):
-    """Makes the parts of a job."""
+    """Makes the parts of a job.
+
+    Attributes:
+        elsewhere: Whether other processes do it, which may have another working folder.
+    """
+
+    elsewhere: bool
 
     @property
     def done(self) -> int:

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from altclip.bulk.flow.lanes import Connection
@@ -55,6 +56,7 @@ class OnRay:
     failed_rows: int = 0
     _busy: dict[str, float] = field(default_factory=dict)
     _connected: bool = False
+    elsewhere: bool = field(default=True, init=False)
 
     def sampling(self) -> Connection:
         """See `Maker`."""
@@ -70,7 +72,7 @@ class OnRay:
                 return Servers(connections).model(name, patience, tell)
         ray = self._connect()
         pool = pool_of(self, ray.nodes())
-        self.access = replace(self.access, model=name, threads=pool.threads)
+        self.access = replace(self.access, model=_anywhere(name), threads=pool.threads)
         # The process ends with the task, and gives its device back.
         task = ray.remote(num_cpus=pool.cpus, num_gpus=pool.gpus, max_calls=1)(describe)
         try:
@@ -237,6 +239,14 @@ def _signals_kept() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
+
+
+def _anywhere(model: str) -> str:
+    """The same model for a process that has another working folder."""
+    name, equals, source = model.rpartition("=")
+    if source not in ("", "bundled") and Path(source).is_dir():
+        source = str(Path(source).absolute())
+    return f"{name}{equals}{source}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import io
 import re
 from collections.abc import Iterator
@@ -137,6 +138,14 @@ def place_of(given: str | Path | Remote) -> Place:
     except Exception as error:  # of the store's own library
         raise DataError(f"{given}: {one_line(error)}") from None
     return Remote(system, path)
+
+
+def absolute(given: str) -> str:
+    """The same input for a process that has another working folder: a place, or a glob."""
+    place = place_of(given)
+    if not isinstance(place, Path) or place.is_absolute():
+        return given
+    return str(place.absolute()) if place.exists() else f"{glob.escape(str(Path.cwd()))}/{given}"
 
 
 @contextlib.contextmanager

@@ -120,3 +120,25 @@ def test_what_ends_an_actors_part_ends_the_run_as_it_would_here(
     with pytest.raises(OutputError, match="every node of the cluster"):
         run(Access((stub.grpc,)))
     assert manifest(tmp_path / "out")["parts"] == []
+
+
+def test_paths_hold_in_other_working_folders_too(
+    cluster: InThisProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "odd [name]"
+    (folder / "elsewhere").mkdir(parents=True)
+    json_lines(folder / "a.jsonl", texts(3))
+    monkeypatch.chdir(folder)
+    # The driver has left the folder by the time at which the actor reads.
+    make = cluster.make
+
+    def make_elsewhere(*arguments: Any) -> None:
+        monkeypatch.chdir(folder / "elsewhere")
+        make(*arguments)
+
+    monkeypatch.setattr(cluster, "make", make_elsewhere)
+    for given in ("a.jsonl", "*.jsonl"):
+        monkeypatch.chdir(folder)
+        output = f"out of {given[0]}"
+        assert bulk.run(given, output, client=cluster).embedded == 3
+        assert parts(folder / output).num_rows == 3
