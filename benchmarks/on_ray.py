@@ -25,9 +25,9 @@ from worker.models.sources import resolve
 __all__ = ["rows"]
 
 ACTORS = 4
-TOKENS, SECONDS_A_TOKEN = 8, 0.0005
+TOKENS, SECONDS_A_TOKEN = 8, 0.00125
 MODEL = f"m=stub:dimension=768,max_tokens={TOKENS},per_token={SECONDS_A_TOKEN}"
-SHARD, SHARDS = 250, 40
+SHARD, SHARDS = 100, 40
 """A part takes a second, so that little is lost between two; a real one takes longer."""
 AT_A_TIME = 2
 """Parts that an actor has at a time."""
