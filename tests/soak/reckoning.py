@@ -189,8 +189,8 @@ def _answers(found: Found) -> Iterator[Line]:
 
 
 def _processes(found: Found) -> Iterator[Line]:
-    for kind, metric in (("workers", "worker_restarts"), ("decoders", "decoder_restarts")):
-        counted = found.books.sum(f"altclip_{metric}_total")
+    for kind in ("workers", "frontends", "decoders"):
+        counted = found.books.sum(f"altclip_{kind[:-1]}_restarts_total")
         yield Line(
             f"{kind} replaced = {kind} ended",
             counted == found.ended[kind],

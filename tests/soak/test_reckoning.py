@@ -25,6 +25,7 @@ altclip_caller_requests_total{caller="steady",code="OK"} 4
 altclip_caller_requests_total{caller="steady",code="UNAVAILABLE"} 2
 altclip_caller_requests_total{caller="fickle",code="OK"} 2
 altclip_worker_restarts_total{model="stub",device="cpu"} 1
+altclip_frontend_restarts_total 0
 altclip_slots_in_use{model="stub",modality="text"} 0
 """
 
@@ -83,6 +84,7 @@ def test_all_holds_where_nothing_was_lost() -> None:
         ('caller="fickle",code="OK"} 2', 'caller="fickle",code="OK"} 4', "told ≤ counted ≤ told + untold (fickle)"),  # noqa: E501
         ('method="EmbedText",code="OK"} 6', 'method="EmbedText",code="OK"} 7', "calls by method = calls by caller, of each code"),  # noqa: E501
         ('device="cpu"} 1', 'device="cpu"} 2', "workers replaced = workers ended"),
+        ('frontend_restarts_total 0', 'frontend_restarts_total 1', "frontends replaced = frontends ended"),
         ('altclip_slots_in_use{model="stub",modality="text"} 0', 'altclip_slots_in_use{model="stub",modality="text"} 1', "slots in use: none at the end"),  # noqa: E501
     ],
 )  # fmt: skip
