@@ -87,7 +87,7 @@ def _bulk(quick: bool) -> Found:
     from benchmarks import bulk_jobs
 
     if quick:
-        return Found(bulk_jobs.rows(rounds=3, paced=1_000, plain=20_000, million=100_000))
+        return Found(bulk_jobs.rows(rounds=3, paced=3_000, plain=20_000, million=100_000))
     return Found(bulk_jobs.rows())
 
 

@@ -37,7 +37,7 @@ BATCH = 512
 EARLY, STEPS = 10_000, 10
 
 
-def rows(rounds: int = 5, paced: int = 5_000, plain: int = 50_000, million: int = 1_000_000) -> list[Row]:
+def rows(rounds: int = 5, paced: int = 20_000, plain: int = 50_000, million: int = 1_000_000) -> list[Row]:
     """paced, plain, million: rows of the jobs with the paced stub, with the fast one, and of the one whose
     memory is watched."""
     with TemporaryDirectory(prefix="bulk-") as folder:
@@ -111,7 +111,7 @@ def _paced(work: Path, rounds: int, count: int) -> Row:
     )
 
 
-def _bundled(work: Path, rounds: int, count: int = 2_000) -> Row:
+def _bundled(work: Path, rounds: int, count: int = 8_000) -> Row:
     spec = resolve("bundled")
     kind = family(spec.model_type)
     texts = inputs.texts(count, 0)
@@ -172,12 +172,12 @@ def _pyarrow_alone(source: Path, target: Path) -> float:
 
 
 def memory(work: Path, count: int) -> list[Row]:
-    """One row for the client and one for the service: the most that was resident in each tenth of the job,
-    over the most after 10,000 rows and before 20,000."""
+    """One row for the client and one for the service: what was resident in each tenth of the job, the median,
+    over that after 10,000 rows and before 20,000."""
     path = table_of_texts(work / "million.parquet", inputs.eight_tokens(count))
     tenths = [count * step // STEPS for step in range(1, STEPS)]
     marks = [EARLY, 2 * EARLY, *(mark for mark in tenths if mark > 2 * EARLY)]
-    held: dict[int, dict[str, int]] = {}
+    looks: dict[int, dict[str, list[int]]] = {}
     with (
         start_server("--model", "m=stub:dimension=64") as server,
         _running(server, path, work / "million") as process,
@@ -185,11 +185,15 @@ def memory(work: Path, count: int) -> list[Row]:
         client = psutil.Process(process.pid)
         while process.poll() is None:
             written = _written(work / "million")
-            most = held.setdefault(sum(mark <= written for mark in marks), {})
+            seen = looks.setdefault(sum(mark <= written for mark in marks), {})
             for name, value in {"client": client.memory_info().rss, **_resident(server)}.items():
-                most[name] = max(most.get(name, 0), value)
+                seen.setdefault(name, []).append(value)
             time.sleep(0.05)
         assert process.returncode == 0
+    held = {
+        number: {name: float(np.median(values)) for name, values in seen.items()}
+        for number, seen in looks.items()
+    }
     held.pop(0)
     early = held.pop(1)
     assert len(held) == len(marks) - 1, f"only {len(held)} of {len(marks) - 1} times were seen"
