@@ -38,7 +38,7 @@ class Tracing:
         self._trace = trace
         self._tracer = trace.get_tracer("altclip", VERSION)
         self._propagator = TraceContextTextMapPropagator()
-        self._server = _server(address)
+        self._server = server_of(address)
 
     @contextmanager
     def call(self, method: str, model: str, request_id: str) -> Iterator[None]:
@@ -93,9 +93,9 @@ class Tracing:
         return tuple(carrier.items())
 
 
-def _server(address: str) -> dict[str, str | int]:
+def server_of(address: str) -> dict[str, str | int]:
     """server.address and server.port of a target such as `host:port` or `dns:///host:port`."""
     host, _, port = address.rpartition("/")[2].rpartition(":")
-    if host and port.isascii() and port.isdigit():
+    if host and port.isascii() and port.isdigit() and "," not in host:
         return {names.SERVER_ADDRESS: host.strip("[]"), names.SERVER_PORT: int(port)}
     return {names.SERVER_ADDRESS: address}

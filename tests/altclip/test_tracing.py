@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from altclip import Client, ClientUnusable
+from altclip.tracing.spans import server_of
 
 
 def test_without_tracing_opentelemetry_is_not_loaded() -> None:
@@ -34,3 +35,18 @@ def test_tracing_without_opentelemetry_is_told_with_what_to_install(monkeypatch:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     with pytest.raises(ClientUnusable, match=r"altclip\[tracing\]"):
         Client("localhost:1", tracing=True)
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "port"),
+    [
+        ("localhost:50051", "localhost", 50051),
+        ("[::1]:50051", "::1", 50051),
+        ("dns:///altclip.default.svc:50051", "altclip.default.svc", 50051),
+        ("unix:/run/altclip.sock", "unix:/run/altclip.sock", None),
+        ("ipv4:10.0.0.1:50,10.0.0.2:50", "ipv4:10.0.0.1:50,10.0.0.2:50", None),
+    ],
+)
+def test_a_span_tells_the_server_as_the_conventions_have_it(target: str, host: str, port: int | None) -> None:
+    found = server_of(target)
+    assert (found["server.address"], found.get("server.port")) == (host, port)
