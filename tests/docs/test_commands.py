@@ -20,6 +20,7 @@ import pytest
 
 from demo import pictures
 from service.config import command_line
+from service.config.keys import make_key
 from tests.docs.pages import PAGES, ROOT, examples, for_server, run
 from tests.server import RunningServer
 
@@ -131,6 +132,7 @@ def test_a_command_that_starts_a_service_is_one_that_it_takes(line: str, tmp_pat
     if words[:1] == ["convert"]:
         assert len(words) == 3
     elif words[:1] == ["key"]:
-        assert words[-2] == ">>"
+        _, name, *limits, _ = shlex.split(re.sub(r">+\s*", "", line), comments=True)[1:]
+        make_key(name, tuple(limits))  # raises for what it does not take
     else:
         command_line.load(words, {})  # raises for what it does not take

@@ -50,20 +50,15 @@ class Busy:
     def until_refused(self) -> Iterator[None]:
         """The queue is full within, until a call of someone else's has been refused."""
         self.hold.touch()
-        calls: list[Any] = []
+        before = self.refused()
         with grpc.insecure_channel(self.server.grpc, [("grpc.enable_retries", 0)]) as channel:
             stub: Any = rpc.EmbeddingServiceStub(channel)
-
-            def full() -> bool:
-                texts = [f"filler {len(calls)} {n}" for n in range(ROOM)]
-                calls.append(stub.EmbedText.future(pb.EmbedTextRequest(texts=texts), timeout=60))
-                return any(call.done() for call in calls)
-
-            until(full, seconds=20, what="the queue is full", interval=0.2)
-            before = self.refused()
-            assert before > 0
+            texts = [[f"filler {call} {n}" for n in range(ROOM)] for call in range(2)]
+            calls = [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=60) for each in texts]
+            until(lambda: any(call.done() for call in calls), seconds=20, what="one of them is refused")
+            until(lambda: self.refused() == before + 1, seconds=20, what="that is counted")
             with ThreadPoolExecutor(1) as pool:
-                released = pool.submit(self._release_after, before)
+                released = pool.submit(self._release_after, before + 1)
                 yield
                 released.result()
 
