@@ -22,7 +22,7 @@ from tests.altclip.bulk.on_ray.ray_cluster import RunningCluster, ray_cluster
 from tests.altclip.bulk.outputs import digests, errors, json_lines, manifest, parts, texts
 from tests.server import RunningServer, start_server, until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 PAGE = Path(__file__).parents[4] / "docs" / "bulk.md"
 COMMAND = Path(sys.executable).with_name("altclip")
@@ -69,7 +69,7 @@ def command(
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -98,7 +98,7 @@ def parts_in(output: Path) -> int:
 
 def hold_when(job: Undisturbed, process: subprocess.Popen[str], output: Path, enough: int) -> None:
     """Lets no further batch end as soon as there are so many parts."""
-    until(lambda: parts_in(output) >= enough or process.poll() is not None, seconds=90, what="some parts")
+    until(lambda: parts_in(output) >= enough or process.poll() is not None, seconds=240, what="some parts")
     job.hold.touch()
     assert process.poll() is None, process.communicate()
     assert parts_in(output) < ROWS // SHARD, "the job was done before anything could go wrong"
@@ -122,7 +122,7 @@ def test_driver_actor_and_node_die_and_nothing_changes(
         actor.wait(30)
         assert cluster.remove_node() == NODES - 1
         undisturbed.hold.unlink()
-        stdout, stderr = driver.communicate(timeout=150)
+        stdout, stderr = driver.communicate(timeout=300)
     cluster.add_node()
     assert driver.returncode == 1, stderr
     last = json.loads(stdout.splitlines()[-1])
@@ -139,12 +139,12 @@ def test_an_input_that_has_changed_is_refused(
     path = json_lines(tmp_path / "in.jsonl", texts(300))
     arguments = (path, tmp_path / "out", "--model", undisturbed.model, "--ray-actors", 1)
     with on_ray(cluster, *arguments) as driver:
-        _, stderr = driver.communicate(timeout=120)
+        _, stderr = driver.communicate(timeout=300)
     assert driver.returncode == 0, stderr
     files = digests(tmp_path / "out")
     json_lines(path, texts(301))
     with on_ray(cluster, *arguments) as driver:
-        _, stderr = driver.communicate(timeout=120)
+        _, stderr = driver.communicate(timeout=300)
     assert driver.returncode == 2
     assert "in.jsonl has changed" in stderr
     assert digests(tmp_path / "out") == files
@@ -182,10 +182,10 @@ def test_one_of_them_dies_early_or_late(
         hold_when(undisturbed, driver, out, enough)
         trouble(cluster, driver)
         undisturbed.hold.unlink()
-        _, stderr = driver.communicate(timeout=200)
+        _, stderr = driver.communicate(timeout=300)
     if driver.returncode == -signal.SIGKILL:
         with on_ray(cluster, *arguments) as driver:
-            _, stderr = driver.communicate(timeout=200)
+            _, stderr = driver.communicate(timeout=300)
     assert driver.returncode == 1, stderr
     assert digests(out) == undisturbed.files
 
@@ -215,7 +215,7 @@ def test_actors_may_ask_a_service(cluster: RunningCluster, stub: RunningServer, 
     assert plain.returncode == 0, plain.stderr
     arguments = (path, tmp_path / "out", "--rows-per-shard", 100, "--address", stub.grpc)
     with on_ray(cluster, *arguments) as driver:
-        _, stderr = driver.communicate(timeout=120)
+        _, stderr = driver.communicate(timeout=300)
     assert driver.returncode == 0, stderr
     assert digests(tmp_path / "out") == digests(tmp_path / "plain")
 
