@@ -37,7 +37,7 @@ STREAM_ITEMS = 100
 TEXTS = 3
 """In each unary call and HTTP request."""
 HTTP_TRIES = 5
-PAUSE = 0.03
+PAUSE = 0.1
 """Seconds between two calls of a caller: there are to be many kinds of calls, not much load."""
 
 
@@ -226,12 +226,12 @@ async def _go_on_async(seen: Callers, target: str, timeout: float, expected: Vec
 
 def _check(results: Iterable[StreamResult], count: int | None, expected: Vectors) -> int:
     """Each item has exactly one result, and the right one; count: None for a stream of any length."""
-    indices = []
-    for result in results:
-        np.testing.assert_allclose(result.vector, expected[result.index % STREAM_ITEMS], atol=1e-6)
-        indices.append(result.index)
-    assert sorted(indices) == list(range(len(indices) if count is None else count))
-    return len(indices)
+    found = [(result.index, result.vector) for result in results]
+    indices = [index for index, _ in found]
+    assert sorted(indices) == list(range(len(found) if count is None else count))
+    rows = expected[np.array(indices) % STREAM_ITEMS]
+    np.testing.assert_allclose(np.array([vector for _, vector in found]), rows, atol=1e-6)
+    return len(found)
 
 
 def _texts(count: int) -> list[str]:
