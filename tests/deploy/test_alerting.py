@@ -216,7 +216,7 @@ def test_a_service_that_nobody_sees_is_told(tmp_path: Path) -> None:
         until(lambda: seen.value("count(altclip_build_info)") == 1, seconds=60, what="it is scraped")
         server.stop()
         seen.wait_for("AltclipAbsent", seconds=120)
-        assert seen.fired("AltclipTargetDown", "altclip")
+        seen.wait_for("AltclipTargetDown", "altclip", seconds=120)
 
 
 @pytest.mark.deploy
