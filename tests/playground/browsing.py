@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,7 +83,7 @@ class Visit:
     def tab(self, name: str) -> None:
         self.page.locator(f"#tab-{name}").click()
 
-    def says(self, words: str) -> None:
+    def says(self, words: str | re.Pattern[str]) -> None:
         """The message above the page."""
         self.expect(self.page.locator("#alerts")).to_contain_text(words)
 

@@ -113,7 +113,7 @@ def test_the_result_is_saved_and_the_request_shown_as_code(visit: Visit) -> None
     assert name == "altclip-search.json"
     saved = json.loads(text)
     assert (saved["model"], saved["ranking"][0]["picture"]) == ("bundled", "cat.png")
-    visit.page.locator("#code summary").click()
+    visit.page.locator("#code summary").press("Enter")
     code = visit.page.locator("#code-text")
     visit.expect(code).to_contain_text('client.similarity(["cat"]')
     visit.page.get_by_role("tab", name="curl", exact=True).click()

@@ -44,7 +44,7 @@ class OnRay:
     >>> cluster = bulk.OnRay("auto", gpus=0.5)
     >>> bulk.run("missing.jsonl", "vectors", client=cluster)
     Traceback (most recent call last):
-    altclip.datasets.items.DataError: missing.jsonl: no such file or folder
+    altclip.datasets.items.DataError: ...missing.jsonl: no such file or folder
     """
 
     address: str

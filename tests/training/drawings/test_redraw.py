@@ -26,7 +26,7 @@ def test_every_variant_keeps_the_shape() -> None:
 
 
 def test_outlines_are_black_and_no_shape_opts_out() -> None:
-    outlined = redraw(ICON, "thick", 32)
+    outlined = redraw(ICON, "thick", 30)
     assert 'stroke="#000" stroke-width="1.000"' in outlined
     assert 'stroke-width="0"' not in outlined
 
