@@ -23,7 +23,7 @@ from tests.server import Logs
 
 ROOT = Path(__file__).parents[3]
 BASE = "localhost/altclip-base:bookworm"
-PUBLISHED_BASE = "docker.io/library/python:3.11-slim-bookworm"
+PUBLISHED_BASE = "python:3.11-slim-bookworm"
 
 # What a cluster's restricted nodes allow. The user is one that the image does not know.
 HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=54321:54321")
