@@ -21,15 +21,13 @@ from altclip.bulk.columns import Embedded, Shape
 from altclip.bulk.flow.cells import content_of, reason_and_message
 from altclip.bulk.flow.pool import Cell, Lane, Pool
 from altclip.bulk.sources.places import Place
+from altclip.bulk.tries import PAUSES, pause_after
 from altclip.errors import AltClipError, DeadlineExceeded, Internal, Overloaded, RevisionChanged, Unavailable
 from altclip.results import Model, StreamResult
 from altclip.streams.ledger import StreamInput
 
 PASSING = (Unavailable, Overloaded, DeadlineExceeded, Internal)
 """What may be over when it is tried again."""
-
-PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
-"""Seconds before each further try; the last one is repeated. They begin anew when something came back."""
 
 WINDOW = 2048
 """Cells under way in a stream."""
@@ -113,7 +111,7 @@ class Stream:
                         return
                 except PASSING as error:
                     failures = 0 if self.pool.done > before else failures
-                    pause = max(PAUSES[min(failures, len(PAUSES) - 1)], error.retry_after or 0.0)
+                    pause = pause_after(failures, error.retry_after)
                     failures += 1
                     self.last_trouble = error
                     self.tell(error, pause)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from altclip.bulk.flow.lanes import PASSING, PAUSES, Connection, Stream
+from altclip.bulk.flow.lanes import PASSING, Connection, Stream
 from altclip.bulk.flow.pipeline import Pipeline
 from altclip.bulk.flow.pool import Pool
 from altclip.bulk.flow.work import Keep, Work
 from altclip.bulk.plan import Task
+from altclip.bulk.tries import next_try, pause_after
 from altclip.errors import AltClipError, Unavailable
 from altclip.results import Model
 
@@ -49,11 +50,11 @@ class Servers:
                     return model
             except PASSING as error:
                 problem = error
-            pause = max(PAUSES[min(failures, len(PAUSES) - 1)], problem.retry_after or 0.0)
+            pause = pause_after(failures, problem.retry_after)
             if time.monotonic() + pause > end:
                 raise problem
             failures += 1
-            tell(f"{problem}; the next try is in {pause:.3g} s")
+            tell(next_try(problem, pause))
             time.sleep(pause)
 
     def make(
@@ -85,5 +86,5 @@ def stream_of(work: Work, tell: Callable[[str], object]) -> Stream:
         work.shape,
         work.source.base,
         work.options,
-        lambda error, pause: tell(f"{error}; the next try is in {pause:.3g} s"),
+        lambda error, pause: tell(next_try(error, pause)),
     )

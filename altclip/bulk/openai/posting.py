@@ -20,11 +20,11 @@ from dataclasses import dataclass
 
 from altclip.bulk.openai.requests import BatchRequest
 from altclip.bulk.sources.places import one_line
+from altclip.bulk.tries import next_try, pause_after
 from altclip.datasets.items import DataError
 from altclip.errors import PermissionDenied, Unauthenticated, Unavailable
 
 AT_A_TIME = 8
-PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 PASSING = frozenset({408, 425, 429, 502, 503})
 """Statuses of a server that answers later."""
 MOST_TRIES = 5
@@ -142,11 +142,11 @@ class Gateway:
                         return answer
                 problem = f"{self.url} answers {answer.status}: {_told(answer)}"
                 asked_to_wait = _seconds_to_wait(answer.headers)
-            pause = max(PAUSES[min(passing, len(PAUSES) - 1)], asked_to_wait)
+            pause = pause_after(passing, asked_to_wait)
             passing += 1
             if time.monotonic() + pause - self._moved > self.patience:
                 raise Unavailable(problem)
-            self.tell(f"{problem}; the next try is in {pause:.3g} s")
+            self.tell(next_try(problem, pause))
             self._stop.wait(pause)
 
     def _post(self, connection: http.client.HTTPConnection, request: BatchRequest) -> Answer:

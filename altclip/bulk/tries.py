@@ -1,0 +1,18 @@
+"""When what failed is tried again, and how that is told. Pure."""
+
+from __future__ import annotations
+
+__all__ = ["PAUSES", "next_try", "pause_after"]
+
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+"""Seconds before each further try; the last one is repeated. They begin anew when something came back."""
+
+
+def pause_after(failures: int, asked: float | None) -> float:
+    """Seconds before the next try. failures: those before this one. asked: what the server asks to wait."""
+    return max(PAUSES[min(failures, len(PAUSES) - 1)], asked or 0.0)
+
+
+def next_try(problem: object, pause: float) -> str:
+    """What is told of a failure that passes."""
+    return f"{problem}; the next try is in {pause:.3g} s"
