@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +57,19 @@ def digests(output: Path) -> dict[str, str]:
     }
 
 
+def running(address: str, *arguments: str | Path | int) -> AbstractContextManager[subprocess.Popen[str]]:
+    """The command against a server, as a process of its own; it has ended when the block has."""
+    return running_in({**os.environ, "ALTCLIP_ADDRESS": address}, *arguments)
+
+
 @contextmanager
-def running(address: str, *arguments: str | Path | int) -> Iterator[subprocess.Popen[str]]:
-    """The command as a process of its own; it has ended when the block has."""
+def running_in(
+    environment: Mapping[str, str], *arguments: str | Path | int
+) -> Iterator[subprocess.Popen[str]]:
+    """The command as a process of its own, in this environment; it has ended when the block has."""
     process = subprocess.Popen(
         [str(COMMAND), "bulk", *map(str, arguments)],
-        env={**os.environ, "ALTCLIP_ADDRESS": address},
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,13 +19,22 @@ import pytest
 
 from altclip.cli import main
 from tests.altclip.bulk.on_ray.ray_cluster import RunningCluster, ray_cluster
-from tests.altclip.bulk.outputs import digests, errors, json_lines, manifest, parts, texts
+from tests.altclip.bulk.outputs import (
+    COMMAND,
+    digests,
+    errors,
+    json_lines,
+    manifest,
+    parts,
+    parts_in,
+    running_in,
+    texts,
+)
 from tests.server import RunningServer, start_server, until
 
 pytestmark = pytest.mark.timeout(900)
 
 PAGE = Path(__file__).parents[4] / "docs" / "bulk.md"
-COMMAND = Path(sys.executable).with_name("altclip")
 ROWS, SHARD, NODES = 12_000, 500, 2
 
 
@@ -74,26 +83,11 @@ def command(
     )
 
 
-@contextmanager
-def on_ray(cluster: RunningCluster, *arguments: str | Path | int) -> Iterator[subprocess.Popen[str]]:
+def on_ray(
+    cluster: RunningCluster, *arguments: str | Path | int
+) -> AbstractContextManager[subprocess.Popen[str]]:
     """`altclip bulk` on the cluster; it has ended when the block has."""
-    process = subprocess.Popen(
-        [str(COMMAND), "bulk", *map(str, arguments), "--ray", cluster.address],
-        env=cluster.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def parts_in(output: Path) -> int:
-    return len(manifest(output)["parts"]) if (output / "manifest.json").exists() else 0
+    return running_in(cluster.environment, *arguments, "--ray", cluster.address)
 
 
 def hold_when(job: Undisturbed, process: subprocess.Popen[str], output: Path, enough: int) -> None:
