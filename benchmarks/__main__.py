@@ -27,19 +27,19 @@ PART_SECONDS = 1800
 
 
 def _engine(quick: bool) -> Found:
-    import benchmarks.engine as engine  # imports torch
+    import benchmarks.engine.cpu as engine  # imports torch
 
     return Found(engine.rows())
 
 
 def _int8(quick: bool) -> Found:
-    import benchmarks.int8 as int8  # imports torch
+    import benchmarks.engine.int8 as int8  # imports torch
 
     return Found(int8.rows())
 
 
 def _cuda(quick: bool) -> Found:
-    import benchmarks.cuda as cuda  # imports torch
+    import benchmarks.engine.cuda as cuda  # imports torch
 
     if not cuda.available():
         return Found(skipped={"engine and service on CUDA": "no CUDA device here"})
@@ -47,58 +47,58 @@ def _cuda(quick: bool) -> Found:
 
 
 def _service(quick: bool) -> Found:
-    import benchmarks.serving as serving  # imports torch
+    import benchmarks.service.beside_engine as serving  # imports torch
 
     return Found(serving.rows())
 
 
 def _unary(quick: bool) -> Found:
-    from benchmarks import unary
+    from benchmarks.service import unary
 
     return Found(unary.rows(rounds=3 if quick else 5))
 
 
 def _tracing(quick: bool) -> Found:
-    from benchmarks import tracing
+    from benchmarks.service import tracing
 
     return Found(tracing.rows(calls=2000 if quick else 4000, rounds=5 if quick else 9))
 
 
 def _http(quick: bool) -> Found:
-    from benchmarks import gateway
+    from benchmarks.service import gateway
 
     return gateway.found(seconds=1 if quick else 4, rounds=3 if quick else 5)
 
 
 def _link(quick: bool) -> Found:
-    from benchmarks import link
+    from benchmarks.service import link
 
     rows, skipped = link.rows(rounds=3 if quick else 5)
     return Found(rows, skipped)
 
 
 def _stream(quick: bool) -> Found:
-    from benchmarks import stream
+    from benchmarks.service import stream
 
     return Found(stream.rows(items=40_000 if quick else 1_000_000))
 
 
 def _bulk(quick: bool) -> Found:
-    from benchmarks import bulk_jobs
+    from benchmarks.bulk import jobs
 
     if quick:
-        return Found(bulk_jobs.rows(rounds=3, paced=3_000, plain=20_000, million=100_000))
-    return Found(bulk_jobs.rows())
+        return Found(jobs.rows(rounds=3, paced=3_000, plain=20_000, million=100_000))
+    return Found(jobs.rows())
 
 
 def _bulk_full_size(quick: bool) -> Found:
-    import benchmarks.bulk_full_size as full_size  # imports torch
+    import benchmarks.bulk.full_size as full_size  # imports torch
 
     return Found(full_size.rows())
 
 
 def _ray(quick: bool) -> Found:
-    from benchmarks import on_ray
+    from benchmarks.bulk import on_ray
 
     if not (Path(sys.prefix) / "ray" / ".stamp").exists():
         return Found(skipped={"bulk job on Ray": "Ray is not installed: run make ray"})
@@ -106,7 +106,7 @@ def _ray(quick: bool) -> Found:
 
 
 def _scaling(quick: bool) -> Found:
-    from benchmarks import scaling
+    from benchmarks.service import scaling
 
     return Found(scaling.rows(rounds=3 if quick else 5))
 
@@ -119,7 +119,7 @@ def _capacity(quick: bool) -> Found:
 
 def _peer(name: str) -> Callable[[bool], Found]:
     def measure(quick: bool) -> Found:
-        import benchmarks.against as against  # imports torch
+        import benchmarks.peers.against as against  # imports torch
 
         return against.peer(name)
 
@@ -127,32 +127,32 @@ def _peer(name: str) -> Callable[[bool], Found]:
 
 
 def _loads(quick: bool) -> Found:
-    from benchmarks import loads
+    from benchmarks.service import loads
 
     why = "takes too long here; its closed loops are measured beside other servers"
     return Found(loads.rows(seconds=2 if quick else 10), {"full-size model under open-loop load": why})
 
 
 def _overload(quick: bool) -> Found:
-    from benchmarks import overload
+    from benchmarks.service import overload
 
     return Found(overload.rows(seconds=5 if quick else 20))
 
 
 def _priorities(quick: bool) -> Found:
-    from benchmarks import priorities
+    from benchmarks.service import priorities
 
     return Found(priorities.rows(seconds=2, rounds=5) if quick else priorities.rows())
 
 
 def _roofline(quick: bool) -> Found:
-    import benchmarks.roofline as roofline  # imports torch
+    import benchmarks.engine.roofline as roofline  # imports torch
 
     return Found(roofline.rows())
 
 
 def _padding(quick: bool) -> Found:
-    from benchmarks import padding
+    from benchmarks.engine import padding
 
     return Found(padding.rows())
 

@@ -247,7 +247,7 @@ def test_the_decoder_process_loads_no_numpy_and_the_supervisor_no_grpc() -> None
 
 
 def test_no_folder_is_wide_and_no_file_long() -> None:
-    for package in (*IN_FOLDERS, "tests"):
+    for package in (*IN_FOLDERS, "benchmarks", "tests"):
         paths = [path for path in sources(ROOT, package) if "v1" not in path.parts]
         for folder in {path.parent for path in paths}:
             modules = [path for path in paths if path.parent == folder and path.name != "__init__.py"]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.engine.padding import packed_waste, waste
 from benchmarks.load import Answer, Load, work_rate
-from benchmarks.padding import packed_waste, waste
 from benchmarks.pictures import draw
 from benchmarks.report import Found, Row, best_peer, read_part, table, write_part
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.engine import LAYERS, WIDTH, image_work, peak, text_work
+from benchmarks.engine.cpu import LAYERS, WIDTH, image_work, peak, text_work
 from benchmarks.full_size import full_size_model, photographs
 from benchmarks.report import Row, alternate
 from worker.arrays import Ids

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
-from benchmarks.gateway import _framed, _succeeded
+from benchmarks.service.gateway import _framed, _succeeded
 
 COUNTS = (
     "requests: {total} total, 43 started, {total} done, {good} succeeded, {failed} failed, "

@@ -24,7 +24,7 @@ import numpy as np
 
 from altclip.v1 import embedding_service_pb2 as pb
 from benchmarks.report import Row, alternate
-from benchmarks.unary import TEXTS, rate
+from benchmarks.service.unary import TEXTS, rate
 from tests.server import RunningServer, start_server
 
 __all__ = ["rows"]

@@ -7,10 +7,8 @@ work is counted as for a CPU: no padding, and of the last layer only what the fi
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -19,28 +17,20 @@ import numpy as np
 import torch
 from transformers import AltCLIPModel
 
-from altclip.v1 import embedding_service_pb2 as pb
-from benchmarks import inputs
-from benchmarks.calls import text_requests, unary
-from benchmarks.engine import image_work, padded, ratios, text_work, transformers_model
+from benchmarks.engine.cpu import image_work, padded, ratios, text_work, transformers_model
+from benchmarks.engine.cuda_device import ahead, batches_of, free, peak, seconds_of, typical
 from benchmarks.full_size import full_size_model, photographs, texts
-from benchmarks.load import closed_loop
 from benchmarks.report import Row, alternate
-from tests.server import start_server
+from benchmarks.service import on_cuda
 from worker.arrays import Ids, Pixels
 from worker.engine.tuning import budgets
-from worker.families import Pending, family
 from worker.families.altclip.encoder import AltClipEncoder
 from worker.families.altclip.loading import load
 from worker.runtime.notices import Modality
-from worker.spec import ModelSpec
 
 __all__ = ["available", "rows"]
 
 TEXTS, THEIRS, BATCH, IMAGES, BATCHES = 16_384, 2048, 64, 32, 16
-AHEAD = 2
-SERVED, A_CALL, IN_FLIGHT, CONNECTIONS, FRONTENDS = 16_384, 128, 32, 16, 4
-SHAPES = ((8192, 1024, 4096), (8192, 4096, 1024), (8192, 8192, 8192))
 
 
 def available() -> bool:
@@ -51,14 +41,14 @@ def rows(rounds: int = 5, parent: Path = Path("build")) -> list[Row]:
     """Makes the model, measures, and keeps it for the next run."""
     with full_size_model(parent) as spec:
         torch.zeros(1, device="cuda")
-        before, started = _free(), time.perf_counter()
+        before, started = free(), time.perf_counter()
         encoder = load(spec, "cuda", "bfloat16", 0)
         loaded = time.perf_counter()
         encoder.warm_up()
         warm = time.perf_counter()
         sizes = budgets(encoder, spec)
         torch.cuda.empty_cache()
-        held = before - _free()
+        held = before - free()
         memory = Row(
             "memory of an encoder on a CUDA device, warmed up, with its recordings",
             "its weights",
@@ -78,7 +68,7 @@ def rows(rounds: int = 5, parent: Path = Path("build")) -> list[Row]:
             *_large(encoder, transformers_model(spec, "cuda", torch.bfloat16), budget, rounds),
             *_small(encoder, plain, rounds),
         ]
-        return [*found, memory, *_service(spec, encoder, budget, rounds)]
+        return [*found, memory, *on_cuda.rows(spec, encoder, budget, rounds)]
 
 
 def _large(encoder: AltClipEncoder, reference: AltCLIPModel, budget: int, rounds: int) -> list[Row]:
@@ -89,14 +79,14 @@ def _large(encoder: AltClipEncoder, reference: AltCLIPModel, budget: int, rounds
 
     def packed() -> float:
         batch[:] = texts(TEXTS, next(seeds))
-        launches = [partial(encoder.text, part) for part in _batches(batch, budget)]
-        return _seconds(lambda: _ahead(launches))
+        launches = [partial(encoder.text, part) for part in batches_of(batch, budget)]
+        return seconds_of(lambda: ahead(launches))
 
     def arrival() -> float:
-        return _seconds(lambda: _padded(reference, batch[:THEIRS]))
+        return seconds_of(lambda: _padded(reference, batch[:THEIRS]))
 
     def by_length() -> float:
-        return _seconds(lambda: _padded(reference, sorted(batch[:THEIRS], key=len)))
+        return seconds_of(lambda: _padded(reference, sorted(batch[:THEIRS], key=len)))
 
     work: list[float] = []
 
@@ -105,10 +95,10 @@ def _large(encoder: AltClipEncoder, reference: AltCLIPModel, budget: int, rounds
         return work[-1]
 
     def pictures() -> float:
-        return _seconds(lambda: _ahead([partial(encoder.image, images)] * BATCHES))
+        return seconds_of(lambda: ahead([partial(encoder.image, images)] * BATCHES))
 
     def their_pictures() -> float:
-        return _seconds(lambda: [_pictured(reference, images) for _ in range(BATCHES)])
+        return seconds_of(lambda: [_pictured(reference, images) for _ in range(BATCHES)])
 
     for warm in (packed, arrival, by_length, pictures, their_pictures):
         warm()
@@ -166,7 +156,7 @@ def _small(encoder: AltClipEncoder, plain: AltClipEncoder, rounds: int) -> list[
     found = []
     for what, kind, items in cases:
         recorded, launched = (partial(getattr(one, kind), items) for one in (encoder, plain))
-        times = alternate(partial(_typical, recorded), partial(_typical, launched), rounds=rounds)
+        times = alternate(partial(typical, recorded), partial(typical, launched), rounds=rounds)
         found.append(_replayed(f"CUDA engine, bfloat16, {what}", *times))
     return found
 
@@ -179,121 +169,6 @@ def _replayed(what: str, recorded: Sequence[float], launched: Sequence[float]) -
         at_most=True,
         facts={"ms": float(np.median(recorded)) * 1e3, "against ms": float(np.median(launched)) * 1e3},
     )
-
-
-def _service(spec: ModelSpec, encoder: AltClipEncoder, budget: int, rounds: int) -> list[Row]:
-    """Calls of many texts each, as bulk jobs send them, against the same encoder in this process, offline,
-    with the same batches' budget. They take turns on the device."""
-    words = inputs.texts(SERVED, 0)
-    calls = [words[first : first + A_CALL] for first in range(0, SERVED, A_CALL)]
-    messages = [pb.EmbedTextRequest(texts=call).SerializeToString() for call in calls]
-    ids = [tokens.ids for tokens in family("altclip").tokenizer(spec).encode(words)]
-    batches = _batches(ids, budget)
-    model = ("--model", f"full-size={spec.directory}", "--device", "cuda", "--batch-tokens", str(budget))
-    with start_server(*model, "--frontends", str(FRONTENDS), ready_seconds=180) as server:
-
-        def served() -> float:
-            async def run() -> float:
-                async with AsyncExitStack() as open_calls:
-                    calls = [
-                        await open_calls.enter_async_context(unary(server.grpc, "EmbedText", messages))
-                        for _ in range(CONNECTIONS)
-                    ]
-
-                    async def call(number: int) -> None:
-                        await calls[number % CONNECTIONS](number)
-
-                    return (await closed_loop(call, len(messages), IN_FLIGHT)).rate * A_CALL
-
-            return asyncio.run(run())
-
-        def offline() -> float:
-            launches = [partial(encoder.text, batch) for batch in batches]
-            return SERVED / _seconds(lambda: _ahead(launches))
-
-        served()
-        answered, alone = alternate(served, offline, rounds=rounds)
-        single = text_requests(words)
-
-        def one_at_a_time() -> float:
-            async def run() -> float:
-                async with unary(server.grpc, "EmbedText", single) as call:
-                    return (await closed_loop(call, 200, 1)).latency(0.5)
-
-            return asyncio.run(run())
-
-        waits = [one_at_a_time() for _ in range(rounds)]
-    engine = _typical(partial(encoder.text, ids[:1]))
-    return [
-        Row(
-            f"service on CUDA, calls of {A_CALL} texts, {IN_FLIGHT} in flight",
-            f"the engine alone, offline, {budget} tokens a batch",
-            ratios(answered, alone),
-            facts={
-                "texts/s": float(np.median(answered)),
-                "alone, texts/s": float(np.median(alone)),
-                "frontends": float(FRONTENDS),
-            },
-        ),
-        Row(
-            "service on CUDA, one text at a time: latency",
-            "the engine alone",
-            [wait / engine for wait in waits],
-            at_most=True,
-            facts={"ms": float(np.median(waits)) * 1e3, "alone, ms": engine * 1e3},
-        ),
-    ]
-
-
-def _batches(ids: Sequence[Ids], budget: int) -> list[list[Ids]]:
-    """As many texts each as have so many tokens together."""
-    batches: list[list[Ids]] = [[]]
-    tokens = 0
-    for sequence in ids:
-        if tokens + len(sequence) > budget:
-            batches.append([])
-            tokens = 0
-        batches[-1].append(sequence)
-        tokens += len(sequence)
-    return batches
-
-
-def peak() -> float:
-    """Floating-point operations a second of the fastest of a few large bfloat16 products."""
-
-    def rate(height: int, width: int, columns: int) -> float:
-        a = torch.randn(height, width, device="cuda", dtype=torch.bfloat16)
-        b = torch.randn(width, columns, device="cuda", dtype=torch.bfloat16)
-        times = max(4, int(2e13 / (2 * height * width * columns)))
-        for _ in range(3):
-            a @ b
-        out = torch.empty(height, columns, device="cuda", dtype=torch.bfloat16)
-        seconds = _seconds(lambda: [torch.mm(a, b, out=out) for _ in range(times)])
-        return times * 2 * height * width * columns / seconds
-
-    return max(rate(*shape) for shape in SHAPES)
-
-
-def _ahead(launches: Sequence[Callable[[], Pending]]) -> None:
-    """As the engine does it: so many batches are under way, and the oldest is waited for."""
-    pending: list[Pending] = []
-    for launch in launches:
-        pending.append(launch())
-        if len(pending) == AHEAD:
-            pending.pop(0)()
-    for wait in pending:
-        wait()
-
-
-def _free() -> int:
-    """Bytes of the device's memory."""
-    free: int = torch.cuda.mem_get_info()[0]
-    return free
-
-
-def _typical(launch: Callable[[], Pending]) -> float:
-    """The median of a few dozen."""
-    return float(np.median([_seconds(lambda: launch()()) for _ in range(30)]))
 
 
 @torch.inference_mode()
@@ -312,11 +187,3 @@ def _pictured(model: AltCLIPModel, images: Sequence[Pixels]) -> None:
 def _rows(found: object) -> torch.Tensor:
     """The embeddings in what transformers answered."""
     return cast(torch.Tensor, getattr(found, "pooler_output", found))
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    torch.cuda.synchronize()
-    started = time.perf_counter()
-    run()
-    torch.cuda.synchronize()
-    return time.perf_counter() - started

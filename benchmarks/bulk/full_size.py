@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 
 from benchmarks import inputs
-from benchmarks.bulk_jobs import job, offline_texts, table_of_texts
+from benchmarks.bulk.jobs import job, offline_texts, table_of_texts
 from benchmarks.full_size import full_size_model
 from benchmarks.report import Row, alternate
 from tests.server import start_server
@@ -92,7 +92,7 @@ class Loop:
     """Reads Parquet, embeds batches in the order of the file with transformers, writes Parquet."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        from benchmarks.engine import transformers_model
+        from benchmarks.engine.cpu import transformers_model
         from benchmarks.peers.model import Prepare
 
         self._model = transformers_model(spec)

@@ -32,7 +32,7 @@ from tests.server import RunningServer, start_server
 
 __all__ = ["peer"]
 
-HERE = Path(__file__).parent / "peers"
+HERE = Path(__file__).parent
 FOLDER = Path("build/peers")
 COUNTS = {"text": 64, "image": 8}
 DISTINCT = {"text": 256, "image": 24}

@@ -1,0 +1,1 @@
+"""Bulk jobs from file to file: against the engine alone, against a plain loop, on Ray."""
