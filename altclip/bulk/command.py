@@ -18,7 +18,7 @@ from altclip.bulk.output.verify import verify
 from altclip.bulk.plan import Options, Wanted
 from altclip.bulk.progress import duration
 from altclip.bulk.reporting import Report
-from altclip.bulk.sources.places import place_of
+from altclip.bulk.sources.locations import location_of
 from altclip.client import Client
 from altclip.datasets.items import DataError
 from altclip.errors import AltClipError, InvalidArgument, RevisionChanged
@@ -40,7 +40,7 @@ def run_extend(clients: Sequence[Client], arguments: Namespace) -> int:
 
 def run_verify(clients: Sequence[Client], arguments: Namespace) -> int:
     """Checks an output."""
-    found = verify(place_of(arguments.output))
+    found = verify(location_of(arguments.output))
     for fault in found.faults:
         say(fault)
     say_json(
@@ -69,7 +69,7 @@ def _run(clients: Sequence[Client], arguments: Namespace, *, extend: bool) -> in
     options = Options(
         arguments.fresh, extend, arguments.retry_failed, arguments.max_errors, arguments.patience
     )
-    job = Job(arguments.input, place_of(arguments.output), wanted, options, _maker(clients, arguments))
+    job = Job(arguments.input, location_of(arguments.output), wanted, options, _maker(clients, arguments))
     progress = _Progress(job)
     job.look, job.tell = progress.look, progress.tell
     try:

@@ -24,8 +24,8 @@ from altclip.bulk.plan import ROWS_PER_SHARD, Options, Summary, Wanted, begin, t
 from altclip.bulk.rehearsal import Rehearsal, rehearse
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.files import Found, find
+from altclip.bulk.sources.locations import Location, absolute, location_of
 from altclip.bulk.sources.opening import changed_image, identify, open_source
-from altclip.bulk.sources.places import Place, absolute, place_of
 from altclip.bulk.sources.source import Source
 from altclip.client import Client
 from altclip.datasets.items import DataError
@@ -73,7 +73,7 @@ def run(
     if isinstance(client, Client):
         client = [client]
     maker = Servers(client) if isinstance(client, Sequence) else client
-    job = Job(str(source), place_of(output), wanted, options, maker)
+    job = Job(str(source), location_of(output), wanted, options, maker)
     with contextlib.closing(maker):
         job.run()
     return job.summary()
@@ -94,7 +94,7 @@ class Job:
     """
 
     source: str
-    output: Place
+    output: Location
     wanted: Wanted
     options: Options
     maker: Maker

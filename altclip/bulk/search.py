@@ -18,7 +18,7 @@ from altclip.bulk.output.manifest import Manifest
 from altclip.bulk.output.reading import cells_of, rows_of, schema_of, vectors_of
 from altclip.bulk.sheet import image_column, pictures, write_sheet
 from altclip.bulk.sources.arrow import require
-from altclip.bulk.sources.places import Place, place_of
+from altclip.bulk.sources.locations import Location, location_of
 from altclip.client import Client
 from altclip.datasets.items import DataError
 from altclip.errors import RevisionChanged
@@ -46,7 +46,7 @@ class Hit:
 def run(client: Client, arguments: Namespace) -> int:
     """Embeds what is asked for with the model of the output, and shows the nearest rows."""
     require(*(("pyarrow", "PIL.Image") if arguments.show else ()))
-    output = place_of(arguments.output)
+    output = location_of(arguments.output)
     manifest = read_manifest(output)
     if manifest is None:
         raise DataError(f"{output}: no output of a bulk job")
@@ -95,7 +95,7 @@ def column_of(manifest: Manifest, wanted: str | None) -> str:
     return wanted
 
 
-def nearest(output: Place, manifest: Manifest, column: str, query: Floats, count: int) -> list[Hit]:
+def nearest(output: Location, manifest: Manifest, column: str, query: Floats, count: int) -> list[Hit]:
     """The `count` rows with the largest cosine to the query, best first; of equal ones the earlier row."""
     query = query / max(float(np.linalg.norm(query)), 1e-12)
     rows = np.zeros(0, np.int64)
@@ -111,7 +111,7 @@ def nearest(output: Place, manifest: Manifest, column: str, query: Floats, count
 
 
 def _vectors(
-    output: Place, manifest: Manifest, column: str
+    output: Location, manifest: Manifest, column: str
 ) -> Iterator[tuple[npt.NDArray[np.int64], Floats]]:
     """All rows and their vectors of length 1, some at a time."""
     for part in manifest.parts:
@@ -127,7 +127,7 @@ def _vectors(
             start += len(codes)
 
 
-def _cells(output: Place, manifest: Manifest, rows: list[int]) -> dict[int, dict[str, Any]]:
+def _cells(output: Location, manifest: Manifest, rows: list[int]) -> dict[int, dict[str, Any]]:
     """The input's columns of these rows, without those that hold bytes."""
     import pyarrow.compute as pc
 

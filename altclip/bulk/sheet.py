@@ -13,8 +13,8 @@ from altclip.bulk.columns import ROW
 from altclip.bulk.output.layout import columns_of
 from altclip.bulk.output.manifest import Manifest
 from altclip.bulk.output.reading import cells_of, schema_of
+from altclip.bulk.sources.locations import Location, location_of
 from altclip.bulk.sources.pictures import FORMATS
-from altclip.bulk.sources.places import Place, place_of
 from altclip.datasets.items import DataError
 from altclip.output import whole_file
 from altclip.printing import shortened
@@ -39,11 +39,11 @@ def image_column(manifest: Manifest, searched: str) -> str:
 
 
 def pictures(
-    output: Place, manifest: Manifest, column: str, rows: Sequence[int], folder: str | None
+    output: Location, manifest: Manifest, column: str, rows: Sequence[int], folder: str | None
 ) -> Mapping[int, bytes | str]:
     """The images of these rows, or why one cannot be had. folder: where paths begin; None for where the input
     was."""
-    base = place_of(folder if folder is not None else str(manifest.input.get("base", ".")))
+    base = location_of(folder if folder is not None else str(manifest.input.get("base", ".")))
     found: dict[int, bytes | str] = {}
     for part in manifest.parts:
         wanted = {row for row in rows if part.first_row <= row < part.first_row + part.rows + part.errors}
@@ -58,7 +58,7 @@ def pictures(
     return found
 
 
-def _content(cell: Any, base: Place) -> bytes | str:
+def _content(cell: Any, base: Location) -> bytes | str:
     if isinstance(cell, dict):
         cell = cell.get("bytes") or cell.get("path")
     if isinstance(cell, bytes):

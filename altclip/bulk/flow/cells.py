@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from altclip.bulk.blocks import Block
 from altclip.bulk.columns import Embedded
-from altclip.bulk.sources.places import Place, Remote, one_line
+from altclip.bulk.sources.locations import Location, Remote, one_line
 from altclip.errors import AltClipError, InvalidImage, InvalidRequest, TextTooLong, UnreadableInput
 from altclip.inputs import Uri
 from altclip.results import Limits
@@ -22,7 +22,7 @@ Content = str | bytes | Uri | AltClipError
 SCHEMES = ("http://", "https://", "data:")
 
 
-def content_of(block: Block, row: int, column: Embedded, base: Place, limits: Limits) -> Content:
+def content_of(block: Block, row: int, column: Embedded, base: Location, limits: Limits) -> Content:
     """What is sent for a cell; an error in its place says why it cannot be."""
     value = block.batch.column(block.batch.schema.get_field_index(column.name))[row]
     if not value.is_valid:
@@ -43,7 +43,7 @@ def _text(value: pa.Scalar, column: str, limits: Limits) -> Content:
     return str(value.as_py())
 
 
-def _image(value: pa.Scalar, column: str, base: Place, limits: Limits) -> Content:
+def _image(value: pa.Scalar, column: str, base: Location, limits: Limits) -> Content:
     import pyarrow as pa
 
     if pa.types.is_struct(value.type):
@@ -64,7 +64,7 @@ def _image(value: pa.Scalar, column: str, base: Place, limits: Limits) -> Conten
     return _file(base / text, limits)
 
 
-def _file(path: Place, limits: Limits) -> Content:
+def _file(path: Location, limits: Limits) -> Content:
     try:
         if isinstance(path, Remote):
             return _too_large(path.size(), limits) or path.read_bytes()

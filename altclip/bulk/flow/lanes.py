@@ -20,7 +20,7 @@ from altclip import inputs
 from altclip.bulk.columns import Embedded, Shape
 from altclip.bulk.flow.cells import content_of, reason_and_message
 from altclip.bulk.flow.pool import Cell, Lane, Pool
-from altclip.bulk.sources.places import Place
+from altclip.bulk.sources.locations import Location
 from altclip.bulk.tries import PAUSES, pause_after
 from altclip.errors import AltClipError, DeadlineExceeded, Internal, Overloaded, RevisionChanged, Unavailable
 from altclip.results import Model, StreamResult
@@ -94,7 +94,7 @@ class Stream:
     model: Model
     columns: tuple[Embedded, ...]
     shape: Shape
-    base: Place
+    base: Location
     options: Mapping[str, str] = field(default_factory=dict)
     tell: Callable[[AltClipError, float], object] = lambda error, pause: None
     preparing: Times = field(default_factory=Times)

@@ -17,7 +17,7 @@ from altclip.bulk.flow.work import Keep, Work
 from altclip.bulk.output.parts import PartWriter
 from altclip.bulk.output.reading import read_earlier
 from altclip.bulk.plan import Task, runs
-from altclip.bulk.sources.places import Place
+from altclip.bulk.sources.locations import Location
 from altclip.datasets.items import DataError
 from altclip.errors import Unavailable
 
@@ -42,7 +42,7 @@ class Pipeline:
 
     work: Work
     tasks: Sequence[Task]
-    folder: Place
+    folder: Location
     stream: Stream
     keep: Keep
     reading: Times = field(default_factory=Times)

@@ -10,7 +10,7 @@ from altclip.bulk.columns import Embedded, Shape
 from altclip.bulk.flow.lanes import Connection
 from altclip.bulk.output.manifest import Manifest, Part
 from altclip.bulk.plan import Task
-from altclip.bulk.sources.places import Place
+from altclip.bulk.sources.locations import Location
 from altclip.bulk.sources.source import Source
 from altclip.results import Model
 
@@ -39,7 +39,7 @@ class Work:
     """
 
     source: Source
-    output: Place
+    output: Location
     manifest: Manifest
     size: int
     schema: pa.Schema

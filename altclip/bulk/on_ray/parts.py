@@ -23,7 +23,7 @@ from altclip.bulk.on_ray.encoders import Encoders
 from altclip.bulk.on_ray.staging import begin_try, end_try
 from altclip.bulk.output.manifest import Part, part_of
 from altclip.bulk.plan import Task
-from altclip.bulk.sources.places import Place
+from altclip.bulk.sources.locations import Location
 from altclip.channel import DEFAULT_TIMEOUT, channel_credentials
 from altclip.client import Client
 from altclip.datasets.items import DataError
@@ -81,7 +81,7 @@ class PartMaker:
         staging: The run's staging folder.
     """
 
-    def __init__(self, work: Any, access: Access, staging: Place) -> None:
+    def __init__(self, work: Any, access: Access, staging: Location) -> None:
         import ray
 
         self._work: Work = ray.get(work)

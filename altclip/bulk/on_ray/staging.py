@@ -13,7 +13,7 @@ from pathlib import Path
 
 from altclip.bulk.output.layout import Layout
 from altclip.bulk.output.manifest import Part
-from altclip.bulk.sources.places import Place, Remote, one_line
+from altclip.bulk.sources.locations import Location, Remote, one_line
 from altclip.output import OutputError
 
 MOST_TRIES = 5
@@ -25,7 +25,7 @@ BEGUN = "begun"
 class Staging:
     """The folder of a run. Raises OutputError."""
 
-    def __init__(self, output: Place) -> None:
+    def __init__(self, output: Location) -> None:
         self.output = output
         self.path = output / f".altclip-{secrets.token_hex(8)}.partial"
         if isinstance(self.path, Path):
@@ -50,7 +50,7 @@ class Staging:
         end_try(self.path)
 
 
-def begin_try(staging: Place, name: str, layout: Layout) -> Place:
+def begin_try(staging: Location, name: str, layout: Layout) -> Location:
     """A folder for this try of the part that this name stands for. Raises OutputError; RuntimeError where too
     many tries of it have died.
 
@@ -77,7 +77,7 @@ def begin_try(staging: Place, name: str, layout: Layout) -> Place:
     return folder
 
 
-def end_try(folder: Place) -> None:
+def end_try(folder: Location) -> None:
     """Removes the folder of a try that has ended. What cannot be removed, the next run removes."""
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)
@@ -86,14 +86,14 @@ def end_try(folder: Place) -> None:
         folder.system.rm(folder.path, recursive=True)
 
 
-def _move(here: Place, there: Place) -> None:
+def _move(here: Location, there: Location) -> None:
     if isinstance(here, Path) and isinstance(there, Path):
         here.replace(there)
     elif isinstance(here, Remote) and isinstance(there, Remote):
         here.system.mv(here.path, there.path)
 
 
-def _tries(staging: Place, name: str) -> list[object]:
+def _tries(staging: Location, name: str) -> list[object]:
     if isinstance(staging, Path):
         return list(staging.glob(f"{name}-*"))
     return list((staging / f"{name}-*" / BEGUN).matches())

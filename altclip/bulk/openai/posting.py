@@ -19,7 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from altclip.bulk.openai.requests import BatchRequest
-from altclip.bulk.sources.places import one_line
+from altclip.bulk.sources.locations import one_line
 from altclip.bulk.tries import next_try, pause_after
 from altclip.datasets.items import DataError
 from altclip.errors import PermissionDenied, Unauthenticated, Unavailable

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from altclip.bulk.output.manifest import Stored
-from altclip.bulk.sources.places import Place, Remote, one_line
+from altclip.bulk.sources.locations import Location, Remote, one_line
 from altclip.npy import write_header
 from altclip.output import OutputError, OutputFile
 
@@ -24,8 +24,8 @@ from altclip.output import OutputError, OutputFile
 class Upload:
     """A file under way to a store. End it with `commit` or `discard`; raises OutputError as `OutputFile`."""
 
-    def __init__(self, place: Remote) -> None:
-        self._place = place
+    def __init__(self, location: Remote) -> None:
+        self._location = location
         try:
             self._temporary = tempfile.NamedTemporaryFile(prefix="altclip-", suffix=".partial")  # noqa: SIM115
         except OSError as error:
@@ -41,9 +41,9 @@ class Upload:
     def commit(self) -> None:
         try:
             self.file.flush()
-            self._place.system.put_file(self._temporary.name, self._place.path)
+            self._location.system.put_file(self._temporary.name, self._location.path)
         except Exception as error:  # of the store's own library
-            raise OutputError(f"{self._place}: cannot be written: {one_line(error)}") from error
+            raise OutputError(f"{self._location}: cannot be written: {one_line(error)}") from error
         finally:
             self.discard()
 
@@ -52,15 +52,15 @@ class Upload:
             self._temporary.close()
 
 
-def output_file(place: Place) -> OutputFile | Upload:
-    """A file under way to this place."""
-    return OutputFile(place) if isinstance(place, Path) else Upload(place)
+def output_file(location: Location) -> OutputFile | Upload:
+    """A file under way to this location."""
+    return OutputFile(location) if isinstance(location, Path) else Upload(location)
 
 
 class HashedFile:
     """A file under way that knows its length and its hash: what pyarrow writes to. name: below the output."""
 
-    def __init__(self, folder: Place, name: str) -> None:
+    def __init__(self, folder: Location, name: str) -> None:
         self._name = name
         self._output = output_file(folder / name)
         self._digest = hashlib.sha256()
@@ -111,7 +111,7 @@ class HashedFile:
 class ArrayFile:
     """A .npy file under way: a matrix of `width` numbers a row. name: below the output."""
 
-    def __init__(self, folder: Place, name: str, width: int, kind: npt.DTypeLike) -> None:
+    def __init__(self, folder: Location, name: str, width: int, kind: npt.DTypeLike) -> None:
         self._name = name
         self._width = width
         self._kind = np.dtype(kind).newbyteorder("<")

@@ -24,7 +24,7 @@ from typing import Self
 from altclip.bulk.output.files import output_file
 from altclip.bulk.output.layout import Layout
 from altclip.bulk.output.manifest import Manifest, Part, load
-from altclip.bulk.sources.places import Place, one_line, reading
+from altclip.bulk.sources.locations import Location, one_line, reading
 from altclip.datasets.items import DataError
 from altclip.output import OutputError
 
@@ -36,7 +36,7 @@ class Folder:
     """An output that this process alone uses, in a `with` block. Raises DataError, and OutputError where it
     cannot be made."""
 
-    def __init__(self, path: Place) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         self._lock = _locked(path) if isinstance(path, Path) else None
         self._last: bytes | None = None
@@ -121,18 +121,18 @@ class Folder:
                 os.close(folder)
 
 
-def _remove(place: Place) -> None:
+def _remove(location: Location) -> None:
     """Removes a file; or a folder, which processes of an earlier run may still write to under its name."""
-    if not place.is_dir():
-        place.unlink(missing_ok=True)
+    if not location.is_dir():
+        location.unlink(missing_ok=True)
         return
-    if isinstance(place, Path):
-        doomed = place.with_name(f".altclip-{secrets.token_hex(8)}.partial")
-        place.rename(doomed)
+    if isinstance(location, Path):
+        doomed = location.with_name(f".altclip-{secrets.token_hex(8)}.partial")
+        location.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
         return
-    with reading(place):
-        place.system.rm(place.path, recursive=True)
+    with reading(location):
+        location.system.rm(location.path, recursive=True)
 
 
 def _locked(path: Path) -> int:
@@ -151,7 +151,7 @@ def _locked(path: Path) -> int:
     return lock
 
 
-def files_below(path: Place) -> Iterator[str]:
+def files_below(path: Location) -> Iterator[str]:
     """The names of all files below a folder."""
     if isinstance(path, Path):
         for folder, _, files in os.walk(path):
@@ -162,41 +162,41 @@ def files_below(path: Place) -> Iterator[str]:
         yield from (each.relative_to(path).as_posix() for each in path.below())
 
 
-def read_manifest(folder: Place) -> Manifest | None:
+def read_manifest(folder: Location) -> Manifest | None:
     """The manifest of an output; None where there is none. Raises DataError."""
     content = _content(folder / MANIFEST)
     return None if content is None else load(content, str(folder / MANIFEST))
 
 
-def _content(place: Place) -> bytes | None:
-    with reading(place):
+def _content(location: Location) -> bytes | None:
+    with reading(location):
         try:
-            return place.read_bytes()
+            return location.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
 
-def faults_of_files(folder: Place, part: Part, *, contents: bool = True) -> Iterator[str]:
+def faults_of_files(folder: Location, part: Part, *, contents: bool = True) -> Iterator[str]:
     """What is wrong with the files of a part: none, another length, with `contents` another content."""
     for stored in part.files:
-        place = folder / stored.name
+        location = folder / stored.name
         try:
-            found = place.stat().st_size if isinstance(place, Path) else place.size()
+            found = location.stat().st_size if isinstance(location, Path) else location.size()
             if found != stored.bytes:
                 yield f"{stored.name}: {found:,} bytes instead of {stored.bytes:,}"
-            elif contents and _sha256(place) != stored.sha256:
+            elif contents and _sha256(location) != stored.sha256:
                 yield f"{stored.name}: its content is not what was written"
         except FileNotFoundError:
             yield f"{stored.name}: is missing"
         except Exception as error:  # stores' libraries have errors of their own
-            if isinstance(place, Path) and not isinstance(error, OSError):
+            if isinstance(location, Path) and not isinstance(error, OSError):
                 raise
             yield f"{stored.name}: {getattr(error, 'strerror', None) or one_line(error)}"
 
 
-def _sha256(place: Place) -> str:
+def _sha256(location: Location) -> str:
     digest = hashlib.sha256()
-    with place.open("rb") as file:
+    with location.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()

@@ -13,7 +13,7 @@ from altclip.bulk.columns import DTYPES, ROW, Embedded, Shape
 from altclip.bulk.output.files import ArrayFile, HashedFile
 from altclip.bulk.output.layout import Layout, errors_name
 from altclip.bulk.output.manifest import Part
-from altclip.bulk.sources.places import Place
+from altclip.bulk.sources.locations import Location
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +52,7 @@ class PartWriter:
 
     def __init__(
         self,
-        folder: Place,
+        folder: Location,
         number: int,
         first: int,
         schema: pa.Schema,

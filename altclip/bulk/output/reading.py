@@ -13,7 +13,7 @@ from altclip.bulk.blocks import Earlier, Failure, Vectors
 from altclip.bulk.columns import DTYPES, ROW, Shape, added
 from altclip.bulk.output.layout import NPY, columns_of
 from altclip.bulk.output.manifest import Manifest, Part
-from altclip.bulk.sources.places import Place, parquet_file, reading
+from altclip.bulk.sources.locations import Location, parquet_file, reading
 from altclip.datasets.items import DataError
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ def shape_of(manifest: Manifest) -> Shape:
     return Shape(manifest.encoding, manifest.dimension, manifest.options["vector_type"] == "fixed")
 
 
-def errors_of(output: Place, part: Part) -> pa.Table:
+def errors_of(output: Location, part: Part) -> pa.Table:
     """The errors table of a part. Raises DataError."""
     with reading(output / part.files[-1].name), parquet_file(output / part.files[-1].name) as file:
         return file.read()
 
 
-def vectors_of(output: Place, manifest: Manifest, part: Part, column: str, rows: int) -> Iterator[Codes]:
+def vectors_of(output: Location, manifest: Manifest, part: Part, column: str, rows: int) -> Iterator[Codes]:
     """The stored vectors of a column of a part, in blocks [rows or fewer, width] of the encoding's type.
     Raises DataError where one has another width."""
     shape = shape_of(manifest)
@@ -51,29 +51,29 @@ def vectors_of(output: Place, manifest: Manifest, part: Part, column: str, rows:
         yield codes_of(batch.column(0), shape)
 
 
-def cells_of(output: Place, part: Part, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+def cells_of(output: Location, part: Part, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
     """Columns of a part, so many rows at a time. Raises DataError."""
-    place = output / part.name
-    with reading(place), parquet_file(place, memory_map=True, pre_buffer=False) as file:
+    location = output / part.name
+    with reading(location), parquet_file(location, memory_map=True, pre_buffer=False) as file:
         missing = sorted(set(columns) - set(file.schema_arrow.names))
         if missing:
             raise DataError(f"no column {missing[0]!r}")
         yield from file.iter_batches(batch_size=rows, columns=columns)
 
 
-def rows_of(output: Place, part: Part, column: str = ROW) -> npt.NDArray[Any]:
+def rows_of(output: Location, part: Part, column: str = ROW) -> npt.NDArray[Any]:
     """A column of numbers of a part, whole: its rows, or the scales of int8. Raises DataError."""
     blocks = [batch.column(0).to_numpy() for batch in cells_of(output, part, [column], 1 << 16)]
     return np.concatenate(blocks) if blocks else np.zeros(0)
 
 
-def schema_of(output: Place, part: Part) -> pa.Schema:
+def schema_of(output: Location, part: Part) -> pa.Schema:
     """The columns of a part. Raises DataError."""
     with reading(output / part.name), parquet_file(output / part.name) as file:
         return file.schema_arrow
 
 
-def read_earlier(output: Place, manifest: Manifest, part: Part, *, retry: bool) -> Earlier:
+def read_earlier(output: Location, manifest: Manifest, part: Part, *, retry: bool) -> Earlier:
     """What is known of the rows of a part that is whole; with `retry` not of those that failed."""
     columns, shape, names = columns_of(manifest.options), shape_of(manifest), schema_of(output, part).names
     own = [name for column in columns for name in added(column) if name in names]
@@ -108,13 +108,13 @@ def codes_of(column: pa.ChunkedArray | pa.Array, shape: Shape) -> Codes:
     return codes.astype(DTYPES[shape.encoding], copy=False).reshape(len(column), shape.width)
 
 
-def _array(place: Place) -> Codes:
-    with reading(place):
+def _array(location: Location) -> Codes:
+    with reading(location):
         try:
-            if isinstance(place, Path):
-                found: Codes = np.load(place, mmap_mode="r", allow_pickle=False)
+            if isinstance(location, Path):
+                found: Codes = np.load(location, mmap_mode="r", allow_pickle=False)
                 return found
-            with place.open("rb") as file:
+            with location.open("rb") as file:
                 return np.asarray(np.load(file, allow_pickle=False))
         except (ValueError, EOFError) as error:
-            raise DataError(f"{place}: no array of numpy ({error})") from None
+            raise DataError(f"{location}: no array of numpy ({error})") from None

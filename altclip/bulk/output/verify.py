@@ -14,7 +14,7 @@ from altclip.bulk.output.layout import columns_of
 from altclip.bulk.output.manifest import DONE, Manifest, Part
 from altclip.bulk.output.reading import errors_of, rows_of, schema_of, vectors_of
 from altclip.bulk.sources.arrow import require
-from altclip.bulk.sources.places import Place
+from altclip.bulk.sources.locations import Location
 from altclip.datasets.items import DataError
 
 NORM_TOLERANCE = {"float32": 1e-3, "float16": 4e-3, "int8": 3e-2}
@@ -33,7 +33,7 @@ class Verified:
     faults: list[str]
 
 
-def verify(output: Place) -> Verified:
+def verify(output: Location) -> Verified:
     """Checks everything. Raises DataError where there is no output."""
     require()
     manifest = read_manifest(output)
@@ -47,7 +47,7 @@ def verify(output: Place) -> Verified:
     return Verified(manifest.rows, manifest.embedded, manifest.errors, faults)
 
 
-def _strangers(output: Place, manifest: Manifest) -> Iterator[str]:
+def _strangers(output: Location, manifest: Manifest) -> Iterator[str]:
     """Files that are read with the parts, and are none."""
     named = {stored.name for part in manifest.parts for stored in part.files}
     for name in files_below(output):
@@ -67,7 +67,7 @@ def _faults_of_books(manifest: Manifest) -> Iterator[str]:
         yield f"the books do not balance: {manifest.rows:,} rows in the input, {told}"
 
 
-def _faults_of_part(output: Place, manifest: Manifest, part: Part, size: int) -> list[str]:
+def _faults_of_part(output: Location, manifest: Manifest, part: Part, size: int) -> list[str]:
     import pyarrow as pa
 
     try:
@@ -95,7 +95,7 @@ def _faults_of_rows(
         yield "rows of another part"
 
 
-def _faults_of_vectors(output: Place, manifest: Manifest, part: Part) -> Iterator[str]:
+def _faults_of_vectors(output: Location, manifest: Manifest, part: Part) -> Iterator[str]:
     schema = schema_of(output, part)
     metadata = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()}
     for name in ("model", "revision"):

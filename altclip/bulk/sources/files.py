@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from altclip.bulk.sources.places import Place, Remote, place_of, reading
+from altclip.bulk.sources.locations import Location, Remote, location_of, reading
 from altclip.datasets.items import PICTURE_SUFFIXES, DataError
 
 TABLES = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -39,22 +39,22 @@ class Found:
     """
 
     kind: str
-    base: Place
-    files: tuple[Place, ...]
+    base: Location
+    files: tuple[Location, ...]
 
-    def name(self, file: Place) -> str:
+    def name(self, file: Location) -> str:
         """A file's path below the base."""
         return below(file, self.base)
 
 
-def below(file: Place, base: Place) -> str:
+def below(file: Location, base: Location) -> str:
     """A file's path below a folder."""
     return file.relative_to(base).as_posix()  # type: ignore[arg-type]  # both are of one kind
 
 
 def find(given: str) -> Found:
     """The files of an input. Raises DataError where there is nothing to read, or more than one kind."""
-    path = place_of(given)
+    path = location_of(given)
     if isinstance(path, Remote):
         with reading(path):
             return _find_remote(given, path)
@@ -85,7 +85,7 @@ def _find_remote(given: str, path: Remote) -> Found:
     return _of_one_kind(given, path, files)
 
 
-def _check_kind(given: str, path: Place) -> None:
+def _check_kind(given: str, path: Location) -> None:
     if not kind_of(path):
         known = ", ".join([*TABLES, ".tar"])
         raise DataError(f"{given}: not a kind of file that is read here: {known}, or a folder of images")
@@ -95,7 +95,7 @@ def _passed_over(name: str) -> bool:
     return any(part.startswith((".", "_")) for part in name.split("/"))
 
 
-def kind_of(path: Place) -> str:
+def kind_of(path: Location) -> str:
     """What a file holds, by its name; empty for what is not read."""
     suffixes = [each.lower() for each in path.suffixes]
     if suffixes[-1:] == [".tgz"] or suffixes[-2:] == [".tar", ".gz"] or suffixes[-1:] == [".tar"]:
@@ -107,7 +107,7 @@ def kind_of(path: Place) -> str:
     return TABLES.get(suffixes[-1], "") if suffixes else ""
 
 
-def _of_one_kind(given: str, base: Place, files: Sequence[Place]) -> Found:
+def _of_one_kind(given: str, base: Location, files: Sequence[Location]) -> Found:
     kinds = sorted({kind_of(file) for file in files})
     if not kinds:
         raise DataError(f"{given}: no files to read: tables, tar files or images")
@@ -157,7 +157,7 @@ def _base_of_pattern(pattern: str) -> str:
     return "/".join(parts[:plain]) or ("/" if pattern.startswith("/") else ".")
 
 
-def hash_of(path: Place) -> tuple[int, str]:
+def hash_of(path: Location) -> tuple[int, str]:
     """A file's size and the hash of its content, or what a store says of its version. Raises DataError."""
     with reading(path):
         if isinstance(path, Remote) and (version := path.version()):
@@ -200,10 +200,10 @@ def hash_of_listing(found: Found, count: int) -> tuple[int, str, list[str]]:
     return total, f"sha256-of-listing:{digest.hexdigest()}", blocks
 
 
-def latest_change(files: Sequence[Place]) -> Place | None:
+def latest_change(files: Sequence[Location]) -> Location | None:
     """The file that was put here, written or renamed last; None where there is none."""
 
-    def moment(file: Place) -> float:
+    def moment(file: Location) -> float:
         try:
             return 0.0 if isinstance(file, Remote) else file.stat().st_ctime
         except OSError:
@@ -212,7 +212,7 @@ def latest_change(files: Sequence[Place]) -> Place | None:
     return max(files, key=moment, default=None)
 
 
-def _state(file: Place) -> tuple[int, str]:
+def _state(file: Location) -> tuple[int, str]:
     if isinstance(file, Remote):
         return file.size(), f"{file.size()} {file.version()}"
     status = file.stat()

@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from altclip.bulk.sources.files import COMPRESSIONS, Found
-from altclip.bulk.sources.places import Place, reading
+from altclip.bulk.sources.locations import Location, reading
 from altclip.bulk.sources.source import BATCH_ROWS
 from altclip.datasets.items import DataError
 from altclip.datasets.text import decode
@@ -65,7 +65,7 @@ class LinesSource:
 
         self.base = found.base
         self._kind = found.kind
-        self._files: list[tuple[Place, int, list[Mark]]] = []
+        self._files: list[tuple[Location, int, list[Mark]]] = []
         types: dict[str, pa.DataType | None] = {}
         header: tuple[str, ...] = ()
         for path in found.files:
@@ -107,7 +107,7 @@ class LinesSource:
                 yield self._batch(path, rows[first:])
                 first = 0
 
-    def _batch(self, path: Place, rows: Rows) -> pa.RecordBatch:
+    def _batch(self, path: Location, rows: Rows) -> pa.RecordBatch:
         import pyarrow as pa
 
         arrays = []
@@ -167,7 +167,7 @@ def _encodes(text: str) -> bool:
     return True
 
 
-def _chunks(path: Place, kind: str, start: Mark = FIRST) -> Iterator[tuple[Mark, Rows]]:
+def _chunks(path: Location, kind: str, start: Mark = FIRST) -> Iterator[tuple[Mark, Rows]]:
     """The rows of a file from a mark on, some at a time, with the mark of each. Raises DataError."""
     try:
         with reading(path), _opened(path) as stream:
@@ -181,7 +181,7 @@ def _chunks(path: Place, kind: str, start: Mark = FIRST) -> Iterator[tuple[Mark,
 
 
 @contextlib.contextmanager
-def _opened(path: Place) -> Iterator[IO[bytes]]:
+def _opened(path: Location) -> Iterator[IO[bytes]]:
     compression = COMPRESSIONS.get(path.suffix.lower())
     with path.open("rb") as file:
         if compression == "gzip":
@@ -199,7 +199,7 @@ def _opened(path: Place) -> Iterator[IO[bytes]]:
 class _Lines:
     """The lines of a file from a mark on, decoded; `number` and `offset` are those of the last one's end."""
 
-    def __init__(self, path: Place, stream: IO[bytes], start: Mark) -> None:
+    def __init__(self, path: Location, stream: IO[bytes], start: Mark) -> None:
         self.path = path
         self.number = start.line
         self.offset = start.offset

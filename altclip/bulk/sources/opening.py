@@ -8,8 +8,8 @@ from typing import Any
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.files import LISTED, Found, hash_of, hash_of_listing, latest_change
 from altclip.bulk.sources.lines import LinesSource
+from altclip.bulk.sources.locations import reading
 from altclip.bulk.sources.pictures import PictureSource
-from altclip.bulk.sources.places import reading
 from altclip.bulk.sources.source import Source
 from altclip.bulk.sources.tables import ParquetSource
 from altclip.bulk.sources.tars import TarSource

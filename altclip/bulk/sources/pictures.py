@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from altclip.bulk.sources.files import Found, below
-from altclip.bulk.sources.places import Place, Remote
+from altclip.bulk.sources.locations import Location, Remote
 from altclip.bulk.sources.source import BATCH_ROWS
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _legible(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _size(path: Place) -> tuple[int | None, int | None]:
+def _size(path: Location) -> tuple[int | None, int | None]:
     from PIL import Image
 
     try:

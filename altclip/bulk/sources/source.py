@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from altclip.bulk.sources.places import Place
+from altclip.bulk.sources.locations import Location
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +26,7 @@ class Source(Protocol):
     schema: pa.Schema
     hidden: frozenset[str]
     rows: int
-    base: Place
+    base: Location
 
     def batches(self, first: int) -> Iterator[pa.RecordBatch]:
         """The rows from this one on, in order. Raises DataError for what cannot be read."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from altclip.bulk.sources.files import Found
-from altclip.bulk.sources.places import Place, one_line, parquet_file, reading
+from altclip.bulk.sources.locations import Location, one_line, parquet_file, reading
 from altclip.bulk.sources.source import BATCH_ROWS
 from altclip.datasets.items import DataError
 
@@ -23,7 +23,7 @@ class ParquetSource:
 
     def __init__(self, found: Found) -> None:
         self.base = found.base
-        self._files: list[tuple[Place, int]] = []
+        self._files: list[tuple[Location, int]] = []
         for path in found.files:
             with _opened(path) as file:
                 schema = file.schema_arrow.remove_metadata()
@@ -60,7 +60,7 @@ class ParquetSource:
             first = 0
 
 
-def _opened(path: Place) -> pq.ParquetFile:
+def _opened(path: Location) -> pq.ParquetFile:
     import pyarrow as pa
 
     with reading(path):
@@ -71,7 +71,7 @@ def _opened(path: Place) -> pq.ParquetFile:
             raise DataError(f"{path}: not a whole Parquet file ({one_line(error)})") from None
 
 
-def _check_names(path: Place, names: list[str]) -> None:
+def _check_names(path: Location, names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: several columns are called {twice[0]!r}")

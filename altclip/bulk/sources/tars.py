@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from altclip.bulk.sources.files import IMAGES, Found
-from altclip.bulk.sources.places import Place, reading
+from altclip.bulk.sources.locations import Location, reading
 from altclip.bulk.sources.source import BATCH_ROWS
 from altclip.datasets.items import DataError
 from altclip.datasets.shards import split_name
@@ -41,7 +41,7 @@ class TarSource:
         import pyarrow as pa
 
         self.base = found.base
-        self._files: list[tuple[Place, int]] = []
+        self._files: list[tuple[Location, int]] = []
         names: dict[str, None] = {}
         for path in found.files:
             count = 0
@@ -78,7 +78,7 @@ class TarSource:
             yield pa.RecordBatch.from_pylist(rows[first:], schema=self.schema)
 
 
-def _rows(path: Place, *, contents: bool) -> Iterator[Row]:
+def _rows(path: Location, *, contents: bool) -> Iterator[Row]:
     """The samples of a tar file. Without `contents` images are empty, and plain files are skipped through."""
     try:
         with reading(path), _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
@@ -89,7 +89,7 @@ def _rows(path: Place, *, contents: bool) -> Iterator[Row]:
 
 
 @contextlib.contextmanager
-def _opened(path: Place) -> Iterator[IO[bytes]]:
+def _opened(path: Location) -> Iterator[IO[bytes]]:
     with path.open("rb") as file:
         if path.suffix.lower() in {".gz", ".tgz"}:
             with gzip.open(file, "rb") as stream:
@@ -98,7 +98,7 @@ def _opened(path: Place) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _samples(path: Place, archive: tarfile.TarFile, *, contents: bool) -> Iterator[Row]:
+def _samples(path: Location, archive: tarfile.TarFile, *, contents: bool) -> Iterator[Row]:
     row: Row | None = None
     # Members are not kept, as `for member in archive` would: a file may hold millions.
     while (member := archive.next()) is not None:
@@ -128,7 +128,7 @@ def _samples(path: Place, archive: tarfile.TarFile, *, contents: bool) -> Iterat
         yield row
 
 
-def _check_end(path: Place, file: IO[bytes]) -> None:
+def _check_end(path: Location, file: IO[bytes]) -> None:
     """After the first block of zeros, which tarfile has read, an archive has another one and nothing more. A
     damaged header, too, ends the reading without an error."""
     found = False

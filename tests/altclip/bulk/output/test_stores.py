@@ -95,7 +95,7 @@ def test_a_run_ends_where_another_one_has_written(
 
     def other(self: Upload) -> None:
         commit(self)
-        if str(self._place).endswith("/part-00001.parquet"):
+        if str(self._location).endswith("/part-00001.parquet"):
             content = store.cat_file("/bucket/out/manifest.json")
             store.pipe_file("/bucket/out/manifest.json", content + b" ")
 

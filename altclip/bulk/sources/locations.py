@@ -1,7 +1,7 @@
 """Where inputs and outputs lie: a path of this machine, or an address of a store that fsspec knows
 (`s3://bucket/folder`, `gs://…`, `https://…`, `memory://…`).
 
-`Remote` has those methods of `pathlib.Path` that are needed here, so that a place can be either.
+`Remote` has those methods of `pathlib.Path` that are needed here, so that a location can be either.
 """
 
 from __future__ import annotations
@@ -118,11 +118,11 @@ class Remote:
         return [Remote(self.system, path, info) for path, info in found.items()]
 
 
-Place = Path | Remote
+Location = Path | Remote
 
 
-def place_of(given: str | Path | Remote) -> Place:
-    """The place that a person named. Raises DataError where fsspec does not know the store."""
+def location_of(given: str | Path | Remote) -> Location:
+    """The location that a person named. Raises DataError where fsspec does not know the store."""
     if not isinstance(given, str):
         return given
     if not _SCHEME.match(given):
@@ -141,37 +141,37 @@ def place_of(given: str | Path | Remote) -> Place:
 
 
 def absolute(given: str) -> str:
-    """The same input for a process that has another working folder: a place, or a glob."""
-    place = place_of(given)
-    if not isinstance(place, Path) or place.is_absolute():
+    """The same input for a process that has another working folder: a location, or a glob."""
+    location = location_of(given)
+    if not isinstance(location, Path) or location.is_absolute():
         return given
-    return str(place.absolute()) if place.exists() else f"{glob.escape(str(Path.cwd()))}/{given}"
+    return str(location.absolute()) if location.exists() else f"{glob.escape(str(Path.cwd()))}/{given}"
 
 
 @contextlib.contextmanager
-def reading(place: Place) -> Iterator[None]:
-    """What goes wrong in the block while this place is read becomes a DataError that names it."""
+def reading(location: Location) -> Iterator[None]:
+    """What goes wrong in the block while this location is read becomes a DataError that names it."""
     try:
         yield
     except DataError:
         raise
     except OSError as error:
-        raise DataError(f"{place}: {error.strerror or one_line(error)}") from None
+        raise DataError(f"{location}: {error.strerror or one_line(error)}") from None
     except Exception as error:
-        if isinstance(place, Path):
+        if isinstance(location, Path):
             raise
         raise DataError(
-            f"{place}: {one_line(error)}"
+            f"{location}: {one_line(error)}"
         ) from error  # stores' libraries have errors of their own
 
 
-def parquet_file(place: Place, **options: Any) -> pq.ParquetFile:
+def parquet_file(location: Location, **options: Any) -> pq.ParquetFile:
     """A Parquet file. Raises what pyarrow and the store raise."""
     import pyarrow.parquet as pq
 
-    if isinstance(place, Path):
-        return pq.ParquetFile(place, **options)
-    return pq.ParquetFile(place.path, filesystem=place.system, **options | {"memory_map": False})
+    if isinstance(location, Path):
+        return pq.ParquetFile(location, **options)
+    return pq.ParquetFile(location.path, filesystem=location.system, **options | {"memory_map": False})
 
 
 def one_line(error: BaseException) -> str:
