@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -232,10 +233,16 @@ def launch(
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody has now, for a server whose log nobody reads."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """A TCP port of the loopback address that nobody has now, for a server that begins later, or never.
+
+    It lies below those that the kernel chooses for whoever asks for none: nobody gets it by chance meanwhile.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii").split()[0])
+    while True:
+        port = random.SystemRandom().randrange(10_000, first)  # tests run in several processes
+        with socket.socket() as found, contextlib.suppress(OSError):
+            found.bind(("127.0.0.1", port))
+            return port
 
 
 def until(condition: Callable[[], object], *, seconds: float, what: str, interval: float = 0.02) -> None:

@@ -6,6 +6,7 @@ SOURCE is `stub:` followed by `key=value` pairs with commas between (`stub:dimen
     service_time, per_item, per_token   seconds a batch, an item, a token take
     overlap=1                           behave as an accelerator: the call enqueues, the result waits
     hold=PATH                           a batch takes as long as this file exists
+    held=TRIGGERS                       and then only one that holds one of these
     calls=PATH                          append a line "MODALITY ITEMS" per batch, for any process to read
     load_time=S, load_fault=raise|error|import|abort|hang
     oom_over=N, oom_times=N             `OutOfMemory` for a batch of more than N items; only so many times
@@ -50,6 +51,7 @@ DEFAULTS = {
     "per_token": "0",
     "overlap": "0",
     "hold": "",
+    "held": "",
     "calls": "",
     "load_time": "0",
     "load_fault": "",
@@ -97,74 +99,80 @@ class StubEncoder:
         word = StubTokenizer(int(options["vocabulary"]), spec.max_tokens).word
         self._words: dict[int, str] = {}
         self._colours: dict[tuple[int, ...], str] = {}
-        for fault in FAULTS:
-            for trigger in filter(None, options[fault].split("|")):
+        for name in (*FAULTS, "held"):
+            for trigger in filter(None, options[name].split("|")):
                 if trigger.startswith("#"):
-                    self._colours[tuple(bytes.fromhex(trigger[1:]))] = fault
+                    self._colours[tuple(bytes.fromhex(trigger[1:]))] = name
                 else:
-                    self._words[word(trigger)] = fault
+                    self._words[word(trigger)] = name
 
     def text(self, sequences: Sequence[Ids]) -> Pending:
         """float32 [batch, dimension]."""
-        self._enter("text", len(sequences), self._faults_of_texts(sequences))
-        return self._finish(sequences, sum(map(len, sequences)), lambda: _mix(self._rows, sequences))
+        found = self._found_in_texts(sequences)
+        self._enter("text", len(sequences), found)
+        return self._finish(sequences, sum(map(len, sequences)), lambda: _mix(self._rows, sequences), found)
 
     def image(self, images: Sequence[Pixels]) -> Pending:
         """float32 [batch, dimension]."""
         colours = self._colours
         corners = (tuple(map(int, image[0, 0])) for image in images) if colours else ()
-        self._enter("image", len(images), {colours.get(corner) for corner in corners})
-        return self._finish(images, 0, lambda: _mix(self._rows, images))
+        found = {colours.get(corner) for corner in corners}
+        self._enter("image", len(images), found)
+        return self._finish(images, 0, lambda: _mix(self._rows, images), found)
 
     def prompt(self, sequences: Sequence[Ids], variants: Sequence[int]) -> Pending:
         """float32 [batch, max_tokens, state_dimension]."""
-        self._enter("prompt", len(sequences), self._faults_of_texts(sequences))
+        found = self._found_in_texts(sequences)
+        self._enter("prompt", len(sequences), found)
 
         def states() -> Floats:
             signs = np.where(np.asarray(variants) == 0, 1, -1).astype(np.float32)
             mixed: Floats = (_mix(self._states, sequences) * signs[:, None])[:, None, :] + self._positions
             return mixed
 
-        return self._finish(sequences, sum(map(len, sequences)), states)
+        return self._finish(sequences, sum(map(len, sequences)), states, found)
 
     def warm_up(self) -> None:
         """Nothing to warm."""
 
-    def _faults_of_texts(self, sequences: Sequence[Ids]) -> set[str | None]:
+    def _found_in_texts(self, sequences: Sequence[Ids]) -> set[str | None]:
         return {self._words.get(int(token)) for ids in sequences for token in ids} if self._words else set()
 
-    def _enter(self, modality: str, items: int, faults: set[str | None]) -> None:
+    def _enter(self, modality: str, items: int, found: set[str | None]) -> None:
         if path := self._options["calls"]:
             with Path(path).open(
                 "a", encoding="ascii"
             ) as calls:  # one write: lines of several workers never mix
                 calls.write(f"{modality} {items}\n")
-        if "hang" in faults:
+        if "hang" in found:
             time.sleep(1e9)
-        if "abort" in faults:
+        if "abort" in found:
             os.abort()
-        if "segfault" in faults:
+        if "segfault" in found:
             os.kill(os.getpid(), signal.SIGSEGV)
-        if "lost" in faults:
+        if "lost" in found:
             raise DeviceLost("stub: the device is gone")
-        if "oom" in faults:
+        if "oom" in found:
             raise OutOfMemory("stub: no room for one of the items")
         if 0 < self._oom_over < items and self._oom_times > 0:
             self._oom_times -= 1
             raise OutOfMemory(f"stub: no room for {items} items")
-        if "poison" in faults:
+        if "poison" in found:
             raise RuntimeError("stub: a poison item")
 
-    def _finish(self, items: Sequence[object], tokens: int, result: Callable[[], Floats]) -> Pending:
+    def _finish(
+        self, items: Sequence[object], tokens: int, result: Callable[[], Floats], found: set[str | None]
+    ) -> Pending:
         options = self._options
         cost = float(options["service_time"]) + float(options["per_item"]) * len(items)
+        may_be_held = options["hold"] and (not options["held"] or "held" in found)
         now = time.monotonic()
         done = max(now, self._busy_until) + cost + float(options["per_token"]) * tokens
         self._busy_until = done
 
         def wait() -> Floats:
             value = result()
-            while options["hold"] and Path(options["hold"]).exists():
+            while may_be_held and Path(options["hold"]).exists():
                 time.sleep(0.005)
             if (left := done - time.monotonic()) > 0.0:
                 time.sleep(left)

@@ -16,9 +16,24 @@ from tests.server import RunningServer, start_server
 # Texts with these words fail, however often they are tried.
 POISON = "poisoned"
 
-PACED = "stub:dimension=8,per_item=0.001"
-"""It takes its time, so that on no machine a job ends before it is ended. What a stub is told is its
-revision: an output can be compared only with those of servers that were told the same."""
+HELD = "held"
+"""While the file `Paced.hold` is there, no batch with a text that has this word ends. Those before it do, and
+batches are small."""
+
+
+@dataclass(frozen=True)
+class Paced:
+    """A service that takes its time, so that a job is looked at on its way; and one whose last text is held
+    does not end before it is ended, on any machine.
+
+    Attributes:
+        arguments: Those of its start. What a stub is told is its revision: an output can be compared only
+            with those of servers that were told the same.
+    """
+
+    server: RunningServer
+    arguments: tuple[str, ...]
+    hold: Path
 
 
 @dataclass(frozen=True)
@@ -41,10 +56,21 @@ def stub() -> Iterator[RunningServer]:
 
 
 @pytest.fixture(scope="session")
-def paced() -> Iterator[RunningServer]:
-    """A service that takes its time."""
-    with start_server("--model", PACED) as server:
-        yield server
+def paced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paced]:
+    """Tests leave it as they found it: without the file."""
+    hold = tmp_path_factory.mktemp("paced") / "hold"
+    model = f"stub:dimension=8,per_item=0.001,hold={hold},held={HELD}"
+    arguments = ("--model", model, "--batch-tokens", "256", "--hang-timeout", "600")
+    with start_server(*arguments) as server:
+        yield Paced(server, arguments, hold)
+
+
+@pytest.fixture
+def hold(paced: Paced) -> Iterator[Path]:
+    """While this file is there, no job with a text that is held ends by itself."""
+    paced.hold.touch()
+    yield paced.hold
+    paced.hold.unlink(missing_ok=True)
 
 
 @pytest.fixture

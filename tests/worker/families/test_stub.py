@@ -77,6 +77,25 @@ def test_a_batch_is_held_as_long_as_a_file_exists(tmp_path: Path) -> None:
     assert not batch.is_alive()
 
 
+def test_only_a_batch_with_one_of_its_triggers_is_held_where_there_are_some(tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    hold.touch()
+    stub = encoder(f"hold={hold},held=last|#ff0000")
+    stub.text(ids("a"))
+    stub.image([pixels((0, 0, 0))])
+    held = (lambda: stub.text(ids("a", "last")), lambda: stub.image([pixels((255, 0, 0))]))
+    batches = [threading.Thread(target=each) for each in held]
+    for batch in batches:
+        batch.start()
+    for batch in batches:
+        batch.join(0.1)
+        assert batch.is_alive()
+    hold.unlink()
+    for batch in batches:
+        batch.join(60)
+        assert not batch.is_alive()
+
+
 def test_an_overlapping_stub_enqueues_and_waits_like_a_device() -> None:
     stub = encoder("service_time=1,overlap=1")
     started = time.monotonic()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.altclip.bulk.conftest import PACED, Run
+from tests.altclip.bulk.conftest import HELD, Paced, Run
 from tests.altclip.bulk.outputs import digests, json_lines, parts_in, running, texts
 from tests.server import RunningServer, free_port, start_server, until
 
@@ -19,13 +19,13 @@ ROWS, SHARD = 3_000, 125  # a part takes an eighth of a second at least
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    paced: RunningServer, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, dict[str, str]]:
-    """An input, and the digests of its output."""
+def undisturbed(paced: Paced, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """An input, and the digests of its output. The last row can be held."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    path = json_lines(folder / "in.jsonl", texts(ROWS))
-    with running(paced.grpc, path, folder / "out", "--rows-per-shard", SHARD) as process:
+    path = json_lines(
+        folder / "in.jsonl", [*texts(ROWS - 1), {"n": ROWS - 1, "text": f"a text that is {HELD}"}]
+    )
+    with running(paced.server.grpc, path, folder / "out", "--rows-per-shard", SHARD) as process:
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert json.loads(out.splitlines()[-1])["embedded"] == ROWS
@@ -33,16 +33,16 @@ def undisturbed(
 
 
 def test_five_kills_at_random_points_change_nothing(
-    paced: RunningServer, undisturbed: tuple[Path, dict[str, str]], tmp_path: Path
+    paced: Paced, undisturbed: tuple[Path, dict[str, str]], hold: Path, tmp_path: Path
 ) -> None:
     path, wanted = undisturbed
     chance = random.Random(14)
     out = tmp_path / "out"
-    for kill in range(5):
-        with running(paced.grpc, path, out, "--rows-per-shard", SHARD) as process:
-            enough = kill * (ROWS // SHARD) // 8
+    for _ in range(5):
+        enough = min(parts_in(out) + 1, ROWS // SHARD - 2)
+        with running(paced.server.grpc, path, out, "--rows-per-shard", SHARD) as process:
             until(
-                lambda at_least=enough: parts_in(out) > at_least or process.poll() is not None,  # type: ignore[misc]
+                lambda at_least=enough: parts_in(out) >= at_least or process.poll() is not None,  # type: ignore[misc]
                 seconds=60,
                 what="a further part",
             )
@@ -50,7 +50,8 @@ def test_five_kills_at_random_points_change_nothing(
             process.kill()
             assert process.wait() == -signal.SIGKILL, "the run had ended before it was killed"
     assert 0 < parts_in(out) < ROWS // SHARD
-    with running(paced.grpc, path, out, "--rows-per-shard", SHARD) as process:
+    hold.unlink()
+    with running(paced.server.grpc, path, out, "--rows-per-shard", SHARD) as process:
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert digests(out) == wanted
@@ -58,39 +59,42 @@ def test_five_kills_at_random_points_change_nothing(
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_the_run_in_order(
-    paced: RunningServer,
+    paced: Paced,
     undisturbed: tuple[Path, dict[str, str]],
+    hold: Path,
     tmp_path: Path,
     number: signal.Signals,
     status: int,
 ) -> None:
     path, wanted = undisturbed
     out = tmp_path / "out"
-    with running(paced.grpc, path, out, "--rows-per-shard", SHARD) as process:
+    with running(paced.server.grpc, path, out, "--rows-per-shard", SHARD) as process:
         until(lambda: parts_in(out) > 1, seconds=60, what="two parts")
         process.send_signal(number)
-        stdout, stderr = process.communicate(timeout=30)
+        stdout, stderr = process.communicate(timeout=60)
+    hold.unlink()
     assert process.returncode == status, stderr
     last = json.loads(stdout.splitlines()[-1])
     assert (last["rows"], last["embedded"]) == (ROWS, parts_in(out) * SHARD)
     assert "goes on where this one stopped" in stderr
     assert not [name for name in digests(out) if "partial" in name]
-    with running(paced.grpc, path, out, "--rows-per-shard", SHARD) as process:
+    with running(paced.server.grpc, path, out, "--rows-per-shard", SHARD) as process:
         process.communicate(timeout=120)
     assert (process.returncode, digests(out)) == (0, wanted)
 
 
 def test_a_service_that_is_killed_and_started_anew_costs_only_time(
-    undisturbed: tuple[Path, dict[str, str]], tmp_path: Path
+    paced: Paced, undisturbed: tuple[Path, dict[str, str]], hold: Path, tmp_path: Path
 ) -> None:
     path, wanted = undisturbed
     out, port = tmp_path / "out", free_port()
-    arguments = ("--model", PACED, "--grpc-address", f"127.0.0.1:{port}")
+    arguments = (*paced.arguments, "--grpc-address", f"127.0.0.1:{port}")
     with start_server(*arguments) as server:
         command = (path, out, "--rows-per-shard", SHARD)
         with running(server.grpc, *command) as process:
             until(lambda: parts_in(out) > 1, seconds=60, what="two parts")
             server.kill()
+            hold.unlink()
             assert process.stderr is not None
             told = next((line for line in process.stderr if "the next try is in" in line), "")
             assert told, "it ended without a try"
