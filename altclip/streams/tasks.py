@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
     from altclip.tracing.spans import Tracing
 
+STATUS_SECONDS = 5.0
+"""How long a status is waited for at most that the server may have sent; it is there, or comes at once."""
+
 Items = AsyncIterable[StreamInput] | Iterable[StreamInput]
 Call = grpc.aio.StreamStreamCall[pb.EmbedStreamRequest, pb.EmbedStreamResponse]
 # What the reading task says: results, an exception that ends the stream, or None for its proper end.
@@ -60,7 +63,7 @@ class SentStatus:
     async def instead_of(self, error: grpc.RpcError) -> grpc.RpcError:
         """The server's status as an error, or `error` where none comes."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._known.wait(), 1.0)
+            await asyncio.wait_for(self._known.wait(), STATUS_SECONDS)
         return self._error or error
 
     def _note(self, _: object) -> None:

@@ -83,4 +83,4 @@ def make_client(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 @pytest.fixture
 def client(fake: RunningFake, make_client: Any) -> Client:
-    return cast(Client, make_client(fake.address, timeout=20))
+    return cast(Client, make_client(fake.address, timeout=60))

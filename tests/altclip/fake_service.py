@@ -79,13 +79,15 @@ class FakeService(
 ):
     """Embeds a text as [its length, 1, 2, 3] and a picture as [its bytes, 4, 5, 6].
 
-    `failures` are what the next calls of a method end with; `seen` is what arrived; `revisions` are given to
-    the next answers; `version` is what ListModels tells. A stream fails an item whose text is "poison", and
-    ends after `stream_limit` items, with the next failure of "after"; behind the last of these there is no
-    limit.
+    `failures` are what the next calls of a method end with; `arrived` are the methods that were called, also
+    while `lock` is held and nothing is answered; `seen` is what was asked; `revisions` are given to the next
+    answers; `version` is what ListModels tells. A stream fails an item whose text is "poison", never answers
+    one that is "unanswered", and ends after `stream_limit` items, with the next failure of "after"; behind
+    the last of these there is no limit.
     """
 
     failures: dict[str, list[Failure]] = field(default_factory=lambda: defaultdict(list))
+    arrived: list[str] = field(default_factory=list)
     seen: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     metadata: list[dict[str, Any]] = field(default_factory=list)
     revisions: list[str] = field(default_factory=list)
@@ -180,6 +182,8 @@ class FakeService(
             for item in reversed(request.batch.items):  # any order is right
                 if self.stream_limit == answered:
                     break
+                if item.text == "unanswered":
+                    continue
                 answered += 1
                 self.seen["answered"].append(item.id)
                 if item.text == "poison":
@@ -211,6 +215,18 @@ class FakeService(
         return model_pb.GetModelResponse(model=a_model(request.name or "first"))
 
 
+class _Arrivals(grpc.ServerInterceptor):  # type: ignore[misc]
+    """Notes the method of every call, before its message is read."""
+
+    def __init__(self, arrived: list[str]) -> None:
+        self._arrived = arrived
+
+    def intercept_service(self, continuation: Any, details: Any) -> Any:
+        """gRPC's hook."""
+        self._arrived.append(details.method.rpartition("/")[2])
+        return continuation(details)
+
+
 @dataclass
 class RunningFake:
     """The fake behind its port."""
@@ -228,10 +244,12 @@ class RunningFake:
 def start_fake(
     address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
 ) -> RunningFake:
-    server = grpc.server(
-        futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", 36 << 20)]
-    )
     service, health_servicer = FakeService(), health.HealthServicer()
+    server = grpc.server(
+        futures.ThreadPoolExecutor(16),
+        interceptors=[_Arrivals(service.arrived)],
+        options=[("grpc.max_receive_message_length", 36 << 20)],
+    )
     embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server(service, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(service, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)

@@ -152,7 +152,7 @@ def test_models_and_health_are_told(run: Run, fake: RunningFake) -> None:
     assert run("models")[1].splitlines()[2].split()[:3] == ["first", "yes", "bundled"]
     assert run("models")[1].splitlines()[2].split()[-1] == "first-clip"
     assert json.loads(run("models", "--json")[1])[1]["limits"]["max_texts"] == 50
-    assert run("health", "--wait", "5")[:2] == (0, "SERVING\n")
+    assert run("health", "--wait", "60")[:2] == (0, "SERVING\n")
     fake.health.set("altclip.v1.EmbeddingService", health_pb2.HealthCheckResponse.NOT_SERVING)
     assert run("health")[:2] == (3, "NOT_SERVING\n")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import altclip
 from altclip import Client
 from altclip.v1 import embedding_service_pb2 as pb
 from tests.altclip.fake_service import Failure, FakeService, RunningFake, start_fake
+from tests.server import free_port
 
 
 def test_texts_come_back_as_rows(client: Client, service: FakeService) -> None:
@@ -230,22 +230,20 @@ class TestHealth:
         serving = ("altclip.v1.EmbeddingService", health_pb2.HealthCheckResponse.SERVING)
         later = threading.Timer(0.3, fake.health.set, serving)
         later.start()
-        client.wait_until_ready(timeout=10)
+        client.wait_until_ready(timeout=60)
         later.join()
 
     def test_waiting_begins_before_the_server_does(self, make_client: Any) -> None:
-        first = start_fake()
-        first.stop()
+        address = f"127.0.0.1:{free_port()}"
         started: list[RunningFake] = []
-        later = threading.Timer(0.5, lambda: started.append(start_fake(first.address)))
+        later = threading.Timer(0.5, lambda: started.append(start_fake(address)))
         later.start()
-        make_client(first.address).wait_until_ready(timeout=20)
+        make_client(address).wait_until_ready(timeout=60)
         later.join()
         started[0].stop()
 
     def test_waiting_has_an_end(self, fake: RunningFake, client: Client) -> None:
         fake.health.set("altclip.v1.EmbeddingService", health_pb2.HealthCheckResponse.NOT_SERVING)
-        began = time.monotonic()
+        assert client.health() == "NOT_SERVING"  # there is a connection: what is left is to hear it once more
         with pytest.raises(altclip.DeadlineExceeded, match="NOT_SERVING"):
-            client.wait_until_ready(timeout=0.4)
-        assert time.monotonic() - began < 5
+            client.wait_until_ready(timeout=2)

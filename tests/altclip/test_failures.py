@@ -183,7 +183,7 @@ class TestAfterClose:
         later = threading.Timer(0.3, client.close)
         later.start()
         with pytest.raises((altclip.ClientUnusable, altclip.Cancelled)):
-            client.wait_until_ready(timeout=20)
+            client.wait_until_ready(timeout=60)
         later.join()
 
 
@@ -294,9 +294,16 @@ class TestEventLoops:
             assert len(first.run_until_complete(client.embed_text("still works"))) == 1
         finally:
             first.run_until_complete(client.close())
-            first.run_until_complete(asyncio.sleep(0.1))
+            left = asyncio.all_tasks(first)  # of the stream, which could not be ended from another loop
+            for task in left:
+                task.cancel()
+            first.run_until_complete(asyncio.wait_for(_all(left), 60))
             first.close()
 
 
 async def _awaited(use: Any) -> Any:
     return await use
+
+
+async def _all(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)

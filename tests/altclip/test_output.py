@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import signal
@@ -21,6 +20,7 @@ import pytest
 from altclip.npy import MatrixFile
 from altclip.output import OutputError, OutputFile, whole_file
 from tests.altclip.fake_service import Failure, FakeService, RunningFake
+from tests.server import until
 
 
 def command(fake: RunningFake, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
@@ -251,10 +251,8 @@ class TestCommands:
     def test_a_call_under_way_ends_with_the_signal(self, fake: RunningFake, tmp_path: Path) -> None:
         with fake.service.lock:  # the server cannot answer
             process = command(fake, "embed-text", "cat", "--output", tmp_path / "a")
-            for _ in itertools.count():
-                if names(tmp_path):
-                    break
-                assert process.poll() is None
+            until(lambda: fake.service.arrived, seconds=60, what="the call is under way")
+            assert names(tmp_path)
             process.terminate()
             assert process.wait(60) == 143
         assert process.communicate(timeout=60)[1] == b""

@@ -17,7 +17,7 @@ from altclip.channel import address_of
 from tests.altclip.calls.name_server import NameServer
 from tests.altclip.fake_service import RunningFake, start_fake
 from tests.certificates import make_pair
-from tests.server import until
+from tests.server import free_port, until
 
 ROUNDS = 10
 
@@ -25,13 +25,11 @@ ROUNDS = 10
 @pytest.fixture
 def fakes() -> Iterator[list[RunningFake]]:
     """Three servers on loopback addresses of their own, and on one port."""
-    running = [start_fake("127.0.0.1:0")]
+    port = free_port()
     with contextlib.ExitStack() as stack:
-        stack.callback(running[0].stop)
-        port = running[0].address.partition(":")[2]
-        for host in ("127.0.0.2", "127.0.0.3"):
-            running.append(start_fake(f"{host}:{port}"))
-            stack.callback(running[-1].stop)
+        running = [start_fake(f"127.0.0.{number}:{port}") for number in (1, 2, 3)]
+        for each in running:
+            stack.callback(each.stop)
         yield running
 
 
@@ -53,7 +51,7 @@ def assert_shared(client: Client, fakes: list[RunningFake]) -> None:
         client.embed_text("warming up")
         return all(counts(fakes))
 
-    until(all_seen, seconds=20, what="every server has been called")
+    until(all_seen, seconds=60, what="every server has been called")
     before = counts(fakes)
     for _ in range(ROUNDS * len(fakes)):
         client.embed_text("a")
@@ -65,11 +63,11 @@ def assert_shared(client: Client, fakes: list[RunningFake]) -> None:
 
 def test_the_addresses_of_a_list_share_the_calls(make_client: Any, fakes: list[RunningFake]) -> None:
     addresses = [f"127.0.0.{number}:{port_of(fakes[0])}" for number in (1, 2, 3)]
-    assert_shared(make_client(addresses, timeout=20), fakes)
+    assert_shared(make_client(addresses, timeout=60), fakes)
 
 
 def test_a_dead_server_of_a_list_costs_no_call(make_client: Any, fakes: list[RunningFake]) -> None:
-    client = make_client([f"127.0.0.{number}:{port_of(fakes[0])}" for number in (1, 2, 3)], timeout=20)
+    client = make_client([f"127.0.0.{number}:{port_of(fakes[0])}" for number in (1, 2, 3)], timeout=60)
     assert_shared(client, fakes)
     fakes[1].stop()
     for _ in range(30):
@@ -80,7 +78,7 @@ def test_a_dead_server_of_a_list_costs_no_call(make_client: Any, fakes: list[Run
 def test_the_addresses_of_a_dns_name_share_the_calls(make_client: Any, fakes: list[RunningFake]) -> None:
     with NameServer("127.0.0.1", "127.0.0.2", "127.0.0.3") as names:
         target = f"dns://127.0.0.1:{names.port}/altclip.test:{port_of(fakes[0])}"
-        assert_shared(make_client(target, timeout=20), fakes)
+        assert_shared(make_client(target, timeout=60), fakes)
 
 
 def test_a_server_that_is_replaced_is_found_under_its_new_address(
@@ -114,10 +112,10 @@ def test_over_tls_a_list_is_checked_by_the_name_that_is_given(tmp_path: Path) ->
             stack.callback(fake.stop)
         addresses = [fake.address for fake in fakes]
         named = [("grpc.default_authority", "localhost")]
-        with Client(addresses, root_certificates=pair.chain, options=named, timeout=20) as client:
+        with Client(addresses, root_certificates=pair.chain, options=named, timeout=60) as client:
             assert_shared(client, fakes)
         with (
-            Client(addresses, root_certificates=pair.chain, timeout=20) as client,
+            Client(addresses, root_certificates=pair.chain, timeout=60) as client,
             pytest.raises(altclip.Unavailable),
         ):
             client.embed_text("a")

@@ -12,7 +12,7 @@ BEGIN = """
 import asyncio, itertools, os, threading, time
 import altclip
 from altclip import AsyncClient, Client
-client = Client(ADDRESS, timeout=20)
+client = Client(ADDRESS, timeout=120)
 
 def forked(use):
     "Runs this in a forked child, and prints there what it gives or raises."
@@ -22,7 +22,7 @@ def forked(use):
         try:
             print("child:", use(), flush=True)
         except altclip.AltClipError as error:
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 60  # not at the end of the timeout
             print("child:", type(error).__name__, error.message, flush=True)
         sys.exit(0)  # with all that an interpreter does at its end
     assert os.waitpid(child, 0)[1] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from altclip import Client
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import embedding_service_pb2_grpc
 from tests.altclip.fake_service import Failure, FakeService, RunningFake, start_fake
+from tests.server import free_port
 
 FULL = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=0.6, pushback_ms="600")
 
@@ -78,11 +80,10 @@ def test_what_cannot_help_is_not_tried_again(
 
 def test_a_message_over_the_size_limit_is_sent_once(client: Client, service: FakeService) -> None:
     """A bare RESOURCE_EXHAUSTED: the message does not fit the retry buffer, so it is not sent again."""
-    began = time.monotonic()
     with pytest.raises(altclip.MessageTooLarge, match="larger than max"):
         client.similarity(b"x" * (37 << 20), "a")
     assert service.seen["Similarity"] == []
-    assert time.monotonic() - began < 10
+    assert service.arrived.count("Similarity") == 1
 
 
 def test_large_messages_below_the_limit_are_retried(client: Client, service: FakeService) -> None:
@@ -99,7 +100,7 @@ def test_an_answer_over_the_limit_is_asked_for_once(fake: RunningFake, make_clie
 
 
 def test_a_server_that_restarts_is_found_again(make_client: Any) -> None:
-    first = start_fake()
+    first = start_fake(f"127.0.0.1:{free_port()}")
     client = make_client(first.address)
     client.embed_text("a")
     first.stop()
@@ -108,28 +109,24 @@ def test_a_server_that_restarts_is_found_again(make_client: Any) -> None:
     second.stop()
 
 
-def test_a_wrong_address_is_told_within_seconds(make_client: Any) -> None:
-    gone = start_fake()
-    gone.stop()
-    began = time.monotonic()
-    with pytest.raises(altclip.Unavailable, match=f"no server answers at {gone.address}"):
-        make_client(gone.address).embed_text("a")
-    assert time.monotonic() - began < 15
+def test_a_wrong_address_is_told_long_before_the_timeout(make_client: Any) -> None:
+    gone = f"127.0.0.1:{free_port()}"
+    with pytest.raises(altclip.Unavailable, match=f"no server answers at {gone}"):
+        make_client(gone, timeout=math.inf).embed_text("a")
 
 
 def test_a_proxy_that_gRPC_asks_instead_is_named(make_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    gone = start_fake()
-    gone.stop()
+    gone = f"127.0.0.1:{free_port()}"
     for name in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("http_proxy", f"http://{gone.address}")
+    monkeypatch.setenv("http_proxy", f"http://{gone}")
     with pytest.raises(altclip.Unavailable, match=r"\(http_proxy is set: that proxy may be asked"):
         make_client("127.0.0.1:9").embed_text("a")
 
 
 def test_a_timeout_ends_the_call(client: Client, service: FakeService) -> None:
-    service.failures["EmbedText"] = [Failure(grpc.StatusCode.UNAVAILABLE, pushback_ms="60000")]
-    began = time.monotonic()
+    service.failures["EmbedText"] = [Failure(grpc.StatusCode.UNAVAILABLE, pushback_ms="600000")]
     with pytest.raises((altclip.DeadlineExceeded, altclip.Unavailable)):
-        client.embed_text("a", timeout=0.3)
-    assert time.monotonic() - began < 5
+        client.embed_text(
+            "a", timeout=0.3
+        )  # the pause that the server asks for is longer than a test may last

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sys
 import tarfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -57,7 +57,8 @@ class SeeingService(FakeService):
 
     `revision` is what it says of its weights; it becomes `next_revision` after `items_of_revision` items of
     streams. A stream breaks after `break_after` items, once. `embedded` is what streams embedded,
-    `classified` how many pictures ClassifyImage got; `pace` is how many seconds a message of a stream takes.
+    `classified` how many pictures ClassifyImage got. Streams wait for `stream_gate` when they have embedded
+    `gate_at` items.
     """
 
     revision: str = REVISION
@@ -67,7 +68,7 @@ class SeeingService(FakeService):
     embedded: list[str] = field(default_factory=list)
     classified: int = 0
     max_labels: int = 100
-    pace: float = 0.0
+    gate_at: int = sys.maxsize
 
     def GetModel(self, request: Any, context: grpc.ServicerContext) -> model_pb.GetModelResponse:
         self.begin("GetModel", request, context)
@@ -91,7 +92,8 @@ class SeeingService(FakeService):
     def EmbedStream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         self.begin("EmbedStream", next(requests), context)
         for request in requests:
-            time.sleep(self.pace)
+            if len(self.embedded) >= self.gate_at:
+                self.stream_gate.wait()
             answer = pb.EmbedStreamResponse()
             rows: list[npt.NDArray[np.float32]] = []
             for item in reversed(request.batch.items):

@@ -21,6 +21,7 @@ __all__ = ["evaluate", "seeing", "seeing_service"]
 def seeing() -> Iterator[RunningSeeing]:
     running = start_seeing()
     yield running
+    running.service.stream_gate.set()
     running.server.stop(None).wait()
 
 

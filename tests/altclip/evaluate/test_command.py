@@ -124,14 +124,16 @@ def test_ctrl_c_ends_the_process_at_once_and_keeps_what_is_there(
     write_table(tmp_path, "".join(f"cat.jpg,a cat of {i} years,\n" for i in range(2000)))
     command = [sys.executable, "-m", "altclip", "evaluate", "things.csv", "--language", "en"]
     environment = {**os.environ, "ALTCLIP_ADDRESS": seeing.address, "PYTHONPATH": str(Path.cwd())}
-    seeing_service.pace = 0.2  # so that it is not over before the signal comes
+    # The client has 512 items at most on their way: by then it has taken more than a hundred results.
+    seeing_service.gate_at = 800
+    seeing_service.stream_gate.clear()
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
-    until(lambda: len(seeing_service.embedded) > 300, seconds=30, what="some captions are embedded")
+    until(lambda: len(seeing_service.embedded) >= 800, seconds=60, what="some captions are embedded")
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "the same command goes on from here" in errors
-    seeing_service.pace = 0
+    seeing_service.stream_gate.set()
     seeing_service.embedded.clear()
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=60)
     captions = [each for each in seeing_service.embedded if not each.startswith("picture:")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,15 +11,15 @@ import pytest
 import altclip
 from altclip import AsyncClient, Client
 from tests.altclip.fake_service import FakeService, RunningFake
+from tests.server import until
 
 
 def wait_for_call(service: FakeService) -> None:
-    deadline = threading.Event()
-    for _ in range(500):
-        if service.stream_read:
-            return
-        deadline.wait(0.01)
-    raise AssertionError("the stream did not begin")
+    until(lambda: service.stream_read, seconds=60, what="the stream has begun")
+
+
+async def wait_for_method(service: FakeService, method: str) -> None:
+    await asyncio.to_thread(until, lambda: method in service.arrived, seconds=60, what=f"{method} was called")
 
 
 def test_closing_ends_a_stream_of_another_thread(fake: RunningFake, service: FakeService) -> None:
@@ -31,7 +30,7 @@ def test_closing_ends_a_stream_of_another_thread(fake: RunningFake, service: Fak
         wait_for_call(service)
         client.close()
         with pytest.raises(altclip.Cancelled):
-            reading.result(20)
+            reading.result(60)
 
 
 async def test_closing_ends_a_stream_of_another_task(fake: RunningFake, service: FakeService) -> None:
@@ -46,7 +45,7 @@ async def test_closing_ends_a_stream_of_another_task(fake: RunningFake, service:
     await asyncio.to_thread(wait_for_call, service)
     await client.close()
     with pytest.raises(altclip.Cancelled):
-        await asyncio.wait_for(reading, 20)
+        await asyncio.wait_for(reading, 60)
 
 
 async def test_a_cancelled_task_cancels_its_stream(fake: RunningFake, service: FakeService) -> None:
@@ -63,14 +62,14 @@ async def test_a_cancelled_task_cancels_its_stream(fake: RunningFake, service: F
         with pytest.raises(asyncio.CancelledError):
             await reading
         service.stream_gate.set()
-        assert await asyncio.to_thread(service.stream_ended.wait, 10)
+        assert await asyncio.to_thread(service.stream_ended.wait, 60)
 
 
 async def test_a_cancelled_task_stays_cancelled(fake: RunningFake, service: FakeService) -> None:
     async with AsyncClient(fake.address) as client:
         with service.lock:  # the server cannot answer
             calling = asyncio.create_task(client.embed_text("a"))
-            await asyncio.sleep(0.2)
+            await wait_for_method(service, "EmbedText")
             calling.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await calling
@@ -80,7 +79,7 @@ async def test_a_call_under_a_closed_client_is_a_typed_error(fake: RunningFake, 
     client = AsyncClient(fake.address)
     with service.lock:
         calling = asyncio.create_task(client.embed_text("a"))
-        await asyncio.sleep(0.2)
+        await wait_for_method(service, "EmbedText")
         await client.close()
         with pytest.raises(altclip.Cancelled):
-            await asyncio.wait_for(calling, 20)
+            await asyncio.wait_for(calling, 60)

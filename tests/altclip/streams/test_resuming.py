@@ -35,7 +35,7 @@ def test_a_stream_whose_last_answers_came_ends_well_however_its_call_ends(
     service.stream_limit = 3
     service.failures["after"] = [DRAINING]
     assert len(list(client.embed_stream(["a", "b", "c"]))) == 3
-    assert service.seen["answered"] == ["2", "1", "0"]
+    assert sorted(service.seen["answered"]) == ["0", "1", "2"]
 
 
 def test_an_item_that_is_never_answered_fails_the_stream_after_some_tries(
@@ -44,7 +44,7 @@ def test_an_item_that_is_never_answered_fails_the_stream_after_some_tries(
     service.stream_limit = 1
     service.failures["after"] = [DRAINING] * 50
     with pytest.raises(altclip.Unavailable, match="DRAINING"):
-        list(client.embed_stream(["a"] * 20))
+        list(client.embed_stream(["unanswered", *["a"] * 20]))
     assert len(service.seen["EmbedStream"]) == MOST_TRIES
 
 
