@@ -83,7 +83,7 @@ class Monitoring:
 
     def _get(self, url: str) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(url, timeout=10) as response:
+            with urllib.request.urlopen(url, timeout=60) as response:
                 return dict(json.load(response)["data"])
         except urllib.error.HTTPError as error:
             with error:
@@ -224,7 +224,7 @@ def _running(command: list[str], log: Path, ready: str) -> Iterator[None]:
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
-        until(answers, seconds=30, what=f"{command[0]} is ready: {log}", interval=0.05)
+        until(answers, seconds=60, what=f"{command[0]} is ready: {log}", interval=0.05)
         yield
     finally:
         process.kill()

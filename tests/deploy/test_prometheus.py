@@ -53,10 +53,13 @@ def test_a_real_prometheus_sees_the_service(server: RunningServer, tmp_path: Pat
     try:
         with grpc.insecure_channel(server.grpc) as channel:
             EmbeddingServiceStub(channel).EmbedText(EmbedTextRequest(texts=["seen"]), timeout=30)
-        sent = server.metric("altclip_requests_total", method="EmbedText", code="OK")
         seen = 'sum(altclip_requests_total{method="EmbedText",code="OK"})'
-        until(lambda: query(address, seen) == sent, seconds=30, what="Prometheus has the count", interval=0.2)
-        assert sent >= 1
+
+        def is_seen() -> bool:
+            sent = server.metric("altclip_requests_total", method="EmbedText", code="OK")
+            return sent >= 1 and query(address, seen) == sent
+
+        until(is_seen, seconds=60, what="Prometheus has the count", interval=0.2)
         assert query(address, "sum(altclip_worker_up)") == 1
     finally:
         process.kill()
@@ -67,7 +70,7 @@ def query(address: str, expression: str) -> float | None:
     """The first value of an instant query; None while there is none, or no Prometheus yet."""
     url = f"http://{address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
     try:
-        with urllib.request.urlopen(url, timeout=5) as response:
+        with urllib.request.urlopen(url, timeout=60) as response:
             found = json.load(response)["data"]["result"]
     except OSError:
         return None

@@ -28,7 +28,7 @@ def question(service: str) -> tuple[str, float]:
     return faster(query, SPEED), float(trigger["metadata"]["threshold"])
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(400)
 def test_a_standing_queue_asks_for_more_pods_an_idle_service_for_none_and_a_missing_one_for_the_fallback(
     tmp_path: Path,
 ) -> None:
@@ -39,8 +39,8 @@ def test_a_standing_queue_asks_for_more_pods_an_idle_service_for_none_and_a_miss
     ):
         seen = Monitoring(address)
         query, target = question("altclip")
-        until(lambda: seen.value(query) == 0, seconds=30, what="an idle service wants no more pods")
-        with Client(server.grpc) as client, ThreadPoolExecutor(32) as pool:
+        until(lambda: seen.value(query) == 0, seconds=60, what="an idle service wants no more pods")
+        with Client(server.grpc, timeout=120) as client, ThreadPoolExecutor(32) as pool:
             # Equal texts would be computed once.
             texts = [
                 [f"one two three four five six {call} {text}" for text in range(8)] for call in range(32)
@@ -48,7 +48,7 @@ def test_a_standing_queue_asks_for_more_pods_an_idle_service_for_none_and_a_miss
             calls = [pool.submit(client.embed_text, each) for each in texts]
             until(lambda: (seen.value(query) or 0) > target, seconds=60, what="a queue wants more pods")
             for call in calls:
-                call.result(60)
+                call.result(120)
         until(lambda: seen.value(query) == 0, seconds=60, what="the queue is gone")
         absent, _ = question("gone")
         assert seen.value(absent) is None, "no answer, so the fallback holds"
