@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from demo import over_http
 from demo.__main__ import Wrong, show_http
 from demo.pictures import LANGUAGES, Picture, load
 from tests.overlays import imported
-from tests.server import RunningServer
+from tests.server import RunningServer, outliving, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,14 +100,11 @@ def test_embeddings_that_differ_over_http_are_told(server: RunningServer, over_g
 def test_nothing_is_left_of_a_demo_that_is_interrupted(kind: signal.Signals) -> None:
     process = start()
     demo = psutil.Process(process.pid)
-    deadline = time.monotonic() + 60
-    while len(children := demo.children(recursive=True)) < 3:
-        assert time.monotonic() < deadline, children
-        time.sleep(0.05)
+    until(lambda: len(demo.children(recursive=True)) >= 3, seconds=60, what="it has started its server")
+    children = demo.children(recursive=True)
     process.send_signal(kind)
     _, complaint = process.communicate(timeout=60)
-    _, alive = psutil.wait_procs(children, timeout=30)
-    assert alive == []
+    assert outliving(children, seconds=60) == []
     if kind is not signal.SIGKILL:
         assert (process.returncode, complaint) == (130, "")
 

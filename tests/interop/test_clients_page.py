@@ -54,9 +54,9 @@ class Busy:
         with grpc.insecure_channel(self.server.grpc, [("grpc.enable_retries", 0)]) as channel:
             stub: Any = rpc.EmbeddingServiceStub(channel)
             texts = [[f"filler {call} {n}" for n in range(ROOM)] for call in range(2)]
-            calls = [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=60) for each in texts]
-            until(lambda: any(call.done() for call in calls), seconds=20, what="one of them is refused")
-            until(lambda: self.refused() == before + 1, seconds=20, what="that is counted")
+            calls = [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=170) for each in texts]
+            until(lambda: any(call.done() for call in calls), seconds=60, what="one of them is refused")
+            until(lambda: self.refused() == before + 1, seconds=60, what="that is counted")
             with ThreadPoolExecutor(1) as pool:
                 released = pool.submit(self._release_after, before + 1)
                 yield
@@ -67,7 +67,7 @@ class Busy:
 
     def _release_after(self, before: float) -> None:
         try:
-            until(lambda: self.refused() > before, seconds=60, what="the client is refused")
+            until(lambda: self.refused() > before, seconds=150, what="the client is refused")
         finally:
             self.hold.unlink()
 

@@ -151,7 +151,7 @@ def postgres() -> Iterator[str]:
             try:
                 ready: list[str | Path] = [programs / "pg_isready", "-q", "-h", data]
                 until(
-                    lambda: subprocess.run(ready, check=False).returncode == 0, seconds=30, what="PostgreSQL"
+                    lambda: subprocess.run(ready, check=False).returncode == 0, seconds=60, what="PostgreSQL"
                 )
                 yield f"postgresql:///postgres?user=postgres&host={data}"
             finally:

@@ -17,7 +17,7 @@ from tests.overlays import imported
 __all__ = ["PICTURES", "Visit", "chromium", "drop", "visiting"]
 
 PICTURES = Path(__file__).parents[2] / "service/frontend/http/playground/page/pictures"
-SECONDS = 30.0
+SECONDS = 60.0
 OPTIONS = ("--no-sandbox", "--disable-background-networking", "--disable-component-update")
 
 _TRANSFER = """async ([kind, files]) => {

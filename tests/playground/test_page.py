@@ -9,6 +9,7 @@ import pytest
 
 from tests.overlays import imported
 from tests.playground.browsing import PICTURES, Visit, drop
+from tests.server import until
 
 CAT = (PICTURES / "cat.png").read_bytes()
 ROCKET = (PICTURES / "rocket.png").read_bytes()
@@ -74,7 +75,9 @@ def test_the_heat_map_the_bars_the_nine_words_and_the_map_are_drawn(visit: Visit
         "aria-label", re.compile("50 pictures and 12 texts")
     )
     visit.expect(visit.page.locator("#nearest li")).to_have_count(12)
-    assert len(visit.page.locator("#canvas").screenshot()) > 20_000  # an empty one is a tenth of that
+    canvas = visit.page.locator("#canvas")
+    # An empty one is a tenth of that. Pictures are drawn on it as they are decoded.
+    until(lambda: len(canvas.screenshot()) > 20_000, seconds=60, what="the map is drawn")
 
 
 def test_a_link_brings_back_what_was_typed_and_no_picture(visit: Visit) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from service.config.keys import line_of
 from tests.playground.browsing import PICTURES, Visit, drop, visiting
-from tests.server import RunningServer, start_server, until
+from tests.server import start_server, until
 
 CAT = (PICTURES / "cat.png").read_bytes()
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -129,18 +129,12 @@ def test_a_key_is_asked_for_and_kept_nowhere_and_a_dead_server_is_told(browser: 
             "() => [document.cookie, location.href, JSON.stringify([localStorage, sessionStorage])].join()"
         )
         assert "the-right-key" not in kept + visit.page.content()
-        killed(server)
+        server.kill()  # and all its processes: a frontend that is left might still answer
         visit.search("rocket")
         visit.says("The server does not answer.")
         visit.expect(visit.page.locator("#part-0")).to_have_value("rocket")
         visit.expect(visit.page.locator(".health.gone")).to_be_visible()
         assert visit.strangers == []
-
-
-def killed(server: RunningServer) -> None:
-    """The whole server, at once."""
-    server.process.kill()
-    server.process.wait(30)
 
 
 def test_a_server_that_fails_is_full_and_drains_is_told_each_time(browser: Any, tmp_path: Path) -> None:
@@ -157,6 +151,9 @@ def test_a_server_that_fails_is_full_and_drains_is_told_each_time(browser: Any, 
         visit.open(embedded=False)
         visit.page.locator("#key").fill("the-key")
         visit.page.keyboard.press("Enter")
+        # Two calls at a time are one too many for this key: the pictures come first.
+        visit.expect(visit.page.locator("#count")).to_contain_text("50 pictures")
+        visit.expect(visit.page.locator("#progress:empty")).to_be_attached()
         visit.search("poison")
         visit.says("The server failed at this request.")
         visit.search("cat")
@@ -166,7 +163,7 @@ def test_a_server_that_fails_is_full_and_drains_is_told_each_time(browser: Any, 
         try:
             before = len(batches.read_bytes())
             held = beside.submit(embed, server.http, "the-key", "held")
-            until(lambda: len(batches.read_bytes()) > before, seconds=30, what="a held batch")
+            until(lambda: len(batches.read_bytes()) > before, seconds=60, what="a held batch")
             visit.search("full")
             visit.says("The server has too much to do, or your key's limit is reached.")
             server.process.terminate()
@@ -176,7 +173,7 @@ def test_a_server_that_fails_is_full_and_drains_is_told_each_time(browser: Any, 
             visit.expect(visit.page.locator("#part-0")).to_have_value("draining")
         finally:
             hold.unlink()
-        assert held.result(30) == 200
+        assert held.result(60) == 200
 
 
 def embed(http: str, key: str, text: str) -> int:
@@ -184,5 +181,5 @@ def embed(http: str, key: str, text: str) -> int:
     headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
     body = json.dumps({"input": text}).encode()
     request = urllib.request.Request(f"http://{http}/v1/embeddings", body, headers)
-    with urllib.request.urlopen(request, timeout=60) as answer:
+    with urllib.request.urlopen(request, timeout=170) as answer:
         return int(answer.status)
