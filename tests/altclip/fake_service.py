@@ -215,7 +215,7 @@ class FakeService(
         return model_pb.GetModelResponse(model=a_model(request.name or "first"))
 
 
-class _Arrivals(grpc.ServerInterceptor):  # type: ignore[misc]
+class _Arrivals(grpc.ServerInterceptor):
     """Notes the method of every call, before its message is read."""
 
     def __init__(self, arrived: list[str]) -> None:
