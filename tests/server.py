@@ -133,7 +133,7 @@ class RunningServer:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a path on the operations port."""
         try:
-            with urllib.request.urlopen(f"http://{self.ops}{path}", timeout=10) as response:
+            with urllib.request.urlopen(f"http://{self.ops}{path}", timeout=60) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -150,7 +150,7 @@ class RunningServer:
         if self.process.poll() is None:
             self.processes()
             self.process.kill()
-        return self._wait(5.0)
+        return self._wait(STOP_SECONDS)
 
     def _wait(self, seconds: float) -> int:
         self.processes()

@@ -25,6 +25,7 @@ from tests.server import start_server
 from tests.test_imports import OF_EXTRAS
 from tests.test_requirements import locked
 
+pytestmark = pytest.mark.timeout(900)  # builds, installs and checks types, on a machine that may be busy
 ROOT = Path(__file__).parents[1]
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -56,7 +57,7 @@ class Environment:
             cwd=cwd or self.folder,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -72,7 +73,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [script, Path(sys.executable).parent, folder],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -126,7 +127,7 @@ def installed(folder: Path, wheels: Path, what: str, packages: Iterable[str]) ->
         folder / "bin" / "python",
     ]
     install: list[str | Path] = ["install", "-q", "--no-index", "--find-links", wheels, what]
-    done = subprocess.run([*pip, *install], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([*pip, *install], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return Environment(folder)
 
@@ -220,7 +221,7 @@ def test_a_typed_program_is_checked_against_what_was_installed(client: Environme
 
     def told() -> str:
         command = [*checked, "program.py"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=170, check=False)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
         return done.stdout + done.stderr
 
     assert told() == "Success: no issues found in 1 source file\n"

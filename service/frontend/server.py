@@ -114,7 +114,7 @@ class Server:
         for transport in self._transports:
             transport.drain()
         gate.close()
-        await asyncio.sleep(min(LINGER, grace))
+        await _linger(min(LINGER, grace))
         left = max(0.0, until - time.monotonic())
         stopping = [asyncio.create_task(transport.stop(left)) for transport in self._transports]
         loop.call_later(grace * STREAMS_SHARE, gate.last_call.set)
@@ -164,6 +164,10 @@ async def start(
         await core.close()
         raise
     return Server(core, callers, files, listening)
+
+
+async def _linger(seconds: float) -> None:
+    await asyncio.sleep(seconds)
 
 
 async def _close(transports: Sequence[Transport]) -> None:

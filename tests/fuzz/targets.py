@@ -75,7 +75,7 @@ def request(data: bytes) -> None:
     loop, methods = _service()
     name = list(methods)[data[0] % len(methods)] if data else "EmbedText"
     try:
-        loop.run_until_complete(asyncio.wait_for(_call(methods[name], data[1:]), 10))
+        loop.run_until_complete(asyncio.wait_for(_call(methods[name], data[1:]), 60))
     except Internal:
         raise
     except ServiceError as refused:
@@ -92,7 +92,7 @@ def http(data: bytes) -> None:
             asked.body = _read_json(data[1:])
         else:
             asked.form = read_form(data[1:], "multipart/form-data; boundary=x")
-        answer = loop.run_until_complete(asyncio.wait_for(route.handler(asked), 10))
+        answer = loop.run_until_complete(asyncio.wait_for(route.handler(asked), 60))
     except Internal:
         raise
     except ServiceError as refused:

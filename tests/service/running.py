@@ -12,13 +12,14 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
 import grpc
 import numpy as np
+import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
@@ -45,9 +46,11 @@ __all__ = [
     "health",
     "held",
     "line",
+    "lingering",
     "pictures",
     "release",
     "running",
+    "too_late",
 ]
 
 LONG = "word " * 30
@@ -231,13 +234,25 @@ def pictures(count: int, size: int = 40) -> list[bytes]:
     return files
 
 
+def lingering(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """A server that drains closes its connections when this is set, and not after `LINGER` seconds."""
+    close_connections = asyncio.Event()
+
+    async def linger(seconds: float) -> None:
+        if seconds > 0:
+            await close_connections.wait()
+
+    monkeypatch.setattr(server, "_linger", linger)
+    return close_connections
+
+
 def line(record: logging.LogRecord) -> dict[str, Any]:
     """The line that the service's log has of this record."""
     parsed: dict[str, Any] = json.loads(logs._Lines("altclip-frontend 0")._render(record))
     return parsed
 
 
-async def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> None:
+async def eventually(condition: Callable[[], Any], seconds: float = 60.0) -> None:
     """Waits until it holds."""
     until = time.monotonic() + seconds
     while not condition():
@@ -248,13 +263,26 @@ async def eventually(condition: Callable[[], Any], seconds: float = 30.0) -> Non
 async def held(service: Running, *requests: pb.EmbedTextRequest) -> list[asyncio.Task[Any]]:
     """These calls, under way one after another and waiting for the device."""
     service.pool.hold = service.pool.hold or asyncio.Event()
+    accepted = service.metrics.accepted.value("m", "text")
     calls = []
     for request in requests:
         calls.append(asyncio.create_task(service.call("EmbedText", request)))
-        await eventually(lambda: service.server.core.gate.active == len(calls))
+        accepted += len(request.texts)
+        await eventually(lambda: service.metrics.accepted.value("m", "text") == accepted)  # noqa: B023
     await eventually(lambda: service.pool.deadlines)
-    await asyncio.sleep(0.02)
     return calls
+
+
+async def too_late(service: Running, call: Callable[[float], Awaitable[Any]]) -> None:
+    """Makes a call whose time, in seconds, is up while the device works for it.
+
+    A short time may be up before a busy machine has begun the call: then it is made again with a longer one.
+    """
+    for seconds in (0.2, 2.0, 20.0):
+        await call(seconds)
+        if service.pool.deadlines:
+            return
+    raise AssertionError("the device was never asked")
 
 
 def release(service: Running) -> None:

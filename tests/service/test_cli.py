@@ -13,7 +13,7 @@ from worker.models.sources import bundled_directory
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=150, check=False)
 
 
 def test_help_lists_the_options() -> None:

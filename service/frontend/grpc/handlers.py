@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 __all__ = ["REQUEST_ID", "Handlers", "StreamMethod", "UnaryMethod", "parse"]
 
 REQUEST_ID = "x-request-id"
-CANCELLATION_SECONDS = 0.05
-"""When a client cancels, gRPC ends the read first, as if the client had sent all, and the handler later."""
+CANCELLATION_SECONDS = 1.0
+"""When a client cancels, gRPC ends the read first, as if the client had sent all, and the handler later: on a
+busy machine a good deal later."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Parsed = TypeVar("Parsed", bound=Message)

@@ -156,23 +156,21 @@ def test_a_key_that_was_taken_back_opens_nothing_and_ends_what_it_opened() -> No
 
 
 async def test_a_stream_waits_where_a_call_is_refused() -> None:
+    loop = asyncio.get_running_loop()
+    started = loop.time()
     these = Callers(ring("items=200/s"))
     grant = enter(these)
     never = asyncio.Event()
-    loop = asyncio.get_running_loop()
     await grant.spend_in_turn(200, never)
-    started = loop.time()
     await grant.spend_in_turn(20, never)
-    assert 0.05 < loop.time() - started < 5.0
+    assert loop.time() - started > 0.09, "two hundred at once, and twenty more in 0.1 s"
     never.set()
-    started = loop.time()
-    await grant.spend_in_turn(100_000, never)  # a server that shuts down does not make it wait
-    assert loop.time() - started < 5.0
+    async with asyncio.timeout(60):  # of 500 s
+        await grant.spend_in_turn(100_000, never)  # a server that shuts down does not make it wait
 
 
 async def test_a_stream_that_is_cancelled_while_it_waits_gives_its_items_back() -> None:
-    these = Callers(ring("items=1/s"))
-    grant = enter(these)
+    grant = enter(callers("items=1/s"))
     await grant.spend_in_turn(1, asyncio.Event())
     waiting = asyncio.create_task(grant.spend_in_turn(1000, asyncio.Event()))
     await asyncio.sleep(0.01)

@@ -39,10 +39,14 @@ async def held(service: Running, calls: int) -> list[asyncio.Task[Any]]:
     tasks = []
     for number in range(calls):
         tasks.append(classify(service, number))
-        await eventually(lambda: service.server.core.gate.active == len(tasks))
+        await eventually(lambda: wanted_by(service) == len(tasks))
     await eventually(lambda: service.pool.deadlines)
-    await asyncio.sleep(0.02)
     return tasks
+
+
+def wanted_by(service: Running) -> int:
+    """How many calls wait for labels that are under way."""
+    return sum(shared.holders for shared in service.server.core.labels.under_way._under_way.values())
 
 
 def release(service: Running, error: ServiceError | None = None) -> None:

@@ -17,7 +17,7 @@ STRICT = pb.EmbeddingOptions(truncation=pb.TRUNCATION_REJECT)
 
 async def rejecting(service: Running, *texts: str) -> dict[str, str]:
     """What a stream that takes no cut text answers, by text: "ok", or the reason of its error."""
-    stream = service.stream(timeout=10)
+    stream = service.stream(timeout=60)
     config = pb.StreamConfig(options=STRICT, priority=pb.PRIORITY_INTERACTIVE)
     await stream.write(pb.EmbedStreamRequest(config=config))
     items = [pb.StreamItem(id=text, text=text) for text in texts]

@@ -12,31 +12,31 @@ from grpc_health.v1 import health_pb2
 
 from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.server import LINGER
-from tests.service.running import Refused, eventually, health, running
+from tests.service.running import Refused, eventually, health, lingering, running
 from tests.service.streaming import CONFIG, Answers, texts
 
 TEXT = pb.EmbedTextRequest(texts=["a"])
 
 
 async def test_admitted_calls_end_and_new_ones_are_sent_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    linger = 1.0
-    monkeypatch.setattr("service.frontend.server.LINGER", linger)
+    close_connections = lingering(monkeypatch)
     async with running() as service:
         service.pool.hold = asyncio.Event()
         admitted = asyncio.create_task(service.call("EmbedText", TEXT))
         await eventually(lambda: service.pool.deadlines)
-        draining = asyncio.create_task(service.server.drain(20.0))
-        await asyncio.sleep(0.05)
+        draining = asyncio.create_task(service.server.drain(60.0))
+        await eventually(lambda: service.server.core.gate.closed)
         refused = await service.refusal("EmbedText", TEXT)
         assert (refused.code, refused.reason) == ("UNAVAILABLE", "DRAINING")
         # Whoever is told to come again does not do so in the moment in which connections are closed.
         assert refused.retry_seconds > 2 * LINGER
         assert refused.trailers["grpc-retry-pushback-ms"] == str(round(1000 * refused.retry_seconds))
-        await asyncio.sleep(linger * 1.5)
+        close_connections.set()
+        await asyncio.sleep(0.3)
         assert not draining.done()
         service.pool.hold.set()
         assert (await admitted).embeddings.count == 1
-        assert await asyncio.wait_for(draining, 5) == 0
+        assert await asyncio.wait_for(draining, 60) == 0
 
 
 async def test_health_says_so_before_calls_are_refused() -> None:
@@ -44,7 +44,7 @@ async def test_health_says_so_before_calls_are_refused() -> None:
         watch = health(service).Watch(health_pb2.HealthCheckRequest())
         await watch.read()
         draining = asyncio.create_task(service.server.drain(5.0))
-        told = await asyncio.wait_for(watch.read(), 5)
+        told = await asyncio.wait_for(watch.read(), 60)
         assert told.status == health_pb2.HealthCheckResponse.NOT_SERVING
         await draining
 
@@ -56,7 +56,7 @@ async def test_calls_that_do_not_end_are_cut_off_after_the_grace() -> None:
         await eventually(lambda: service.pool.deadlines)
         started = time.monotonic()
         assert await service.server.drain(1.0) == 1
-        assert 0.9 < time.monotonic() - started < 10
+        assert 0.9 < time.monotonic() - started < 60
         with pytest.raises(Refused):
             await stuck
 
@@ -66,20 +66,23 @@ async def test_a_watcher_that_reads_nothing_does_not_hold_the_exit() -> None:
         watch = health(service).Watch(health_pb2.HealthCheckRequest())
         await asyncio.sleep(0.1)
         started = time.monotonic()
-        await service.server.drain(60.0)
-        assert time.monotonic() - started < 20
+        await service.server.drain(600.0)
+        assert time.monotonic() - started < 60
         watch.cancel()
 
 
-async def test_a_stream_gets_all_answers_to_what_was_read_and_then_the_status() -> None:
+async def test_a_stream_gets_all_answers_to_what_was_read_and_then_the_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.frontend.server.STREAMS_SHARE", 0.01)
     async with running() as service:
         service.pool.hold = asyncio.Event()
         call = service.stream()
         await call.write(CONFIG)
         await call.write(texts(range(150)))
         await eventually(lambda: len(service.pool.deadlines) == 3)
-        draining = asyncio.create_task(service.server.drain(3.0))
-        await asyncio.sleep(1.7)
+        draining = asyncio.create_task(service.server.drain(60.0))
+        await service.server.core.gate.last_call.wait()
         service.pool.hold.set()
         messages: list[pb.EmbedStreamResponse] = []
         with pytest.raises(grpc.aio.AioRpcError) as ended:
@@ -95,7 +98,7 @@ async def test_a_stream_that_ends_in_time_does_not_notice() -> None:
         await call.write(CONFIG)
         await call.write(texts([0]))
         await call.read()
-        draining = asyncio.create_task(service.server.drain(10.0))
+        draining = asyncio.create_task(service.server.drain(60.0))
         for number in range(1, 10):
             await asyncio.sleep(LINGER / 4)
             await call.write(texts([number]))
@@ -103,7 +106,7 @@ async def test_a_stream_that_ends_in_time_does_not_notice() -> None:
         await call.done_writing()
         assert await call.read() is grpc.aio.EOF
         assert await call.code() is grpc.StatusCode.OK
-        await asyncio.wait_for(draining, 5)
+        await asyncio.wait_for(draining, 60)
 
 
 async def take_all(call: Any, messages: list[pb.EmbedStreamResponse]) -> None:
@@ -119,8 +122,7 @@ async def test_a_stream_whose_client_has_sent_all_ends_ok() -> None:
         await call.write(texts(range(150)))
         await call.done_writing()
         await eventually(lambda: len(service.pool.deadlines) == 3)
-        await asyncio.sleep(0.05)
-        draining = asyncio.create_task(service.server.drain(20.0))
+        draining = asyncio.create_task(service.server.drain(60.0))
         await asyncio.sleep(LINGER * 2)
         service.pool.hold.set()
         assert len(Answers([message async for message in call]).rows) == 150

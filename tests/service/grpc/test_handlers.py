@@ -20,7 +20,7 @@ from service.frontend.calls.callers import Callers
 from service.frontend.calls.gate import Gate
 from service.frontend.calls.lifecycle import Lifecycle
 from service.frontend.grpc.handlers import Handlers
-from tests.service.running import EMBEDDING, Refused, Running, eventually, line, running
+from tests.service.running import EMBEDDING, Refused, Running, eventually, line, running, too_late
 from worker.runtime.metrics import Metrics
 
 TEXT = pb.EmbedTextRequest(texts=["a secret text"])
@@ -30,8 +30,8 @@ RETRY = {
             "name": [{}],
             "retryPolicy": {
                 "maxAttempts": 4,
-                "initialBackoff": "10s",
-                "maxBackoff": "10s",
+                "initialBackoff": "300s",
+                "maxBackoff": "300s",
                 "backoffMultiplier": 1,
                 "retryableStatusCodes": ["RESOURCE_EXHAUSTED", "UNAVAILABLE"],
             },
@@ -89,14 +89,14 @@ async def test_a_bug_is_internal_and_only_the_log_knows_more(
 
 async def test_a_cancelled_internal_future_still_ends_the_call(service: Running) -> None:
     service.pool.crash = asyncio.CancelledError()
-    refused = await service.refusal("EmbedText", TEXT, timeout=5)
+    refused = await service.refusal("EmbedText", TEXT, timeout=60)
     assert (refused.code, refused.reason) == ("INTERNAL", "INTERNAL")
     assert service.requests("EmbedText", "INTERNAL") == 1
 
 
 async def test_a_cancelled_internal_future_still_ends_a_stream(service: Running) -> None:
     service.pool.crash = asyncio.CancelledError()
-    stream = service.stream(timeout=5)
+    stream = service.stream(timeout=60)
     await stream.write(pb.EmbedStreamRequest(config=pb.StreamConfig()))
     await stream.write(pb.EmbedStreamRequest(batch=pb.StreamBatch(items=[pb.StreamItem(id="1", text="a")])))
     await stream.done_writing()
@@ -105,7 +105,7 @@ async def test_a_cancelled_internal_future_still_ends_a_stream(service: Running)
 
 
 async def test_a_call_without_a_message_is_refused(service: Running) -> None:
-    call = service.channel.stream_stream(f"/{EMBEDDING}/EmbedText")(timeout=5)
+    call = service.channel.stream_stream(f"/{EMBEDDING}/EmbedText")(timeout=60)
     await call.done_writing()
     with pytest.raises(grpc.aio.AioRpcError) as ended:
         await call.read()
@@ -148,19 +148,25 @@ async def test_a_client_that_cancels_takes_its_work_back(service: Running) -> No
 
 async def test_a_deadline_that_passes_takes_the_work_back(service: Running) -> None:
     service.pool.hold = asyncio.Event()
-    with pytest.raises(grpc.aio.AioRpcError) as late:
-        await service.channel.unary_unary(f"/{EMBEDDING}/EmbedText")(TEXT.SerializeToString(), timeout=0.2)
-    assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await eventually(lambda: service.requests("EmbedText", "DEADLINE_EXCEEDED") == 1)
-    assert len(service.pool.cancelled) == 1
+    stub = service.channel.unary_unary(f"/{EMBEDDING}/EmbedText")
+
+    async def call(seconds: float) -> None:
+        with pytest.raises(grpc.aio.AioRpcError) as late:
+            await stub(TEXT.SerializeToString(), timeout=seconds)
+        assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+    await too_late(service, call)
+    await eventually(lambda: len(service.pool.cancelled) == len(service.pool.deadlines))
+    await eventually(lambda: service.requests("EmbedText", "DEADLINE_EXCEEDED") >= 1)
+    assert service.server.core.gate.active == 0
 
 
 async def test_the_deadline_reaches_the_pool(service: Running) -> None:
-    await service.call("EmbedText", TEXT, timeout=50)
+    await service.call("EmbedText", TEXT, timeout=500)
     await service.call("EmbedText", TEXT)
     first, second = service.pool.deadlines
     assert first is not None
-    assert 45 < first - time.monotonic() < 51  # grpc rounds it up
+    assert 400 < first - time.monotonic() < 510  # grpc rounds it up
     assert second is None
 
 
@@ -209,9 +215,9 @@ async def test_a_stock_client_obeys_the_pushback(monkeypatch: pytest.MonkeyPatch
             return enter(*given)
 
         monkeypatch.setattr(admission, "enter", full_at_first)
-        await service.call("EmbedText", TEXT, timeout=9)
-        # Its own backoff is 10 s: it came again because, and when, it was told to.
-        assert 0.15 < attempts[1] - attempts[0] < 3
+        await service.call("EmbedText", TEXT, timeout=120)
+        # Its own backoff is 300 s: it came again because, and when, it was told to.
+        assert attempts[1] - attempts[0] > 0.15
 
 
 async def test_a_service_must_have_a_method_for_each_rpc() -> None:

@@ -83,7 +83,7 @@ class Asking:
         """How many requests the metrics have counted."""
         return self.service.metrics.http_requests.value(route, str(status))
 
-    async def raw(self, sent: bytes, *, wait: float = 5.0) -> bytes:
+    async def raw(self, sent: bytes, *, wait: float = 60.0) -> bytes:
         """All that comes back for these bytes on a connection of their own, until the server closes it."""
         host, _, port = self.service.http.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))

@@ -35,7 +35,7 @@ async def connected(
 
 async def answered(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
     """Status, head and body of one answer."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
         return int(head.split()[1]), head, await reader.readexactly(length)
@@ -52,7 +52,7 @@ async def test_a_connection_is_used_for_one_request_after_another(http: Asking) 
 async def test_an_answer_waits_for_no_acknowledgement_and_leaves_as_one(http: Asking) -> None:
     async with connected(http) as (reader, writer):
         writer.write(HEALTH)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             head = await reader.readuntil(b"\r\n\r\n")
             assert reader._buffer, head  # type: ignore[attr-defined]  # the body came with the head
         (connection,) = connections(http)
@@ -137,15 +137,16 @@ async def test_a_body_that_comes_too_slowly_is_refused(http: Asking, monkeypatch
 
 
 async def test_silent_connections_and_slow_heads_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "BOUNDS", Bounds(connections=10, first_request=0.5, idle=0.5))
+    monkeypatch.setattr(server, "BOUNDS", Bounds(connections=10, first_request=0.5))
     async with asking() as http:
         for sent in (b"", b"\r\n\r\n", HEALTH[:-2]):
-            assert await http.raw(sent, wait=10) == b""
-        async with connected(http) as (reader, writer):
-            writer.write(HEALTH)
-            assert (await answered(reader))[0] == 200
-            async with asyncio.timeout(10):
-                assert await reader.read() == b""
+            assert await http.raw(sent) == b""
+    monkeypatch.setattr(server, "BOUNDS", Bounds(connections=10, first_request=60.0, idle=0.5))
+    async with asking() as http, connected(http) as (reader, writer):
+        writer.write(HEALTH)
+        assert (await answered(reader))[0] == 200
+        async with asyncio.timeout(60):
+            assert await reader.read() == b""
 
 
 async def test_a_crowd_of_silent_connections_keeps_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +259,7 @@ async def test_who_reads_nothing_is_let_go_and_nobody_else_notices(monkeypatch: 
         await loop.sock_sendall(lazy, post_request(large) * 50)
         await eventually(lambda: http.counted("/v1/embeddings", 200) >= 1)
         assert (await http.embed(input="a")).status == 200
-        await eventually(lambda: not connections(http) or len(connections(http)) <= 1, 15)
+        await eventually(lambda: not connections(http) or len(connections(http)) <= 1)
         assert http.counted("/v1/embeddings", 200) < 50
         lazy.close()
 
@@ -273,8 +274,8 @@ async def test_a_drain_ends_connections_that_are_idle_or_half_asked(http: Asking
     async with connected(http) as (first, _), connected(http) as (second, writer):
         writer.write(HEALTH[:-2])
         await eventually(lambda: len(connections(http)) == 2)
-        async with asyncio.timeout(5):
-            assert await http.service.server.drain(5.0) == 0
+        async with asyncio.timeout(60):
+            assert await http.service.server.drain(600.0) == 0
             assert await first.read() == b""
             assert await second.read() == b""
 

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -54,7 +53,7 @@ class Port:
         """The answer to a request over a connection of its own."""
         reader, writer = await asyncio.open_connection(*self.address)
         writer.write(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             answer = await reader.read()
         writer.close()
         return answer.decode().partition("\r\n\r\n")[2]
@@ -73,14 +72,12 @@ class Client:
         self.reader = reader
         self.writer = writer
 
-    async def closed(self, seconds: float = 20.0) -> float:
-        """Waits until the other end closes it; for how long."""
-        began = time.monotonic()
-        async with asyncio.timeout(seconds):
+    async def closed(self) -> None:
+        """Waits until the other end closes it."""
+        async with asyncio.timeout(60):
             with contextlib.suppress(ConnectionError):
                 while await self.reader.read(1 << 16):
                     pass
-        return time.monotonic() - began
 
     @property
     def open(self) -> bool:
@@ -109,7 +106,7 @@ async def opened(tls: ssl.SSLContext | None = None, **bounds: float) -> AsyncIte
 
 
 async def test_a_new_connection_is_served_while_too_many_stay_silent() -> None:
-    async with opened() as port:
+    async with opened(first_request=600.0) as port:
         clients = [await port.silent() for _ in range(100)]
         assert await port.get() == "small"
         await asyncio.gather(*(client.closed() for client in clients[:92]))
@@ -117,7 +114,7 @@ async def test_a_new_connection_is_served_while_too_many_stay_silent() -> None:
 
 
 async def test_a_connection_that_is_being_served_is_never_the_one_that_goes() -> None:
-    async with opened(connections=4) as port:
+    async with opened(connections=4, first_request=600.0) as port:
         answers = [asyncio.create_task(port.get("/wait")) for _ in range(3)]
         await eventually(lambda: port.waiting == 3)
         silent = [await port.silent() for _ in range(10)]
@@ -127,10 +124,10 @@ async def test_a_connection_that_is_being_served_is_never_the_one_that_goes() ->
 
 
 async def test_a_new_one_is_turned_away_where_all_are_being_served() -> None:
-    async with opened(connections=2) as port:
+    async with opened(connections=2, first_request=600.0) as port:
         answers = [asyncio.create_task(port.get("/wait")) for _ in range(2)]
         await eventually(lambda: port.waiting == 2)
-        assert await (await port.silent()).closed() < 5
+        await (await port.silent()).closed()
         port.released.set()
         assert await asyncio.gather(*answers) == ["waited"] * 2
         assert await port.get() == "small"
@@ -173,16 +170,16 @@ async def test_a_kept_connection_is_closed_when_it_has_been_idle_for_long() -> N
 
 
 async def test_who_reads_nothing_is_closed_and_who_reads_slowly_is_not() -> None:
-    async with opened(stalled=1.5, idle=1.0, first_request=1.0) as port:
+    async with opened(stalled=4.0, idle=4.0, first_request=4.0) as port:
         deaf, slow = await port.silent(), await port.silent()
         for client in (deaf, slow):
             client.writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         received = 0
         while chunk := await slow.reader.read(1 << 20):
             received += len(chunk)
-            await asyncio.sleep(0.08)
+            await asyncio.sleep(0.1)
         assert received > len(LARGE)
-        await eventually(lambda: port.server.connections == 0, seconds=20)
+        await eventually(lambda: port.server.connections == 0)
         with contextlib.suppress(ConnectionError):
             assert len(await deaf.reader.read()) < len(LARGE)
 

@@ -19,7 +19,7 @@ if __name__ == "__main__":
                 channel.send("heard", {"type_": message.type, "descriptors": len(message.descriptors)})
         case "deaf":
             channel.send("ready")
-            time.sleep(60)
+            time.sleep(300)
         case "mute":
             channel.close()
-            time.sleep(60)
+            time.sleep(300)

@@ -48,7 +48,7 @@ async def start(heard: Heard, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     yield start_one
     for child in started:
         child.kill()
-        await asyncio.wait_for(child.wait(), 5)
+        await asyncio.wait_for(child.wait(), 60)
         pages.retire(child.page)
     asyncio.get_running_loop().remove_signal_handler(signal.SIGCHLD)
 
@@ -63,7 +63,7 @@ def open_files(pid: int, *descriptors: int) -> set[str]:
 
 async def test_what_a_child_said_before_it_ended_is_heard(start: Start, heard: Heard) -> None:
     child = start("last words")
-    assert await asyncio.wait_for(child.wait(), 10) == 3
+    assert await asyncio.wait_for(child.wait(), 60) == 3
     message = heard.get_nowait()
     assert (message.type, message.body) == ("failed", {"reason": "because"})
     assert not child.alive
@@ -74,13 +74,13 @@ async def test_a_message_that_nobody_understands_keeps_no_child_from_being_reape
 ) -> None:
     monkeypatch.setattr(heard, "put_nowait", lambda message: 1 / 0)
     child = start("last words")
-    assert await asyncio.wait_for(child.wait(), 10) == 3
+    assert await asyncio.wait_for(child.wait(), 60) == 3
 
 
 async def test_messages_and_descriptors_go_both_ways(start: Start, heard: Heard) -> None:
     child = start("echo")
     child.send("config", {"index": 1}, [0, 1])
-    message = await asyncio.wait_for(heard.get(), 10)
+    message = await asyncio.wait_for(heard.get(), 60)
     assert message.body == {"type_": "config", "descriptors": 2}
 
 
@@ -89,7 +89,7 @@ async def test_a_child_inherits_nothing_but_its_channel(start: Start, heard: Hea
     os.set_inheritable(writing, True)
     child = start("echo")
     child.send("anything")
-    await asyncio.wait_for(heard.get(), 10)
+    await asyncio.wait_for(heard.get(), 60)
     named = open_files(child.pid)
     assert sum(name.startswith("socket:") for name in named) == 1
     assert not {name for name in named if name.startswith("pipe:")} - open_files(os.getpid(), 0, 1, 2)
@@ -99,7 +99,7 @@ async def test_a_child_inherits_nothing_but_its_channel(start: Start, heard: Hea
 
 async def test_a_child_that_reads_nothing_is_killed(start: Start, heard: Heard) -> None:
     child = start("deaf")
-    await asyncio.wait_for(heard.get(), 10)
+    await asyncio.wait_for(heard.get(), 60)
     while child.alive:
         for _ in range(200):
             child.send("weights", {"sha256": "0" * 64})
@@ -113,7 +113,7 @@ async def test_a_child_that_closed_its_channel_and_does_not_end_is_killed(
 ) -> None:
     monkeypatch.setattr(children, "_LAST_SECONDS", 0.2)
     child = start("mute")
-    assert await asyncio.wait_for(child.wait(), 10) == -signal.SIGKILL
+    assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL
 
 
 async def test_a_child_that_said_it_will_end_and_does_not_is_killed(
@@ -121,6 +121,6 @@ async def test_a_child_that_said_it_will_end_and_does_not_is_killed(
 ) -> None:
     monkeypatch.setattr(children, "_LAST_SECONDS", 0.2)
     child = start("deaf")
-    await asyncio.wait_for(heard.get(), 10)
+    await asyncio.wait_for(heard.get(), 60)
     child.end_soon()
-    assert await asyncio.wait_for(child.wait(), 10) == -signal.SIGKILL
+    assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL

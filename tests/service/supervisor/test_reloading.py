@@ -99,7 +99,7 @@ async def test_it_is_watched_until_cancelled(tmp_path: Path) -> None:
     changes: asyncio.Queue[str] = asyncio.Queue()
     task = asyncio.create_task(file.watched.watch(file.metrics, changes.put_nowait, interval=0.01))
     file.write("two")
-    assert await asyncio.wait_for(changes.get(), 10) == "two"
+    assert await asyncio.wait_for(changes.get(), 60) == "two"
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

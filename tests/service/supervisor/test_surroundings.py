@@ -9,13 +9,12 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from service.config.keys import make_key
 from tests.certificates import make_pair
 from tests.faults.harness import QUICK, crew, embed, open_stub, worker_of
-from tests.server import COMMAND, RunningServer, start_server, until
+from tests.server import COMMAND, RunningServer, outliving, start_server, until
 
 
 @contextlib.contextmanager
@@ -171,10 +170,10 @@ def test_sigquit_ends_a_server_at_once_and_its_log_told_of_a_misspelled_variable
     off = "--http-address=off"
     with start_server("--model=m=stub:dimension=8", *QUICK, off, environment=misspelled) as server:
         assert server.http == ""
-        told = server.logs.wait_for("unknown_setting", seconds=1)["message"]
+        told = server.logs.wait_for("unknown_setting", seconds=90)["message"]
         assert told == "ALTCLIP_MAX_TEXT is no setting and is ignored; did you mean ALTCLIP_MAX_TEXTS?"
         children = server.processes()
         server.process.send_signal(signal.SIGQUIT)
-        assert server.process.wait(10) == 1
+        assert server.process.wait(90) == 1
         assert server.logs.wait_for("signal", seconds=90)["signal"] == "SIGQUIT"
-        assert psutil.wait_procs(children, timeout=5)[1] == []
+        assert outliving(children, seconds=60) == []

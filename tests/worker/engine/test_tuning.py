@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import cycle
+from itertools import count, cycle
 
 import pytest
 
@@ -76,8 +76,11 @@ def test_bulk_work_beside_interactive_makes_batches_a_tenth_longer() -> None:
     assert Device(lambda size: 0.0095 + 0.0005 * size).beside() == 2
 
 
-def test_a_size_that_the_device_has_no_memory_for_ends_the_measuring() -> None:
-    spec = resolve("m=stub:dimension=8,max_tokens=77,oom_over=20,service_time=0.02")
+def test_a_size_that_the_device_has_no_memory_for_ends_the_measuring(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = resolve("m=stub:dimension=8,max_tokens=77,oom_over=20")
+    readings = count()
+    # By this clock every batch takes as long.
+    monkeypatch.setattr(measure, "__defaults__", (lambda: 0.02 * next(readings),))
     found = budgets(family("stub").load(spec, "cpu", "auto", 1), spec)
     assert found[Modality.TEXT].cost == 512  # 20 of 16 tokens would be less
     assert found[Modality.IMAGE].items == 16

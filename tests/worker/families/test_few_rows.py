@@ -18,11 +18,13 @@ pytestmark = pytest.mark.skipif(
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("rows", [2, 6, 255])
 def test_the_product_is_that_of_a_weight_inside_a_larger_one(rows: int, bias: bool) -> None:
-    joined = torch.randn(3 * 64, 96, generator=torch.Generator().manual_seed(0))
-    given, shift = torch.randn(rows, 96), torch.randn(128) if bias else None
+    generator = torch.Generator().manual_seed(0)
+    joined, given, shift = (
+        torch.randn(*size, generator=generator) for size in ((3 * 64, 96), (rows, 96), (128,))
+    )
     with torch.inference_mode():
-        ours = product(given, joined[64:], shift)
-        theirs = torch.nn.functional.linear(given, joined[64:], shift)
+        ours = product(given, joined[64:], shift if bias else None)
+        theirs = torch.nn.functional.linear(given, joined[64:], shift if bias else None)
     assert_close(ours.numpy(), theirs.numpy())
 
 

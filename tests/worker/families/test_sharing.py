@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from tests.server import start_server
 
 def test_two_float32_workers_share_the_pages_of_a_float32_file(checkpoints: Callable[..., Path]) -> None:
     directory = checkpoints(size="small")
+    with (directory / "model.safetensors").open("rb") as file:
+        os.fsync(file.fileno())  # pages that are not on disk yet would count as written to
     with start_server("--model", f"m={directory}", "--replicas", "2", "--dtype", "float32") as server:
         workers = server.processes("altclip-worker")
         maps = [

@@ -48,6 +48,11 @@ def texts(directory: Path, dtype: str = "float32") -> np.ndarray[Any, Any]:
     return family("altclip").load(spec, "cpu", dtype, 1).text(ids)()
 
 
+def assert_same(rows: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> None:
+    """Up to rounding: where in memory a file's weights come to lie decides in which order a product sums."""
+    np.testing.assert_allclose(rows, expected, rtol=0, atol=1e-5)
+
+
 def change(directory: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
     """Rewrites the weights, whichever file holds them."""
     safe, pickle = directory / "model.safetensors", directory / "pytorch_model.bin"
@@ -78,7 +83,7 @@ def test_weights_that_change_no_answer_are_left_out_and_listed_once(
 ) -> None:
     change(model, add(WITHOUT_EFFECT))
     with caplog.at_level(logging.INFO, logger="worker"):
-        np.testing.assert_array_equal(texts(model), texts(plain))
+        assert_same(texts(model), texts(plain))
     (message,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
     assert all(key in message for key in WITHOUT_EFFECT)
 
@@ -88,7 +93,7 @@ def test_a_conversion_leaves_them_out_and_its_manifest_lists_them(
 ) -> None:
     change(pickled, add(WITHOUT_EFFECT))
     converted = convert(str(pickled), tmp_path / "converted")
-    np.testing.assert_array_equal(texts(converted), texts(plain))
+    assert_same(texts(converted), texts(plain))
     manifest = json.loads((converted / "manifest.json").read_text())
     assert manifest["left_out"] == sorted(WITHOUT_EFFECT)
 
@@ -119,7 +124,7 @@ def test_a_tokenizer_without_a_post_processor_gets_the_frame_of_special_tokens(
     plain: Path, model: Path, tmp_path: Path
 ) -> None:
     retokenised(model, lambda values: values.update(post_processor=None))
-    np.testing.assert_array_equal(texts(model), texts(plain))
+    assert_same(texts(model), texts(plain))
     converted = convert(str(model), tmp_path / "converted")
     assert json.loads((converted / "tokenizer.json").read_text())["post_processor"] is not None
     (empty,) = family("altclip").tokenizer(resolve(f"m={converted}")).encode([""])
@@ -171,8 +176,8 @@ def test_the_single_file_is_chosen_before_an_index_as_transformers_does(
     older = checkpoints(size="tiny", weights="sharded", seed=1)
     both = Path(shutil.copytree(older, tmp_path / "both"))
     shutil.copy(plain / "model.safetensors", both / "model.safetensors")
-    np.testing.assert_array_equal(texts(both), texts(plain))
-    np.testing.assert_array_equal(texts(convert(str(both), tmp_path / "converted")), texts(plain))
+    assert_same(texts(both), texts(plain))
+    assert_same(texts(convert(str(both), tmp_path / "converted")), texts(plain))
     assert [path.name for path in checkpoint.weight_files(both)] == ["model.safetensors"]
 
 
@@ -180,7 +185,7 @@ def test_the_single_pickle_is_chosen_before_an_index_too(pickled: Path, plain: P
     index = {"weight_map": {"logit_scale": "pytorch_model-00001-of-00001.bin"}}
     (pickled / "pytorch_model.bin.index.json").write_text(json.dumps(index))
     torch.save({"logit_scale": torch.tensor(1.0)}, pickled / "pytorch_model-00001-of-00001.bin")
-    np.testing.assert_array_equal(texts(convert(str(pickled), tmp_path / "converted")), texts(plain))
+    assert_same(texts(convert(str(pickled), tmp_path / "converted")), texts(plain))
 
 
 NO_WEIGHTS = ["._model.safetensors", ".cache.safetensors", "adapter_model.safetensors"]
@@ -191,7 +196,7 @@ def test_hidden_files_and_adapters_are_no_weights(
     name: str, pickled: Path, plain: Path, tmp_path: Path
 ) -> None:
     save_file({"base.lora_A.weight": torch.ones(2, 2)}, pickled / name)
-    np.testing.assert_array_equal(texts(convert(str(pickled), tmp_path / "converted")), texts(plain))
+    assert_same(texts(convert(str(pickled), tmp_path / "converted")), texts(plain))
     with pytest.raises(ModelError, match="only a pickle"):
         resolve(f"m={pickled}")
 
@@ -200,13 +205,13 @@ def test_hidden_files_and_adapters_are_no_weights(
 def test_they_stand_beside_a_lone_file_of_another_name(name: str, model: Path, plain: Path) -> None:
     (model / "model.safetensors").rename(model / "altclip.safetensors")
     (model / name).write_bytes(b"no safetensors at all")
-    np.testing.assert_array_equal(texts(model), texts(plain))
+    assert_same(texts(model), texts(plain))
 
 
 def test_a_folder_named_as_weights_is_none(model: Path, plain: Path) -> None:
     (model / "model.safetensors").rename(model / "altclip.safetensors")
     (model / "old.safetensors").mkdir()
-    np.testing.assert_array_equal(texts(model), texts(plain))
+    assert_same(texts(model), texts(plain))
 
 
 def as_dtype(dtype: torch.dtype) -> Callable[[dict[str, torch.Tensor]], object]:

@@ -121,7 +121,7 @@ def test_a_caller_may_leave_and_its_iterator_is_asked_no_more(stub: Offline) -> 
     next(running)
     (feeder,) = set(threading.enumerate()) - before
     running.close()
-    feeder.join(10)
+    feeder.join(60)
     assert not feeder.is_alive()
     count = len(asked)
     assert outcomes(stub, [(1, "one")])[1].row is not None
@@ -133,7 +133,7 @@ def test_results_come_although_the_iterator_waits(stub: Offline) -> None:
 
     def waiting() -> Iterator[tuple[int, str]]:
         yield 1, "one"
-        assert got.wait(10)
+        assert got.wait(60)
         yield 2, "two"
 
     keys = []

@@ -17,7 +17,7 @@ PREAMBLE = (
 def lines_of(code: str) -> list[dict[str, Any]]:
     """The records that a process logs."""
     done = subprocess.run(
-        [sys.executable, "-c", PREAMBLE + code], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", PREAMBLE + code], capture_output=True, text=True, timeout=120, check=False
     )
     return [json.loads(line) for line in done.stderr.splitlines()]
 

@@ -18,7 +18,7 @@ from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.api.errors import Internal
 from tests.overlays import imported
 from tests.service.http.asking import PICTURE, SECRET, Asking, asking, data_uri, keyed
-from tests.service.running import eventually
+from tests.service.running import eventually, too_late
 
 SHARED = pytest.mark.asyncio(loop_scope="session")
 TEXTS = ["a", "two words", "日本語", ""]
@@ -138,10 +138,14 @@ async def test_it_comes_again_by_itself_when_the_queue_is_full() -> None:
 async def test_its_timeout_cancels_the_work(http: Asking) -> None:
     openai = imported("sdks", "openai")
     http.service.pool.hold = asyncio.Event()
-    async with client(http, max_retries=0, timeout=0.2) as asked:
-        with pytest.raises(openai.APITimeoutError):
-            await asked.embeddings.create(model="m", input="a")
-    await eventually(lambda: len(http.service.pool.cancelled) == 1)
+
+    async def ask(seconds: float) -> None:
+        async with client(http, max_retries=0, timeout=seconds) as asked:
+            with pytest.raises(openai.APITimeoutError):
+                await asked.embeddings.create(model="m", input="a")
+
+    await too_late(http.service, ask)
+    await eventually(lambda: len(http.service.pool.cancelled) == len(http.service.pool.deadlines))
     http.service.pool.hold.set()
 
 
