@@ -30,9 +30,12 @@ def pytest_configure() -> None:
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
-    # How fast examples are made and run tells of the machine, and not of the code.
+    # How fast examples are made and run tells of the machine, and not of the code. They are the same at every
+    # run, so that a failure has to do with what was changed; `make fuzz` looks for new ones.
     slow = [hypothesis.HealthCheck.too_slow]
-    hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.register_profile(
+        "any machine", deadline=None, derandomize=True, suppress_health_check=slow
+    )
     hypothesis.settings.load_profile("any machine")
 
 

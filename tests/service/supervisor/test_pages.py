@@ -119,9 +119,8 @@ def test_the_age_of_the_oldest_item_grows_although_its_worker_hangs(pages: Pages
     now = time.monotonic()
     pages.add("worker a").metrics.oldest_inflight.set(now - 10, "a", "cpu")
     pages.add("worker a").metrics.oldest_inflight.set(now - 3, "a", "cpu")
-    assert value(pages, "altclip_oldest_inflight_seconds", model="a", device="cpu") == pytest.approx(
-        10, abs=1
-    )
+    age = value(pages, "altclip_oldest_inflight_seconds", model="a", device="cpu")
+    assert 10 <= age <= 10 + time.monotonic() - now
     assert value(pages, "altclip_oldest_inflight_seconds", model="b", device="cpu") == 0
 
 

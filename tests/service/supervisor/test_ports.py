@@ -88,7 +88,7 @@ def test_an_address_of_another_machine_is_refused(address: str) -> None:
 
 def reaches(host: str, port: int) -> bool:
     try:
-        socket.create_connection((host, port), timeout=5).close()
+        socket.create_connection((host, port), timeout=60).close()
     except OSError:
         return False
     return True

@@ -34,6 +34,7 @@ def events(server: RunningServer, name: str) -> int:
     return sum(record["event"] == name for record in server.logs.records)
 
 
+@pytest.mark.timeout(600)  # four processes load what they need, one after the other
 def test_processes_are_replaced_after_the_directories_around_them_were_removed(tmp_path: Path) -> None:
     """A release was replaced: the working directory is gone (torch's libraries ask for it), and so are the
     one for temporary files and a relative entry of PYTHONPATH."""
