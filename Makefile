@@ -87,7 +87,7 @@ format: setup ## Rewrite sources in the project's style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup ## Measure, and print what was measured beside what (ARGS="--only scaling" takes some parts)
+bench: setup ## Measure, and print what was measured beside what; goes on where it was interrupted (ARGS=--anew, ARGS="--only scaling")
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-quick: setup ## Measure what needs no full-size model, with fewer samples

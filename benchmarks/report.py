@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import platform
+import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-__all__ = [
-    "Found",
-    "Row",
-    "alternate",
-    "best_peer",
-    "machine",
-    "read_part",
-    "table",
-    "write_json",
-    "write_part",
-]
+__all__ = ["HEAD", "HOLDS", "MISSES", "UNDECIDED", "Found", "Row", "best_peer", "lines", "ratios", "table"]
+
+HOLDS, MISSES, UNDECIDED = "holds", "misses", "undecided"
+CHANCE = 1 / 8
+"""A verdict stands when so many of the ratios agree that a fair coin would do so no more often than this:
+all of three or more, all but one of six, all but two of nine, all but four of fifteen."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of the report.
 
-    ratios: what / against, one for each alternation. bar: what the median must reach, from above where
-    `at_most`; None for a figure that is reported without one. worst: the worst ratio must reach it, not the
-    median. facts: absolute figures with their units, for the reader.
+    ratios: what / against, one for each round. bar: what the median must reach, from above where `at_most`;
+    None for a figure that is reported without one. worst: the worst ratio must reach it, not the median.
+    facts: absolute figures with their units, for the reader. others, stolen: the shares of the machine's
+    processor time that other processes used and the hypervisor gave away meanwhile, where that is known.
     """
 
     what: str
@@ -38,6 +32,8 @@ class Row:
     at_most: bool = False
     worst: bool = False
     facts: dict[str, float | str] = field(default_factory=dict)
+    others: float | None = None
+    stolen: float | None = None
 
     @property
     def median(self) -> float:
@@ -45,12 +41,22 @@ class Row:
 
     @property
     def verdict(self) -> str:
+        """Empty without a bar; "undecided" where the ratios on either side of it are a coin's toss."""
         if self.bar is None:
             return ""
-        worst = max(self.ratios) if self.at_most else min(self.ratios)
-        value = worst if self.worst else self.median
-        holds = value <= self.bar if self.at_most else value >= self.bar
-        return "holds" if holds else "misses"
+        good = sum(ratio <= self.bar if self.at_most else ratio >= self.bar for ratio in self.ratios)
+        bad = len(self.ratios) - good
+        if self.worst:
+            return MISSES if bad else HOLDS
+        if coin(min(good, bad), len(self.ratios)) > CHANCE:
+            return UNDECIDED
+        return HOLDS if good > bad else MISSES
+
+
+def coin(few: int, of: int) -> float:
+    """How often a fair coin that is tossed so many times shows its one side that few times, or fewer."""
+    ways: int = sum(math.comb(of, number) for number in range(few + 1))
+    return ways / float(2**of)
 
 
 @dataclass(frozen=True)
@@ -61,20 +67,9 @@ class Found:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def alternate(*measures: Callable[[], float], rounds: int = 5) -> list[list[float]]:
-    """Runs the measures in turn, A B A B …, so that a machine whose speed drifts is fair to each.
-
-    One list of samples per measure.
-    """
-    samples: list[list[float]] = [[] for _ in measures]
-    for _ in range(rounds):
-        for measure, taken in zip(measures, samples, strict=True):
-            taken.append(measure())
-    return samples
-
-
-BEST = {"texts/s": (2.0, False), "images/s": (1.08, False), "p99": (0.5, True)}
-"""What the best of the other servers is measured by: the bar, and whether it is an upper one."""
+def ratios(over: Sequence[float], under: Sequence[float]) -> list[float]:
+    """Of two measures that were taken in turn, one for each round."""
+    return [a / b for a, b in zip(over, under, strict=True)]
 
 
 def best_peer(rows: Iterable[Row]) -> list[Row]:
@@ -83,67 +78,39 @@ def best_peer(rows: Iterable[Row]) -> list[Row]:
     for row in rows:
         by_what.setdefault(row.what, []).append(row)
     found = []
-    for what, against in by_what.items():
-        bar, at_most = next(bar for word, bar in BEST.items() if word in what)
+    for against in by_what.values():
+        at_most = against[0].at_most
         best = (max if at_most else min)(against, key=lambda row: row.median)
         name = f"the best of {len(against)} other servers: {best.against}"
-        found.append(Row(what, name, best.ratios, bar=bar, at_most=at_most))
+        found.append(replace(best, against=name, facts={}))
     return found
 
 
-def machine() -> dict[str, str]:
-    """What the figures were taken on."""
-    name = platform.processor() or platform.machine()
-    flags = ""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            name = value.strip()
-        if key.strip() == "flags":
-            wanted = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-            flags = " ".join(flag for flag in wanted if flag in value.split())
-    return {"processor": name, "instructions": flags, "python": platform.python_version()}
+COLUMNS = ("what", "against", "ratio (min – max)", "bar", "verdict", "others")
+HEAD = f"| {' | '.join(COLUMNS)} |\n| {' | '.join('---' for _ in COLUMNS)} |"
 
 
 def table(rows: Iterable[Row]) -> str:
     """The rows as Markdown, which is also what the terminal shows."""
-    lines = ["| what | against | ratio (min – max) | bar | verdict |", "| --- | --- | --- | --- | --- |"]
-    for row in rows:
-        bar = "" if row.bar is None else f"{'≤' if row.at_most else '≥'} {row.bar:g}"
-        spread = f"{row.median:.2f} ({min(row.ratios):.2f} – {max(row.ratios):.2f})"
-        lines.append(f"| {row.what} | {row.against} | {spread} | {bar} | {row.verdict} |")
-        if row.facts:
-            facts = ", ".join(f"{key} {_show(value)}" for key, value in row.facts.items())
-            lines.append(f"| | {facts} | | | |")
-    return "\n".join(lines)
+    return "\n".join([HEAD, *map(lines, rows)])
 
 
-def write_json(path: Path, rows: Iterable[Row], skipped: dict[str, str]) -> None:
-    """skipped: what could not be measured, and why."""
-    report = {
-        "machine": machine(),
-        "rows": [{**asdict(row), "median": row.median, "verdict": row.verdict} for row in rows],
-        "skipped": skipped,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+def lines(row: Row) -> str:
+    """The row's line of the table, and below it the line of its facts."""
+    bar = "" if row.bar is None else f"{'≤' if row.at_most else '≥'} {row.bar:g}"
+    spread = f"{row.median:.2f} ({min(row.ratios):.2f} – {max(row.ratios):.2f})"
+    line = f"| {row.what} | {row.against} | {spread} | {bar} | {row.verdict} | {_had(row)} |"
+    if row.facts:
+        facts = ", ".join(f"{key} {_show(value)}" for key, value in row.facts.items())
+        line += f"\n| | {facts} | | | | |"
+    return line
 
 
-def write_part(path: Path, found: Found) -> None:
-    """What `read_part` reads."""
-    part = {"machine": machine(), **asdict(found)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(part, indent=2, ensure_ascii=False) + "\n")
-
-
-def read_part(path: Path) -> Found | None:
-    """A part as it was taken before; None where there is none, or it is another machine's."""
-    if not path.is_file():
-        return None
-    part = json.loads(path.read_text())
-    if part["machine"] != machine():
-        return None
-    return Found([Row(**row) for row in part["rows"]], part["skipped"])
+def _had(row: Row) -> str:
+    """What others had of the machine."""
+    if row.others is None or row.stolen is None:
+        return ""
+    return f"{row.others:.0%}" + (f", {row.stolen:.0%} stolen" if row.stolen >= 0.005 else "")
 
 
 def _show(value: float | str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +18,8 @@ import torch
 from benchmarks import inputs
 from benchmarks.bulk.jobs import job, offline_texts, table_of_texts
 from benchmarks.full_size import full_size_model
-from benchmarks.report import Row, alternate
+from benchmarks.report import Row, ratios
+from benchmarks.rounds import measured
 from tests.server import start_server
 from worker.families import family
 from worker.runtime.cores import usable_cores
@@ -58,23 +60,30 @@ def rows(rounds: int = 3, parent: Path = Path("build")) -> list[Row]:
             *("--model", f"full-size={spec.directory}", "--dtype", "float32"),
             *("--batch-tokens", str(TOKENS), "--batch-images", str(IMAGES)),
         ) as server:
-            of_texts = alternate(
+            of_texts = measured(
+                partial(_rows_of, f"{TEXTS} texts", "texts/s", 3.0),
                 job(server, words, "text"),
                 offline_texts(encoder, ids, TOKENS),
                 loop.of(words, "text"),
                 rounds=rounds,
             )
-            of_images = alternate(
-                job(server, images, "image"), offline_images, loop.of(images, "image"), rounds=rounds
+            of_images = measured(
+                partial(_rows_of, f"{PICTURES} small JPEGs", "images/s", 1.2),
+                job(server, images, "image"),
+                offline_images,
+                loop.of(images, "image"),
+                rounds=rounds,
             )
-    engine, loop_there = "the engine alone, offline", "a loop with transformers"
-    words_here, words_alone, words_there = of_texts
-    images_here, images_alone, images_there = of_images
+    return [*of_texts, *of_images]
+
+
+def _rows_of(
+    items: str, rate: str, bar: float, here: list[float], alone: list[float], there: list[float]
+) -> list[Row]:
+    """bar: how much faster than the loop the job shall be."""
     return [
-        _row(f"bulk job, full size, {TEXTS} texts", engine, words_here, words_alone, 0.97),
-        _row(f"bulk job, full size, {PICTURES} small JPEGs", engine, images_here, images_alone, 0.97),
-        _row("bulk job, full size, texts/s", loop_there, words_here, words_there, 3.0),
-        _row("bulk job, full size, images/s", loop_there, images_here, images_there, 1.2),
+        _row(f"bulk job, full size, {items}", "the engine alone, offline", here, alone, 0.97),
+        _row(f"bulk job, full size, {rate}", "a loop with transformers", here, there, bar),
     ]
 
 
@@ -82,7 +91,7 @@ def _row(what: str, against: str, ours: list[float], theirs: list[float], bar: f
     return Row(
         what,
         against,
-        [a / b for a, b in zip(ours, theirs, strict=True)],
+        ratios(ours, theirs),
         bar=bar,
         facts={"ours, rows/s": float(np.median(ours)), "theirs, rows/s": float(np.median(theirs))},
     )

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +22,8 @@ import pyarrow.parquet as pq
 
 from altclip import Client, bulk
 from benchmarks import inputs
-from benchmarks.report import Row, alternate
+from benchmarks.report import Row, ratios
+from benchmarks.rounds import measured
 from tests.server import RunningServer, start_server
 from worker.families import Encoder, family
 from worker.models.sources import resolve
@@ -43,8 +45,8 @@ def rows(rounds: int = 5, paced: int = 20_000, plain: int = 50_000, million: int
     with TemporaryDirectory(prefix="bulk-") as folder:
         work = Path(folder)
         return [
-            _paced(work, rounds, paced),
-            _bundled(work, rounds),
+            *_paced(work, rounds, paced),
+            *_bundled(work, rounds),
             *_reading_and_writing(work, rounds, plain),
             *memory(work, million),
         ]
@@ -96,7 +98,7 @@ def offline_texts(encoder: Encoder, ids: Sequence[np.ndarray], tokens: int = BAT
     return run
 
 
-def _paced(work: Path, rounds: int, count: int) -> Row:
+def _paced(work: Path, rounds: int, count: int) -> list[Row]:
     source = f"m=stub:dimension=768,per_item={PER_ITEM}"
     texts = inputs.eight_tokens(count)
     spec = resolve(source)
@@ -105,13 +107,12 @@ def _paced(work: Path, rounds: int, count: int) -> Row:
     ids = [tokens.ids for tokens in kind.tokenizer(spec).encode(texts)]
     with start_server("--model", source) as server:
         path = table_of_texts(work / "paced.parquet", texts)
-        ours, alone = alternate(job(server, path, "text"), offline_texts(encoder, ids), rounds=rounds)
-    return _against_engine(
-        f"bulk job, stub with {1000 * PER_ITEM:g} ms an item, {count:,} texts", ours, alone
-    )
+        what = f"bulk job, stub with {1000 * PER_ITEM:g} ms an item, {count:,} texts"
+        made = partial(_against_engine, what, 0.97)
+        return measured(made, job(server, path, "text"), offline_texts(encoder, ids), rounds=rounds)
 
 
-def _bundled(work: Path, rounds: int, count: int = 8_000) -> Row:
+def _bundled(work: Path, rounds: int, count: int = 8_000) -> list[Row]:
     spec = resolve("bundled")
     kind = family(spec.model_type)
     texts = inputs.texts(count, 0)
@@ -120,40 +121,45 @@ def _bundled(work: Path, rounds: int, count: int = 8_000) -> Row:
     ids = [tokens.ids for tokens in kind.tokenizer(spec).encode(texts)]
     with start_server("--model", "bundled", "--dtype", "float32") as server:
         path = table_of_texts(work / "bundled.parquet", texts)
-        ours, alone = alternate(job(server, path, "text"), offline_texts(encoder, ids), rounds=rounds)
-    return _against_engine(f"bulk job, bundled model, {count:,} texts", ours, alone, bar=None)
+        made = partial(_against_engine, f"bulk job, bundled model, {count:,} texts", None)
+        return measured(made, job(server, path, "text"), offline_texts(encoder, ids), rounds=rounds)
 
 
-def _against_engine(
-    what: str, ours: Sequence[float], alone: Sequence[float], bar: float | None = 0.97
-) -> Row:
-    return Row(
-        what,
-        "the engine alone, offline",
-        [a / b for a, b in zip(ours, alone, strict=True)],
-        bar=bar,
-        facts={"rows/s": float(np.median(ours)), "alone, rows/s": float(np.median(alone))},
-    )
+def _against_engine(what: str, bar: float | None, ours: Sequence[float], alone: Sequence[float]) -> list[Row]:
+    return [
+        Row(
+            what,
+            "the engine alone, offline",
+            ratios(ours, alone),
+            bar=bar,
+            facts={"rows/s": float(np.median(ours)), "alone, rows/s": float(np.median(alone))},
+        )
+    ]
 
 
-def _reading_and_writing(work: Path, rounds: int, count: int) -> Iterator[Row]:
+def _reading_and_writing(work: Path, rounds: int, count: int) -> list[Row]:
     """How fast rows go in and out where embedding takes no time."""
     texts = inputs.eight_tokens(count)
     path = table_of_texts(work / "plain.parquet", texts)
     with start_server("--model", "m=stub:dimension=768") as server:
-        ours, pyarrow_alone = alternate(
-            job(server, path, "text"), lambda: _pyarrow_alone(path, work / "copy.parquet"), rounds=rounds
+        return measured(
+            _beside_pyarrow,
+            job(server, path, "text"),
+            lambda: _pyarrow_alone(path, work / "copy.parquet"),
+            rounds=rounds,
         )
-    yield Row(
-        "bulk job, stub without service time: reading, sending, writing",
-        "pyarrow alone, which reads the same columns and writes them with 768 numbers a row",
-        [a / b for a, b in zip(ours, pyarrow_alone, strict=True)],
-        facts={
-            "rows/s": float(np.median(ours)),
-            "pyarrow, rows/s": float(np.median(pyarrow_alone)),
-            "cores": usable_cores(),
-        },
-    )
+
+
+def _beside_pyarrow(ours: Sequence[float], pyarrow_alone: Sequence[float]) -> list[Row]:
+    facts = {"rows/s": float(np.median(ours)), "pyarrow, rows/s": float(np.median(pyarrow_alone))}
+    return [
+        Row(
+            "bulk job, stub without service time: reading, sending, writing",
+            "pyarrow alone, which reads the same columns and writes them with 768 numbers a row",
+            ratios(ours, pyarrow_alone),
+            facts={**facts},
+        )
+    ]
 
 
 def _pyarrow_alone(source: Path, target: Path) -> float:

@@ -12,12 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import inputs
-from benchmarks.report import Row, alternate
+from benchmarks.report import Row, ratios
+from benchmarks.rounds import measured
 from tests.altclip.bulk.on_ray.ray_cluster import ray_cluster
 from worker.models.offline import Offline
 from worker.models.sources import resolve
@@ -62,21 +64,24 @@ def rows(rounds: int = 3) -> list[Row]:
             return count / (time.perf_counter() - start)
 
         try:
-            one, four, engine = alternate(lambda: rate(1), lambda: rate(ACTORS), alone, rounds=rounds)
+            return measured(_rows, lambda: rate(1), lambda: rate(ACTORS), alone, rounds=rounds)
         finally:
             model.close()
+
+
+def _rows(one: Sequence[float], four: Sequence[float], engine: Sequence[float]) -> list[Row]:
     return [
         Row(
             f"bulk job on Ray, {ACTORS} actors, stub encoder, {TOKENS * SECONDS_A_TOKEN * 1000:g} ms a text",
             "one actor",
-            [a / b for a, b in zip(four, one, strict=True)],
+            ratios(four, one),
             bar=3.6,
             facts={"texts/s": float(np.median(four)), "one actor, texts/s": float(np.median(one))},
         ),
         Row(
             "bulk job on Ray, one actor, stub encoder",
             "the encoders alone, offline",
-            [a / b for a, b in zip(one, engine, strict=True)],
+            ratios(one, engine),
             bar=0.97,
             facts={
                 "texts/s": float(np.median(one)),

@@ -22,14 +22,17 @@ import torch
 from transformers import AltCLIPModel
 
 from benchmarks.full_size import full_size_model, photographs, texts
-from benchmarks.report import Row, alternate
+from benchmarks.report import Row, ratios
+from benchmarks.rounds import measured
 from worker.arrays import Ids, Pixels
 from worker.families import Encoder, family
 from worker.families.altclip.loading import empty_model
 from worker.runtime.cores import usable_cores
 from worker.spec import ModelSpec
 
-__all__ = ["image_work", "padded", "ratios", "rows", "text_work", "transformers_model"]
+__all__ = ["image_work", "padded", "rows", "text_work", "transformers_model"]
+
+Times = Sequence[float]
 
 WIDTH, FEED_FORWARD, LAYERS, PATCHES, DIMENSION = 1024, 4096, 24, 256, 768
 TEXTS, BATCH, IMAGES = 64, 32, 4
@@ -98,10 +101,26 @@ def _speed(encoder: Encoder, reference: AltCLIPModel, rounds: int) -> list[Row]:
     def short() -> float:
         return _seconds(lambda: encoder.text([np.array([0, 9, 8, 7, 6, 2], np.int32)])())
 
-    found = alternate(
-        peak, packed, useful, peak, arrival, sorted_, peak, image, peak, image_reference, short, rounds=rounds
+    return measured(
+        _rows,
+        *(peak, packed, useful, peak, arrival, sorted_, peak, image, peak, image_reference, short),
+        rounds=rounds,
     )
-    first, ours, flops, second, late, by_length, third, pictures, fourth, theirs, alone = found
+
+
+def _rows(
+    first: Times,
+    ours: Times,
+    flops: Times,
+    second: Times,
+    late: Times,
+    by_length: Times,
+    third: Times,
+    pictures: Times,
+    fourth: Times,
+    theirs: Times,
+    alone: Times,
+) -> list[Row]:
     around_text = [sum(pair) / 2 for pair in zip(first, second, strict=True)]
     around_images = [sum(pair) / 2 for pair in zip(third, fourth, strict=True)]
     image_flops = image_work() * IMAGES
@@ -122,14 +141,14 @@ def _speed(encoder: Encoder, reference: AltCLIPModel, rounds: int) -> list[Row]:
             "engine, text, packed",
             "transformers, padded in order of arrival",
             ratios(late, ours),
-            bar=4.0,
+            bar=4.2,
             facts={"texts/s": _rate(TEXTS, ours), "against texts/s": _rate(TEXTS, late), "batch": BATCH},
         ),
         Row(
             "engine, text, packed",
             "transformers, padded after sorting by length",
             ratios(by_length, ours),
-            bar=1.6,
+            bar=2.0,
             facts={"texts/s": _rate(TEXTS, ours), "against texts/s": _rate(TEXTS, by_length), "batch": BATCH},
         ),
         Row(
@@ -274,10 +293,6 @@ def _seconds(run: Callable[[], object]) -> float:
     started = time.perf_counter()
     run()
     return time.perf_counter() - started
-
-
-def ratios(slower: Sequence[float], faster: Sequence[float]) -> list[float]:
-    return [a / b for a, b in zip(slower, faster, strict=True)]
 
 
 def _rate(items: int, seconds: Sequence[float]) -> float:

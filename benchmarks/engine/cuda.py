@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from transformers import AltCLIPModel
 
-from benchmarks.engine.cpu import image_work, padded, ratios, text_work, transformers_model
+from benchmarks.engine.cpu import image_work, padded, text_work, transformers_model
 from benchmarks.engine.cuda_device import ahead, batches_of, free, peak, seconds_of, typical
 from benchmarks.full_size import full_size_model, photographs, texts
-from benchmarks.report import Row, alternate
+from benchmarks.report import Row, ratios
+from benchmarks.rounds import measured
 from benchmarks.service import on_cuda
 from worker.arrays import Ids, Pixels
 from worker.engine.tuning import budgets
@@ -29,6 +30,8 @@ from worker.families.altclip.loading import load
 from worker.runtime.notices import Modality
 
 __all__ = ["available", "rows"]
+
+Times = Sequence[float]
 
 TEXTS, THEIRS, BATCH, IMAGES, BATCHES = 16_384, 2048, 64, 32, 16
 
@@ -102,9 +105,24 @@ def _large(encoder: AltClipEncoder, reference: AltCLIPModel, budget: int, rounds
 
     for warm in (packed, arrival, by_length, pictures, their_pictures):
         warm()
-    first, ours, flops, late, ordered, second, seen, theirs, third = alternate(
-        peak, packed, useful, arrival, by_length, peak, pictures, their_pictures, peak, rounds=rounds
+    return measured(
+        _large_rows,
+        *(peak, packed, useful, arrival, by_length, peak, pictures, their_pictures, peak),
+        rounds=rounds,
     )
+
+
+def _large_rows(
+    first: Times,
+    ours: Times,
+    flops: Times,
+    late: Times,
+    ordered: Times,
+    second: Times,
+    seen: Times,
+    theirs: Times,
+    third: Times,
+) -> list[Row]:
     around = [sum(pair) / 2 for pair in zip(first, second, strict=True)]
     around_images = [sum(pair) / 2 for pair in zip(second, third, strict=True)]
     image_flops = image_work() * IMAGES * BATCHES
@@ -115,6 +133,7 @@ def _large(encoder: AltClipEncoder, reference: AltCLIPModel, budget: int, rounds
             name.format("texts of mixed lengths"),
             "matrix-multiply peak, useful tokens only",
             [work / seconds / best for work, seconds, best in zip(flops, ours, around, strict=True)],
+            bar=0.75,
             facts={"texts/s": TEXTS / float(np.median(ours)), "peak TFLOP/s": teraflops},
         ),
         Row(
@@ -133,6 +152,7 @@ def _large(encoder: AltClipEncoder, reference: AltCLIPModel, budget: int, rounds
             name.format("images"),
             "matrix-multiply peak",
             [image_flops / seconds / best for seconds, best in zip(seen, around_images, strict=True)],
+            bar=0.72,
             facts={"images/s": BATCHES * IMAGES / float(np.median(seen))},
         ),
         Row(
@@ -153,22 +173,28 @@ def _small(encoder: AltClipEncoder, plain: AltClipEncoder, rounds: int) -> list[
         ("1 image", "image", photographs(1, 7)),
         ("8 images", "image", photographs(8, 7)),
     ]
-    found = []
+    found: list[Row] = []
     for what, kind, items in cases:
         recorded, launched = (partial(getattr(one, kind), items) for one in (encoder, plain))
-        times = alternate(partial(typical, recorded), partial(typical, launched), rounds=rounds)
-        found.append(_replayed(f"CUDA engine, bfloat16, {what}", *times))
+        found += measured(
+            partial(_replayed, f"CUDA engine, bfloat16, {what}"),
+            *(partial(typical, one) for one in (recorded, launched)),
+            rounds=rounds,
+        )
     return found
 
 
-def _replayed(what: str, recorded: Sequence[float], launched: Sequence[float]) -> Row:
-    return Row(
-        f"{what}: time, from arrays to rows",
-        "launching each kernel",
-        [a / b for a, b in zip(recorded, launched, strict=True)],
-        at_most=True,
-        facts={"ms": float(np.median(recorded)) * 1e3, "against ms": float(np.median(launched)) * 1e3},
-    )
+def _replayed(what: str, recorded: Times, launched: Times) -> list[Row]:
+    facts = {"ms": float(np.median(recorded)) * 1e3, "against ms": float(np.median(launched)) * 1e3}
+    return [
+        Row(
+            f"{what}: time, from arrays to rows",
+            "launching each kernel",
+            ratios(recorded, launched),
+            at_most=True,
+            facts={**facts},
+        )
+    ]
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,8 @@ import torch
 
 from benchmarks.engine.cpu import LAYERS, WIDTH, image_work, peak, text_work
 from benchmarks.full_size import full_size_model, photographs
-from benchmarks.report import Row, alternate
+from benchmarks.report import Row
+from benchmarks.rounds import measured
 from worker.arrays import Ids
 from worker.families import family
 from worker.runtime.cores import usable_cores
@@ -31,7 +32,7 @@ WEIGHTS = LAYERS * 12 * WIDTH**2 * 4
 def rows(rounds: int = 3, parent: Path = Path("build")) -> list[Row]:
     """Each ratio: operations a second over what the roofline allows at that intensity."""
     torch.set_num_threads(usable_cores())
-    found = []
+    found: list[Row] = []
     with full_size_model(parent) as spec:
         encoder = family("altclip").load(spec, "cpu", "float32", 0)
         encoder.warm_up()
@@ -50,27 +51,32 @@ def rows(rounds: int = 3, parent: Path = Path("build")) -> list[Row]:
             for count in IMAGES
         ]
         for name, work, run in points:
-            tops, bandwidths, seconds = alternate(
-                peak, _bandwidth, functools.partial(_seconds, run), rounds=rounds
-            )
-            intensity = work / WEIGHTS
-            found.append(
-                Row(
-                    f"roofline, {name} a batch",
-                    "what memory and multiplying allow",
-                    [
-                        work / second / min(top, bandwidth * intensity)
-                        for top, bandwidth, second in zip(tops, bandwidths, seconds, strict=True)
-                    ],
-                    facts={
-                        "operations per byte": intensity,
-                        "GFLOP/s": work / float(np.median(seconds)) / 1e9,
-                        "peak GFLOP/s": float(np.median(tops)) / 1e9,
-                        "GB/s": float(np.median(bandwidths)) / 1e9,
-                    },
-                )
+            found += measured(
+                functools.partial(_rows, name, work),
+                peak,
+                _bandwidth,
+                functools.partial(_seconds, run),
+                rounds=rounds,
             )
     return found
+
+
+def _rows(
+    name: str, work: float, tops: Sequence[float], bandwidths: Sequence[float], seconds: Sequence[float]
+) -> list[Row]:
+    """work: operations of a batch."""
+    intensity = work / WEIGHTS
+    reached = [
+        work / second / min(top, bandwidth * intensity)
+        for top, bandwidth, second in zip(tops, bandwidths, seconds, strict=True)
+    ]
+    facts: dict[str, float | str] = {
+        "operations per byte": intensity,
+        "GFLOP/s": work / float(np.median(seconds)) / 1e9,
+        "peak GFLOP/s": float(np.median(tops)) / 1e9,
+        "GB/s": float(np.median(bandwidths)) / 1e9,
+    }
+    return [Row(f"roofline, {name} a batch", "what memory and multiplying allow", reached, facts=facts)]
 
 
 def _batch(encode: Callable[..., Callable[[], object]], item: object, count: int) -> Callable[[], object]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,16 @@ from benchmarks import inputs
 from benchmarks.calls import image_requests, text_requests, unary
 from benchmarks.full_size import full_size_model
 from benchmarks.load import closed_loop, work_rate
-from benchmarks.report import Row, alternate
+from benchmarks.report import Row, ratios
+from benchmarks.rounds import measured
 from tests.server import start_server
 from worker.arrays import Ids, Pixels
 from worker.families import Encoder, family
 from worker.runtime.cores import usable_cores
 
 __all__ = ["rows"]
+
+Rates = Sequence[float]
 
 TOKENS, IMAGES = 512, 4
 """What a batch may hold, here and there."""
@@ -65,44 +69,42 @@ def rows(rounds: int = 5, parent: Path = Path("build")) -> list[Row]:
                 return asyncio.run(run())
 
             words, images = text_requests(texts), image_requests(pictures)
-            unary_texts, stream, offline = alternate(
+            of_texts = measured(
+                partial(_text_rows, sum(lengths) / len(lengths)),
                 lambda: served("EmbedText", words, lengths),
                 lambda: sum(lengths) / asyncio.run(_stream(server.grpc, texts)),
                 lambda: sum(lengths) / _offline_texts(encoder, ids),
                 rounds=rounds,
             )
-            unary_images, offline_images = alternate(
+            of_images = measured(
+                _image_rows,
                 lambda: served("EmbedImage", images, [1] * len(images)),
                 lambda: len(pixels) / _offline_images(encoder, pixels),
                 rounds=rounds,
             )
-    a_text = sum(lengths) / len(lengths)
-    batch = f"{TOKENS} tokens a batch"
+    return [*of_texts, *of_images]
+
+
+def _text_rows(a_text: float, unary: Rates, stream: Rates, offline: Rates) -> list[Row]:
+    """a_text: tokens of one."""
+    batch, callers = f"{TOKENS} tokens a batch", IN_FLIGHT["EmbedText"]
     return [
-        _row(
-            f"service, full size, texts, {IN_FLIGHT['EmbedText']} in flight",
-            batch,
-            unary_texts,
-            offline,
-            a_text,
-        ),
+        _row(f"service, full size, texts, {callers} in flight", batch, unary, offline, a_text),
         _row("service, full size, a bulk stream of texts", batch, stream, offline, a_text),
-        _row(
-            f"service, full size, small pictures, {IN_FLIGHT['EmbedImage']} in flight",
-            f"{IMAGES} images a batch",
-            unary_images,
-            offline_images,
-            1,
-        ),
     ]
 
 
-def _row(what: str, batch: str, ours: Sequence[float], alone: Sequence[float], item: float) -> Row:
+def _image_rows(unary: Rates, offline: Rates) -> list[Row]:
+    batch, callers = f"{IMAGES} images a batch", IN_FLIGHT["EmbedImage"]
+    return [_row(f"service, full size, small pictures, {callers} in flight", batch, unary, offline, 1)]
+
+
+def _row(what: str, batch: str, ours: Rates, alone: Rates, item: float) -> Row:
     """item: the work of one."""
     return Row(
         what,
         f"the engine alone, offline, {batch}",
-        [a / b for a, b in zip(ours, alone, strict=True)],
+        ratios(ours, alone),
         bar=0.97,
         facts={"items/s": float(np.median(ours)) / item, "alone, items/s": float(np.median(alone)) / item},
     )

@@ -22,7 +22,8 @@ from pathlib import Path
 
 from altclip.v1 import embedding_service_pb2 as pb
 from benchmarks import inputs
-from benchmarks.report import Found, Row, alternate
+from benchmarks.report import Found, Row, ratios
+from benchmarks.rounds import measured
 from tests.server import RunningServer, start_server
 
 __all__ = ["found"]
@@ -46,7 +47,7 @@ def found(seconds: int, rounds: int) -> Found:
             rows += _beside("stub encoder", server, 32, callers=4, bar=0.9, seconds=seconds, rounds=rounds)
         with start_server("--frontends", "1") as server:
             rows += _beside("bundled model", server, 32, callers=4, bar=0.9, seconds=seconds, rounds=rounds)
-    return Found([*rows, _memory(rounds)], skipped)
+    return Found([*rows, *_memory(rounds)], skipped)
 
 
 def _beside(
@@ -59,21 +60,24 @@ def _beside(
     for name in FORMATS:
         bodies = [json.dumps({"input": share, "encoding_format": name}).encode() for share in shares]
         measures.append(functools.partial(_rate, server, bodies, seconds, http=True))
-    grpc, *http = alternate(*measures, rounds=rounds)
     each = "one text a request" if items == 1 else f"{items} texts a request"
-    return [
-        Row(
-            f"HTTP, {what}, {each}, {name}, {callers} in flight, texts/s",
-            "gRPC, unary",
-            [ours / other for ours, other in zip(rates, grpc, strict=True)],
-            bar=bar,
-            facts={
-                "HTTP, texts/s": statistics.median(rates) * items,
-                "gRPC, texts/s": statistics.median(grpc) * items,
-            },
-        )
-        for name, rates in zip(FORMATS, http, strict=True)
-    ]
+
+    def made(grpc: Sequence[float], *http: Sequence[float]) -> list[Row]:
+        return [
+            Row(
+                f"HTTP, {what}, {each}, {name}, {callers} in flight, texts/s",
+                "gRPC, unary",
+                ratios(rates, grpc),
+                bar=bar,
+                facts={
+                    "HTTP, texts/s": statistics.median(rates) * items,
+                    "gRPC, texts/s": statistics.median(grpc) * items,
+                },
+            )
+            for name, rates in zip(FORMATS, http, strict=True)
+        ]
+
+    return measured(made, *measures, rounds=rounds)
 
 
 def _framed(shares: Sequence[Sequence[str]]) -> list[bytes]:
@@ -122,18 +126,20 @@ def _refused(server: RunningServer) -> float:
     return server.metric(calls) + server.metric(requests) - good - left
 
 
-def _memory(rounds: int) -> Row:
-    with_it, without = alternate(
-        functools.partial(_resident, "127.0.0.1:0"), functools.partial(_resident, "off"), rounds=rounds
-    )
-    return Row(
-        "resident memory of an idle frontend with HTTP, beyond that of one without",
-        f"{MEMORY_MB} MB",
-        [(a - b) / MEMORY_MB for a, b in zip(with_it, without, strict=True)],
-        bar=1.0,
-        at_most=True,
-        facts={"with HTTP, MB": statistics.median(with_it), "without, MB": statistics.median(without)},
-    )
+def _memory(rounds: int) -> list[Row]:
+    def made(with_it: Sequence[float], without: Sequence[float]) -> list[Row]:
+        row = Row(
+            "resident memory of an idle frontend with HTTP, beyond that of one without",
+            f"{MEMORY_MB} MB",
+            [(a - b) / MEMORY_MB for a, b in zip(with_it, without, strict=True)],
+            bar=1.0,
+            at_most=True,
+            facts={"with HTTP, MB": statistics.median(with_it), "without, MB": statistics.median(without)},
+        )
+        return [row]
+
+    addresses = ("127.0.0.1:0", "off")
+    return measured(made, *(functools.partial(_resident, one) for one in addresses), rounds=rounds)
 
 
 def _resident(address: str) -> float:

@@ -21,7 +21,8 @@ from types import ModuleType
 import grpc
 import numpy as np
 
-from benchmarks.report import Row, alternate
+from benchmarks.report import Row, ratios
+from benchmarks.rounds import measured
 from service.frontend.compute.flights import Flight, Outcome, WorkItem
 from service.frontend.compute.pool import ModelPool
 from worker.arrays import Ids, Pixels
@@ -99,22 +100,24 @@ def rows(messages: int = 8000, rounds: int = 5) -> tuple[list[Row], dict[str, st
             measures.append(lambda: _zmq_rate(zmq, f"ipc://{folder}/zmq", messages))
         except ImportError:
             skipped["link against ZeroMQ"] = "pyzmq is not installed"
-        ours, *others = alternate(*measures, rounds=rounds)
-    names = (("gRPC over a Unix socket", 10.0), ("ZeroMQ ipc", 3.0))
-    found = [
+        return measured(_rows, *measures, rounds=rounds), skipped
+
+
+def _rows(ours: Sequence[float], *others: Sequence[float]) -> list[Row]:
+    names = (("gRPC over a Unix socket", 10.0), ("ZeroMQ ipc", 2.0))
+    return [
         Row(
             "link, images/s",
             name,
-            [mine / other for mine, other in zip(ours, theirs_, strict=True)],
+            ratios(ours, theirs),
             bar=bar,
             facts={
                 "ours, images/s": statistics.median(ours),
-                f"{name}, images/s": statistics.median(theirs_),
+                f"{name}, images/s": statistics.median(theirs),
             },
         )
-        for (name, bar), theirs_ in zip(names, others, strict=False)
+        for (name, bar), theirs in zip(names, others, strict=False)
     ]
-    return found, skipped
 
 
 @contextlib.contextmanager

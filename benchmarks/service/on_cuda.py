@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -11,10 +12,10 @@ import numpy as np
 from altclip.v1 import embedding_service_pb2 as pb
 from benchmarks import inputs
 from benchmarks.calls import text_requests, unary
-from benchmarks.engine.cpu import ratios
 from benchmarks.engine.cuda_device import ahead, batches_of, seconds_of, typical
 from benchmarks.load import closed_loop
-from benchmarks.report import Row, alternate
+from benchmarks.report import Row, ratios
+from benchmarks.rounds import measured
 from tests.server import start_server
 from worker.families import family
 from worker.families.altclip.encoder import AltClipEncoder
@@ -56,7 +57,7 @@ def rows(spec: ModelSpec, encoder: AltClipEncoder, budget: int, rounds: int) -> 
             return SERVED / seconds_of(lambda: ahead(launches))
 
         served()
-        answered, alone = alternate(served, offline, rounds=rounds)
+        many = measured(partial(_many_rows, budget), served, offline, rounds=rounds)
         single = text_requests(words)
 
         def one_at_a_time() -> float:
@@ -66,24 +67,36 @@ def rows(spec: ModelSpec, encoder: AltClipEncoder, budget: int, rounds: int) -> 
 
             return asyncio.run(run())
 
-        waits = [one_at_a_time() for _ in range(rounds)]
-    engine = typical(partial(encoder.text, ids[:1]))
+        one = measured(
+            _one_rows, one_at_a_time, partial(typical, partial(encoder.text, ids[:1])), rounds=rounds
+        )
+    return [*many, *one]
+
+
+def _many_rows(budget: int, answered: Sequence[float], alone: Sequence[float]) -> list[Row]:
     return [
         Row(
             f"service on CUDA, calls of {A_CALL} texts, {IN_FLIGHT} in flight",
             f"the engine alone, offline, {budget} tokens a batch",
             ratios(answered, alone),
+            bar=0.97,
             facts={
                 "texts/s": float(np.median(answered)),
                 "alone, texts/s": float(np.median(alone)),
                 "frontends": float(FRONTENDS),
             },
-        ),
+        )
+    ]
+
+
+def _one_rows(waits: Sequence[float], engine: Sequence[float]) -> list[Row]:
+    return [
         Row(
             "service on CUDA, one text at a time: latency",
             "the engine alone",
-            [wait / engine for wait in waits],
+            ratios(waits, engine),
+            bar=1.6,
             at_most=True,
-            facts={"ms": float(np.median(waits)) * 1e3, "alone, ms": engine * 1e3},
-        ),
+            facts={"ms": float(np.median(waits)) * 1e3, "alone, ms": float(np.median(engine)) * 1e3},
+        )
     ]

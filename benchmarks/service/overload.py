@@ -6,54 +6,64 @@ measured first, by offering a little too much.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import statistics
+from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.report import Row
+from benchmarks.report import Row, ratios
+from benchmarks.rounds import measured
 from tests.faults.overload.overload import CALLS, ITEMS, SOURCE, TOKENS, checked
 from tests.load import Answers, load
-from tests.server import RunningServer, start_server
+from tests.server import start_server
 
 __all__ = ["rows"]
 
 TIMES = (1, 2, 5, 10)
+WITH_BARS = 5
 HEALTH = 0.1
 """Seconds in which health is to answer."""
 WARM = 2.0
 """Seconds before what is counted: the queue fills."""
 
 
-def rows(seconds: float = 20) -> list[Row]:
+def rows(seconds: float = 20, rounds: int = 3) -> list[Row]:
     """The ratios are the goodput over what the service does when it is offered half too much, and the time
     that health takes over what it may."""
-    with start_server("--model", SOURCE, "--batch-tokens", str(TOKENS)) as server:
+    facts_of: dict[int, dict[str, float | str]] = {}
+    slow: dict[int, list[float]] = {}
+    seeds = itertools.count()
+
+    def peak() -> float:
         with load(server.grpc, rate=1.5 * CALLS, seconds=seconds / 2 + WARM, items=ITEMS) as full:
             answers = full.answers()
-        peak = answers.completed(full.started + WARM, full.started + WARM + seconds / 2)
-        return [row for times in TIMES for row in _offered(server, times, peak, seconds)]
+        return answers.completed(full.started + WARM, full.started + WARM + seconds / 2)
 
+    def goodput(times: int) -> float:
+        rate = times * CALLS
+        arrivals = load(
+            server.grpc, rate=rate, seconds=seconds + WARM, items=ITEMS, deadline=None, seed=next(seeds)
+        )
+        with checked(server) as health, arrivals as running:
+            answers = running.answers()
+        good = answers.completed(running.started + WARM, running.started + WARM + seconds)
+        facts_of[times] = facts(answers, good, rate, health)
+        slow.setdefault(times, []).append(float(np.quantile(health, 0.95)) / HEALTH)
+        return good
 
-def _offered(server: RunningServer, times: int, peak: float, seconds: float) -> list[Row]:
-    with (
-        checked(server) as health,
-        load(
-            server.grpc, rate=times * CALLS, seconds=seconds + WARM, items=ITEMS, deadline=None, seed=times
-        ) as running,
-    ):
-        answers = running.answers()
-    goodput = answers.completed(running.started + WARM, running.started + WARM + seconds)
-    row = Row(
-        f"overload, {times}× what the encoder can do",
-        "the service's peak",
-        [goodput / peak],
-        bar=0.9 if times == 5 else None,
-        facts=facts(answers, goodput, times * CALLS, health),
-    )
-    if times != 5:
-        return [row]
-    slow = float(np.quantile(health, 0.95)) / HEALTH
-    return [row, Row(f"health under {times}× overload, p95", "100 ms", [slow], bar=1.0, at_most=True)]
+    def made(most: Sequence[float], *reached: Sequence[float]) -> list[Row]:
+        found = []
+        for times, rates in zip(TIMES, reached, strict=True):
+            bar = 0.9 if times == WITH_BARS else None
+            what = f"overload, {times}× what the encoder can do"
+            found.append(Row(what, "the service's peak", ratios(rates, most), bar=bar, facts=facts_of[times]))
+        health = f"health under {WITH_BARS}× overload, p95"
+        return [*found, Row(health, "100 ms", list(slow[WITH_BARS]), bar=1.0, at_most=True)]
+
+    with start_server("--model", SOURCE, "--batch-tokens", str(TOKENS)) as server:
+        return measured(made, peak, *(functools.partial(goodput, times) for times in TIMES), rounds=rounds)
 
 
 def facts(answers: Answers, goodput: float, offered: float, health: list[float]) -> dict[str, float | str]:

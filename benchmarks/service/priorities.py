@@ -6,7 +6,12 @@ the batches, interactive calls would wait for more than twice as long.
 
 from __future__ import annotations
 
-from benchmarks.report import Row
+import itertools
+import statistics
+from collections.abc import Sequence
+
+from benchmarks.report import Row, ratios
+from benchmarks.rounds import measured
 from tests.faults.overload.bulk import bulk_stream
 from tests.load import load
 from tests.server import RunningServer, start_server
@@ -20,24 +25,32 @@ RATE = 30.0
 
 def rows(seconds: float = 5, rounds: int = 7) -> list[Row]:
     """The 99th percentile beside the stream over that without it, one ratio for each round."""
-    ratios, moved = [], 0.0
+    moved: list[float] = []
+    seeds, same_seeds = itertools.count(), itertools.count()
+
+    def alone() -> float:
+        return _interactive(server, seconds, next(seeds))[0]
+
+    def beside() -> float:
+        with bulk_stream(server):
+            latency, items = _interactive(server, seconds, next(same_seeds))
+        moved.append(items / seconds)
+        return latency
+
+    def made(alone: Sequence[float], beside: Sequence[float]) -> list[Row]:
+        return [
+            Row(
+                "interactive calls beside a bulk stream, p99",
+                "the same calls alone",
+                ratios(beside, alone),
+                bar=1.25,
+                at_most=True,
+                facts={"bulk items/s meanwhile": statistics.mean(moved)},
+            )
+        ]
+
     with start_server("--model", SOURCE, "--batch-tokens=0") as server:
-        for number in range(rounds):
-            alone, _ = _interactive(server, seconds, number)
-            with bulk_stream(server):
-                beside, items = _interactive(server, seconds, number)
-            ratios.append(beside / alone)
-            moved += items
-    return [
-        Row(
-            "interactive calls beside a bulk stream, p99",
-            "the same calls alone",
-            ratios,
-            bar=1.25,
-            at_most=True,
-            facts={"bulk items/s meanwhile": moved / rounds / seconds},
-        )
-    ]
+        return measured(made, alone, beside, rounds=rounds)
 
 
 def _interactive(server: RunningServer, seconds: float, seed: int) -> tuple[float, float]:

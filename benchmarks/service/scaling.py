@@ -5,6 +5,7 @@ device computes without the processor. What is lost is the service's own: uneven
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -12,7 +13,8 @@ import numpy as np
 from benchmarks import inputs
 from benchmarks.calls import text_requests, unary
 from benchmarks.load import closed_loop
-from benchmarks.report import Row, alternate
+from benchmarks.report import Row, ratios
+from benchmarks.rounds import measured
 from tests.server import start_server
 
 __all__ = ["rows"]
@@ -45,12 +47,15 @@ def rows(rounds: int = 5, batches: int = 16) -> list[Row]:
             ).grpc
             for count in (1, WORKERS)
         )
-        alone, together = alternate(lambda: rate(one, 1), lambda: rate(many, WORKERS), rounds=rounds)
+        return measured(_rows, lambda: rate(one, 1), lambda: rate(many, WORKERS), rounds=rounds)
+
+
+def _rows(alone: Sequence[float], together: Sequence[float]) -> list[Row]:
     return [
         Row(
             f"{WORKERS} workers, stub encoder, {SERVICE_SECONDS:g} s a batch of {BATCH}, calls/s",
             "one worker",
-            [a / b for a, b in zip(together, alone, strict=True)],
+            ratios(together, alone),
             bar=7.5,
             facts={
                 "calls/s": float(np.median(together)),

@@ -1,8 +1,7 @@
-"""The report of the benchmarks: verdicts, and parts that are taken apart from each other."""
+"""The report of the benchmarks: verdicts, and the best of several servers."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,37 @@ import pytest
 from benchmarks.engine.padding import packed_waste, waste
 from benchmarks.load import Answer, Load, work_rate
 from benchmarks.pictures import draw
-from benchmarks.report import Found, Row, best_peer, read_part, table, write_part
+from benchmarks.report import Row, best_peer, table
 
 
-def test_the_median_decides() -> None:
-    assert Row("a", "b", [0.5, 1.0, 3.0], bar=1.0).verdict == "holds"
-    assert Row("a", "b", [0.5, 0.9, 3.0], bar=1.0).verdict == "misses"
-    assert Row("a", "b", [0.5, 1.0, 3.0], bar=1.0, at_most=True).verdict == "holds"
+def test_ratios_that_agree_decide() -> None:
+    assert Row("a", "b", [1.0, 1.1, 3.0], bar=1.0).verdict == "holds"
+    assert Row("a", "b", [0.5, 0.9, 0.9], bar=1.0).verdict == "misses"
+    assert Row("a", "b", [0.5, 1.0, 0.9], bar=1.0, at_most=True).verdict == "holds"
+
+
+def test_a_row_whose_ratios_lie_on_both_sides_of_the_bar_is_undecided() -> None:
+    assert Row("a", "b", [0.5, 1.0, 3.0], bar=1.0).verdict == "undecided"
+    assert Row("a", "b", [0.9, 1.1, 1.1, 1.2, 1.2], bar=1.0).verdict == "undecided"
+    assert Row("a", "b", [0.9, 1.1, 1.1, 1.2, 1.2], bar=1.0, at_most=True).verdict == "undecided"
+
+
+@pytest.mark.parametrize(("bad", "of"), [(0, 3), (0, 5), (1, 6), (2, 9), (4, 15)])
+def test_the_more_ratios_there_are_the_more_may_lie_on_the_other_side(bad: int, of: int) -> None:
+    assert Row("a", "b", [0.9] * bad + [1.1] * (of - bad), bar=1.0).verdict == "holds"
+    assert Row("a", "b", [1.1] * bad + [0.9] * (of - bad), bar=1.0).verdict == "misses"
+    assert Row("a", "b", [0.9] * (bad + 1) + [1.1] * (of - bad - 1), bar=1.0).verdict == "undecided"
+
+
+def test_one_or_two_ratios_decide_nothing() -> None:
+    assert Row("a", "b", [2.0], bar=1.0).verdict == "undecided"
+    assert Row("a", "b", [2.0, 2.0], bar=1.0).verdict == "undecided"
 
 
 def test_the_worst_decides_where_that_is_the_claim() -> None:
-    assert Row("a", "b", [1.0, 1.0, 1.2], bar=1.05, at_most=True, worst=True).verdict == "misses"
-    assert Row("a", "b", [1.0, 1.0, 1.2], bar=1.05, at_most=True).verdict == "holds"
+    ratios = [*[1.0] * 5, 1.2]
+    assert Row("a", "b", ratios, bar=1.05, at_most=True, worst=True).verdict == "misses"
+    assert Row("a", "b", ratios, bar=1.05, at_most=True).verdict == "holds"
 
 
 def test_a_figure_without_a_bar_has_no_verdict() -> None:
@@ -29,18 +47,10 @@ def test_a_figure_without_a_bar_has_no_verdict() -> None:
     assert "| a | b | 1.00 (1.00 – 1.00) |" in table([Row("a", "b", [1.0])])
 
 
-def test_a_part_is_read_as_it_was_written(tmp_path: Path) -> None:
-    found = Found([Row("a", "b", [1.0, 2.0], bar=1.5, facts={"calls/s": 3.0})], {"c": "no c here"})
-    write_part(tmp_path / "part.json", found)
-    assert read_part(tmp_path / "part.json") == found
-
-
-def test_a_part_of_another_machine_is_not_mixed_in(tmp_path: Path) -> None:
-    path = tmp_path / "part.json"
-    write_part(path, Found())
-    path.write_text(json.dumps({**json.loads(path.read_text()), "machine": {"processor": "another"}}))
-    assert read_part(path) is None
-    assert read_part(tmp_path / "none.json") is None
+def test_each_row_tells_what_others_had_of_the_machine() -> None:
+    assert table([Row("a", "b", [1.0], others=0.031, stolen=0.2)]).endswith("|  | 3%, 20% stolen |")
+    assert table([Row("a", "b", [1.0], others=0.031, stolen=0.001)]).endswith("|  | 3% |")
+    assert table([Row("a", "b", [1.0])]).endswith("|  |  |")
 
 
 def test_a_rate_is_taken_between_the_ends_of_full_batches() -> None:
@@ -61,9 +71,15 @@ def test_goodput_counts_right_answers_in_time() -> None:
 
 
 def test_the_best_of_the_others_is_the_one_we_beat_by_least() -> None:
-    rows = [Row("texts/s", "slow", [4.0]), Row("texts/s", "fast", [1.9]), Row("p99", "slow", [0.2])]
-    texts, p99 = best_peer(rows)
-    assert texts.against == "the best of 2 other servers: fast"
+    texts, p99 = best_peer(
+        [
+            Row("texts/s", "slow", [4.0] * 3, bar=2.0),
+            Row("texts/s", "fast", [1.9] * 3, bar=2.0),
+            Row("p99", "slow", [0.2] * 3, bar=0.5, at_most=True),
+            Row("p99", "fast", [0.4] * 3, bar=0.5, at_most=True),
+        ]
+    )
+    assert texts.against == p99.against == "the best of 2 other servers: fast"
     assert (texts.verdict, p99.verdict) == ("misses", "holds")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import machine
+from benchmarks.machine import machine
 from tests.soak.reckoning import MEGABYTE, Found, Line, slopes
 from tests.soak.traffic import DOCUMENTED
 from worker.runtime.metric_labels import OUTCOMES
