@@ -111,7 +111,7 @@ train: setup ## Make the bundled model anew (takes hours, goes on where it was i
 .PHONY: image image-test image-tools deploy-test helm
 TARGET ?= server
 image: ## Build the image of a TARGET (server, cuda, bulk, ray) with docker or buildah (BUILD_FLAGS go to them)
-	scripts/build-image.sh $(TARGET) altclip-$(TARGET):$$(sed -n 's/^VERSION = "\(.*\)"$$/\1/p' altclip/version.py)
+	scripts/build-image.sh $(TARGET)
 
 image-test: setup ## Build the image and run it with podman as a cluster would: read-only, no rights, little memory
 	$(BIN)/python -m pytest tests/deploy/container/test_image.py tests/deploy/container/test_bulk_image.py --deploy -s $(ARGS)

@@ -1,10 +1,16 @@
 #!/usr/bin/env bash
-# Builds a target of deploy/Dockerfile. Usage: scripts/build-image.sh TARGET TAG
+# Builds a target of deploy/Dockerfile. Usage: scripts/build-image.sh TARGET [NAME]
 # With docker, or else buildah. BUILD_FLAGS holds further flags of theirs: --build-arg TORCH_INDEX=…, --platform …
+# Without a NAME the image is called as the chart asks for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-target=$1 tag=$2
+target=$1
 version=$(sed -n 's/^VERSION = "\(.*\)"$/\1/p' altclip/version.py)
+case $target in
+  cuda) name=altclip-server:$version-cuda ;;
+  *) name=altclip-$target:$version ;;
+esac
+name=${2:-$name}
 revision=$(git rev-parse HEAD 2>/dev/null || true)
 # The time of the commit: the same sources give the same label.
 created=$(git log -1 --format=%cI 2>/dev/null || true)
@@ -21,4 +27,4 @@ else
   exit 1
 fi
 read -r -a flags <<<"${BUILD_FLAGS:-}"
-exec "${engine[@]}" -f deploy/Dockerfile --target "$target" -t "$tag" "${labels[@]}" "${flags[@]}" .
+exec "${engine[@]}" -f deploy/Dockerfile --target "$target" -t "$name" "${labels[@]}" "${flags[@]}" .

@@ -74,6 +74,22 @@ def pod_of(objects: list[Object]) -> Object:
     return pod
 
 
+def all_pods(objects: list[Object]) -> list[Object]:
+    """The spec of every pod, also of those that Jobs and Ray clusters make."""
+    found = []
+    for each in objects:
+        spec = each.get("spec", {})
+        if each["kind"] == "Pod":
+            found.append(spec)
+        elif each["kind"] == "RayJob":
+            cluster = spec["rayClusterSpec"]
+            groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+            found += [group["template"]["spec"] for group in groups]
+        elif "template" in spec:
+            found.append(spec["template"]["spec"])
+    return found
+
+
 def server(objects: list[Object]) -> Object:
     """The container that serves."""
     container: Object

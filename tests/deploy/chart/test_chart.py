@@ -11,7 +11,7 @@ import yaml
 from altclip.version import VERSION
 from service.config.command_line import load
 from service.config.settings import Settings
-from tests.deploy.chart.rendering import CHART, Object, of_kind, pod_of, render, server
+from tests.deploy.chart.rendering import CHART, Object, all_pods, of_kind, pod_of, render, server
 from tests.deploy.chart.switches import COMMIT, KEY_LINE, SWITCHES
 
 
@@ -64,22 +64,6 @@ def test_every_mount_has_its_volume(switch: str) -> None:
             assert mounted <= volumes | claims
             paths = [mount["mountPath"] for mount in container.get("volumeMounts", [])]
             assert len(paths) == len(set(paths))
-
-
-def all_pods(objects: list[Object]) -> list[Object]:
-    """The spec of every pod, also of those that Jobs and Ray clusters make."""
-    found = []
-    for each in objects:
-        spec = each.get("spec", {})
-        if each["kind"] == "Pod":
-            found.append(spec)
-        elif each["kind"] == "RayJob":
-            cluster = spec["rayClusterSpec"]
-            groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-            found += [group["template"]["spec"] for group in groups]
-        elif "template" in spec:
-            found.append(spec["template"]["spec"])
-    return found
 
 
 @pytest.mark.parametrize("switch", SWITCHES)

@@ -12,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from altclip.version import VERSION
 from service.config import keys
 from service.config.command_line import load
 from tests.deploy.chart.rendering import CHART, NEWEST, helm, of_kind, render, server
@@ -68,6 +69,13 @@ def test_helm_is_told_of_a_chart_and_values_that_exist(page: str) -> None:
         assert (ROOT / next(word for word in words if word.startswith("deploy/"))) == CHART
         for given in (words[number + 1] for number, word in enumerate(words) if word == "--set"):
             render(helm().parse_set_string(given))
+
+
+@pytest.mark.parametrize("page", [PAGE, "docs/deployment.md"])
+def test_images_are_named_with_the_version_that_is_built(page: str) -> None:
+    named = re.findall(r"altclip-(?:server|bulk|ray):(\d[\d.]*\d)", (ROOT / page).read_text())
+    assert named
+    assert {*named} == {VERSION}
 
 
 def test_kubectl_is_told_of_objects_that_the_chart_makes() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from service.config.settings import Settings
+from tests.deploy.chart.rendering import all_pods, render
+from tests.deploy.chart.switches import SWITCHES
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
@@ -35,6 +38,27 @@ def test_hadolint_accepts_the_dockerfile() -> None:
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_image_names_an_image_as_the_chart_asks_for_it(target: str, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{told}\n')
+    docker.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(
+        ["make", "-s", "image", f"TARGET={target}"], cwd=ROOT, env={**os.environ, "PATH": path}, check=True
+    )
+    words = told.read_text().splitlines()
+    assert words[words.index("--target") + 1] == target
+    pods = [
+        *all_pods(render(SWITCHES["devices"] if target == "cuda" else {})),
+        *all_pods(render(SWITCHES["a bulk job"])),
+        *all_pods(render(SWITCHES["a bulk job on Ray"])),
+    ]
+    images = {container["image"] for pod in pods for container in pod["containers"]}
+    assert words[words.index("-t") + 1] in images
 
 
 def test_what_the_dockerfile_copies_reaches_the_build() -> None:

@@ -132,6 +132,21 @@ def test_the_image_runs_as_whoever_the_platform_says_and_can_write_nowhere(
             images.podman("exec", container.name, "python3", "-c", code)
 
 
+def test_what_helm_test_runs_in_the_image_finds_a_service_that_answers(
+    image: str, container: images.Container
+) -> None:
+    """Its containers, one after the other; the name of the service leads to the container that runs here."""
+    ports = {name: int(getattr(container, name).rpartition(":")[2]) for name in ("grpc", "http")}
+    values = {"image": image_values(image), "service": {f"{name}Port": port for name, port in ports.items()}}
+    (pod,) = [each for each in of_kind(render(values), "Pod") if "test" in each["metadata"]["name"]]
+    for each in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]:
+        entry, *words = map(str, each["command"] + each["args"])
+        environment = [f"--env={variable['name']}={variable['value']}" for variable in each["env"]]
+        command = [*images.HARDENED, "--network=host", "--add-host=altclip:127.0.0.1", *environment]
+        told = images.podman("run", "--rm", *command, f"--entrypoint={entry}", image, *words)
+        assert {"health": "SERVING", "grpc": "hello", "http": '"bundled"'}[each["name"]] in told
+
+
 def test_the_image_loses_no_call_when_it_is_stopped(container: images.Container) -> None:
     texts = [f"text number {number}" for number in range(64)]
 
