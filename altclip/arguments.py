@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
@@ -19,7 +20,7 @@ from altclip.channel import DEFAULT_TIMEOUT, channel_credentials
 from altclip.client import Client
 from altclip.evaluate.arguments import add_arguments
 from altclip.evaluate.command import run
-from altclip.printing import legible
+from altclip.printing import legible, tell
 from altclip.streams.ledger import WINDOW
 from altclip.version import VERSION
 
@@ -40,6 +41,7 @@ EXAMPLES = """examples:
 environment:
   ALTCLIP_ADDRESS   where the service is, unless --address says (default: localhost:50051)
   ALTCLIP_API_KEY   sent as `authorization: Bearer`
+  OTEL_…            of OpenTelemetry's SDK, for --tracing
 """
 
 
@@ -183,7 +185,11 @@ def words(arguments: Sequence[str]) -> list[str]:
 def clients_of(parsed: argparse.Namespace) -> list[Client]:
     """The clients that these arguments describe: one, but for commands that take several addresses. Raises
     InvalidArgument, OSError and ValueError."""
-    options: dict[str, Any] = {"tls": parsed.tls, "root_certificates": parsed.root_certificates}
+    options: dict[str, Any] = {
+        "tls": parsed.tls,
+        "root_certificates": parsed.root_certificates,
+        "tracing": _traced(parsed),
+    }
     if (parsed.certificate is None) != (parsed.key is None):
         raise ValueError("--certificate and --key are needed together")
     if parsed.certificate is not None:
@@ -194,6 +200,22 @@ def clients_of(parsed: argparse.Namespace) -> list[Client]:
         Client(address, api_key=os.environ.get("ALTCLIP_API_KEY"), timeout=parsed.timeout, **options)
         for address in ([addresses] if isinstance(addresses, str) else addresses)
     ]
+
+
+def tracing_of(parsed: argparse.Namespace) -> AbstractContextManager[None]:
+    """For a `with` block around the command: sends the spans of its calls where these arguments say. Raises
+    ClientUnusable and ValueError."""
+    if not _traced(parsed):
+        return nullcontext()
+    if getattr(parsed, "ray", None) is not None:
+        raise ValueError("--tracing is not for --ray: the calls are made on the cluster's nodes")
+    from altclip.tracing.export import exporting  # loads OpenTelemetry
+
+    return exporting(parsed.trace_endpoint, tell)
+
+
+def _traced(parsed: argparse.Namespace) -> bool:
+    return bool(parsed.tracing or parsed.trace_endpoint)
 
 
 def _default_address() -> str:
@@ -226,6 +248,15 @@ def _common_arguments(*, several: bool = False) -> Parser:
         default=DEFAULT_TIMEOUT,
         metavar="SECONDS",
         help="of a call; a stream has none (default: %(default)g)",
+    )
+    group.add_argument(
+        "--tracing", action="store_true", help="send spans of the calls to an OpenTelemetry collector"
+    )
+    group.add_argument(
+        "--trace-endpoint",
+        default="",
+        metavar="URL",
+        help="the collector; implies --tracing (default: as OTEL_… say, or http://localhost:4317)",
     )
     common.add_argument(
         "--model", default="", metavar="NAME", help="which model (default: the server's first)"

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # gRPC writes lines of its own unless it is told before it is imported.
     if "grpc" not in sys.modules:
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    from altclip.arguments import clients_of, parser, words
+    from altclip.arguments import clients_of, parser, tracing_of, words
     from altclip.errors import AltClipError
     from altclip.output import OutputError
     from altclip.printing import tell
@@ -43,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _signals_that_end():
             parsed = parser().parse_args(words(sys.argv[1:] if arguments is None else arguments))
             with contextlib.ExitStack() as stack:
+                stack.enter_context(tracing_of(parsed))
                 clients = [stack.enter_context(client) for client in clients_of(parsed)]
                 return int(parsed.run(clients if parsed.several else clients[0], parsed))
     except AltClipError as error:

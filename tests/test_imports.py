@@ -39,7 +39,7 @@ CLIENT_LIBRARIES = {
     "protobuf": "google",
 }
 # Modules that only those import who installed the extra of that name.
-OF_EXTRAS = {"altclip.langchain": "langchain_core"}
+OF_EXTRAS = {"altclip.langchain": "langchain_core", "altclip.tracing.export": "opentelemetry"}
 F = "service.frontend."
 MANY = ("client", "errors", "results", "datasets", "output", "printing")
 

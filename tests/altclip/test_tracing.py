@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from altclip import Client, ClientUnusable
+from altclip.cli import main
 from altclip.tracing.spans import server_of
 
 
@@ -50,3 +51,15 @@ def test_tracing_without_opentelemetry_is_told_with_what_to_install(monkeypatch:
 def test_a_span_tells_the_server_as_the_conventions_have_it(target: str, host: str, port: int | None) -> None:
     found = server_of(target)
     assert (found["server.address"], found.get("server.port")) == (host, port)
+
+
+def test_a_command_that_cannot_trace_says_why_and_calls_nobody(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = ["bulk", "in.csv", "out", "--tracing", "--ray", "auto", "--address", "localhost:1"]
+    assert main(refused) == 2
+    assert "--tracing is not for --ray" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    monkeypatch.delitem(sys.modules, "altclip.tracing.export", raising=False)
+    assert main(["embed-text", "one", "--tracing", "--address", "localhost:1"]) == 1
+    assert "pip install 'altclip[tracing]'" in capsys.readouterr().err

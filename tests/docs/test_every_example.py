@@ -35,7 +35,8 @@ RUN: dict[tuple[str, str] | tuple[str, str, int], str] = {
     ("docs/integrations.md", "python"): "tests/interop/test_stores.py",
     ("docs/integrations.md", "python", 10): "tests/interop/test_langchain.py",
     ("docs/tracing.md", "python"): COMMANDS,
-    ("docs/tracing.md", "sh"): COMMANDS,
+    ("docs/tracing.md", "sh", 0): COMMANDS,
+    ("docs/tracing.md", "sh", 1): "tests/e2e/test_command_tracing.py",
 }
 CLUSTER = "needs a Ray cluster: tests/altclip/bulk/on_ray has its own, with the same options"
 DATA = "needs a published data set; tests/altclip/evaluate/test_docs.py parses its commands"
