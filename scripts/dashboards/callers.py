@@ -6,7 +6,9 @@ from scripts.dashboards.panels import Panel, Row, mean, quantiles, rate
 
 __all__ = ["CALLERS"]
 
-UNARY = 'method!="EmbedStream"'  # a stream lasts as long as its client wants
+# An error may take no time, and a stream lasts as long as its client wants.
+TIMED = 'outcome!="failed"'
+UNARY = f'method!="EmbedStream", {TIMED}'
 
 CALLERS = (
     Row(
@@ -22,7 +24,8 @@ CALLERS = (
             ),
             Panel(
                 "Calls fast enough, last hour",
-                "Of all calls but streams; fast enough is altclip:objective:latency_seconds.",
+                "Of all calls but streams and those that were told an error; fast enough is "
+                "altclip:objective:latency_seconds.",
                 "percentunit",
                 {"{{transport}}": "1 - altclip:slow:ratio1h"},
                 kind="stat",
@@ -95,21 +98,22 @@ CALLERS = (
         (
             Panel(
                 "gRPC calls",
-                "From arrival to end. Streams last as long as their clients want, and are left out.",
+                "From arrival to end. Left out: streams, which last as long as their clients want, and calls "
+                "that were told an error.",
                 "s",
                 quantiles("altclip_request_duration_seconds", inside=UNARY),
             ),
             Panel(
                 "gRPC calls by RPC, nine of ten",
-                "From arrival to end.",
+                "From arrival to end, without calls that were told an error.",
                 "s",
                 quantiles("altclip_request_duration_seconds", "method", UNARY, of=(0.9,)),
             ),
             Panel(
                 "HTTP requests by route, nine of ten",
-                "From arrival, the body read, to end.",
+                "From arrival, the body read, to end; without requests that were told an error.",
                 "s",
-                quantiles("altclip_http_request_duration_seconds", "route", of=(0.9,)),
+                quantiles("altclip_http_request_duration_seconds", "route", TIMED, of=(0.9,)),
             ),
             Panel(
                 "By phase, mean",

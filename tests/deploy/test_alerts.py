@@ -29,6 +29,7 @@ from worker.runtime.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs" / "runbooks.md"
+OBJECTIVES = ROOT / "docs" / "slo.md"
 UNIT_TESTS = sorted((Path(__file__).parent / "promtool").glob("*.yaml"))
 PROBES = {"/healthz", "/readyz", "/health", "/ping", "/.well-known/live", "/.well-known/ready"}
 PARTS = ("What it means", "How to see it", "What to do", "When to ignore it")
@@ -126,6 +127,28 @@ def test_every_objective_is_read_by_a_rule_or_an_alert() -> None:
     objectives = {rule["record"] for rule in rules(FILES / "objectives.yaml")}
     read = {name for expression in EXPRESSIONS.values() for name in recorded_names(expression)}
     assert objectives <= read
+
+
+def test_the_page_on_objectives_tells_the_numbers_of_the_file() -> None:
+    numbers = {
+        rule["record"].rpartition(":")[2]: float(rule["expr"]) for rule in rules(FILES / "objectives.yaml")
+    }
+    page = OBJECTIVES.read_text()
+    (errors,) = re.findall(r"^\| calls without an error \| ([\d.]+)% \|", page, re.MULTILINE)
+    ((fast, seconds),) = re.findall(
+        r"^\| calls fast enough \| ([\d.]+)% within ([\d.]+) s", page, re.MULTILINE
+    )
+    assert 1 - float(errors) / 100 == pytest.approx(numbers["error_ratio"])
+    assert 1 - float(fast) / 100 == pytest.approx(numbers["slow_ratio"])
+    assert float(seconds) == numbers["latency_seconds"]
+    _, _, table = page.partition("| `altclip:threshold:…` | default |")
+    told = {
+        name: float(default)
+        for names, defaults in re.findall(r"^\| (`[^|]*) \| ([^|]*) \|", table, re.MULTILINE)
+        for name, default in zip(re.findall(r"`(\w+)`", names), defaults.split(", "), strict=True)
+    }
+    thresholds = [name for name in recorded() if name.startswith("altclip:threshold:")]
+    assert told == {name.rpartition(":")[2]: numbers[name.rpartition(":")[2]] for name in thresholds}
 
 
 def test_the_latency_objective_is_a_bound_of_the_histograms() -> None:

@@ -51,7 +51,9 @@ def test_every_frontend_answers_and_is_counted() -> None:
             what="all requests are counted",
         )
         assert server.metric(counted, route="/v1/embeddings", code="400") == 1
-        assert server.metric("altclip_http_request_duration_seconds_count", route="/v1/embeddings") == 21
+        timed = "altclip_http_request_duration_seconds_count"
+        assert server.metric(timed, route="/v1/embeddings", outcome="ok") == 20
+        assert server.metric(timed, route="/v1/embeddings", outcome="failed") == 1
         assert server.metric("altclip_requests_total") == 0
         assert server.metric("altclip_items_total", modality="text", outcome="ok") == 20
         assert server.stop() == 0

@@ -6,7 +6,7 @@ up for a scrape. Each series is written by one thread of its process at a time (
 written back: two threads would lose counts).
 
     metrics.requests.inc("EmbedText", "OK")
-    metrics.request_duration.observe(0.012, "EmbedText")
+    metrics.request_duration.observe(0.012, "EmbedText", "ok")
     metrics.queue_depth.set(3, "m", "text")
 
 All label values are enumerated from the layout, so every series exists at zero from the start. A label value
@@ -90,8 +90,10 @@ class Metrics:
     request_duration: Histogram = _histogram(
         "request_duration_seconds",
         "method",
+        "outcome",
         buckets=_SECONDS,
-        text="Time from a call's arrival to its end, by RPC.",
+        text="Time from a call's arrival to its end, by RPC and outcome: ok, failed (the caller was told an "
+        "error) or cancelled (the caller had gone, or its deadline had passed).",
     )
     http_requests: Counter = _counter(
         "http_requests",
@@ -102,13 +104,17 @@ class Metrics:
     http_request_duration: Histogram = _histogram(
         "http_request_duration_seconds",
         "route",
+        "outcome",
         buckets=_SECONDS,
-        text="Time from an HTTP request's arrival, its body read, to its end, by route.",
+        text="Time from an HTTP request's arrival, its body read, to its end, by route and outcome: ok, "
+        "failed (the status is an error) or cancelled (the client had gone).",
     )
     # The attribute of a histogram with `_exemplars` after it.
-    request_duration_exemplars: Exemplars = _exemplars("request_duration", "method", buckets=_SECONDS)
+    request_duration_exemplars: Exemplars = _exemplars(
+        "request_duration", "method", "outcome", buckets=_SECONDS
+    )
     http_request_duration_exemplars: Exemplars = _exemplars(
-        "http_request_duration", "route", buckets=_SECONDS
+        "http_request_duration", "route", "outcome", buckets=_SECONDS
     )
     spans: Counter = _counter(
         "spans",

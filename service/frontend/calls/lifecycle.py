@@ -87,6 +87,13 @@ class Ended(NamedTuple):
     seconds: float
     trace: Trace | None = None
 
+    @property
+    def outcome(self) -> str:
+        """The metrics' word for it: ok, failed (the caller is told an error) or cancelled (it has gone)."""
+        if self.error is not None:
+            return "failed"
+        return "ok" if self.code == "OK" else "cancelled"
+
 
 Count = Callable[[Ended], None]
 

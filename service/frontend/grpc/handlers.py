@@ -165,9 +165,10 @@ class Handlers:
 
     def _count(self, ended: Ended) -> None:
         self._metrics.requests.inc(ended.method, ended.code)
-        self._metrics.request_duration.observe(ended.seconds, ended.method)
+        self._metrics.request_duration.observe(ended.seconds, ended.method, ended.outcome)
         if ended.trace is not None:
-            self._metrics.request_duration_exemplars.put(ended.seconds, ended.trace.ids, ended.method)
+            labels = (ended.method, ended.outcome)
+            self._metrics.request_duration_exemplars.put(ended.seconds, ended.trace.ids, *labels)
             ended.trace.set({names.RPC_STATUS: ended.code})
             ended.trace.end()
 

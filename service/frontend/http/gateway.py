@@ -95,9 +95,10 @@ class Gateway:
         code = str(status)
         route = route if route in self._counted else OTHER
         self._metrics.http_requests.inc(route, code if code in HTTP_CODES else OTHER)
-        self._metrics.http_request_duration.observe(seconds, route)
+        outcome = "cancelled" if status == CLIENT_WENT else "failed" if status >= 400 else "ok"
+        self._metrics.http_request_duration.observe(seconds, route, outcome)
         if trace is not None:
-            self._metrics.http_request_duration_exemplars.put(seconds, trace.ids, route)
+            self._metrics.http_request_duration_exemplars.put(seconds, trace.ids, route, outcome)
             trace.set({names.HTTP_STATUS: status})
             trace.end()
 

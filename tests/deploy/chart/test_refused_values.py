@@ -12,6 +12,7 @@ import yaml
 from scripts import chart_schema
 from tests.deploy.chart.rendering import CHART, OLDEST, RefusedError, render
 from tests.deploy.chart.switches import COMMIT, SWITCHES
+from tests.deploy.rule_files import FILES, rules, series
 
 _DOWNLOAD = {"source": "BAAI/AltCLIP", "revision": COMMIT}
 
@@ -85,7 +86,8 @@ def unknown(value: Any, schema: dict[str, Any], path: str = "") -> list[str]:
     if not isinstance(value, dict) or not known:
         return []
     # What Kubernetes defines, or what a map is open for, need not be given.
-    optional = known.keys() if path in (".settings", ".monitoring.rules.thresholds") else {"global"}
+    open_for = (".settings", ".monitoring.rules.objectives", ".monitoring.rules.thresholds")
+    optional = known.keys() if path in open_for else {"global"}
     found = [f"{path}.{name}" for name in (value.keys() ^ known.keys()) - optional]
     for name in value.keys() & known.keys():
         found += unknown(value[name], known[name], f"{path}.{name}")
@@ -94,6 +96,17 @@ def unknown(value: Any, schema: dict[str, Any], path: str = "") -> list[str]:
 
 # What is written as Kubernetes defines it.
 _KUBERNETES = re.compile(r"[rR]esources\.|[sS]ecurityContext\.|^topologySpread\.|labels\.")
+
+
+def test_objectives_and_thresholds_that_may_be_given_are_those_that_the_rules_read() -> None:
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    given = schema["properties"]["monitoring"]["properties"]["rules"]["properties"]
+    recorded = {rule["record"] for rule in rules(FILES / "objectives.yaml")}
+    for kind in ("objective", "threshold"):
+        names = {f"altclip:{kind}:{name}" for name in given[f"{kind}s"]["properties"]}
+        assert names == {name for name in recorded if name.startswith(f"altclip:{kind}:")}
+    bounds = series()["altclip_request_duration_seconds"].buckets
+    assert given["objectives"]["properties"]["latency_seconds"]["enum"] == [*bounds]
 
 
 def test_every_value_has_a_comment_above_it() -> None:

@@ -76,7 +76,7 @@ async def test_a_new_rpc_is_counted_by_its_descriptor(new_service: ServiceDescri
     async with served(new_service, metrics) as count:
         assert len((await count(pb.ListModelsRequest())).models) == 1
         assert metrics.requests.value("CountModels", "OK") == 1
-        assert metrics.request_duration.value("CountModels") == 1
+        assert metrics.request_duration.value("CountModels", "ok") == 1
 
 
 async def test_an_rpc_that_the_metrics_do_not_know_is_answered_all_the_same(

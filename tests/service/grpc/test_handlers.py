@@ -130,7 +130,7 @@ async def test_a_call_that_is_cancelled_before_its_message_is_no_ones_mistake(
         call = service.channel.stream_stream(f"/{EMBEDDING}/EmbedText")(timeout=30)
         await eventually(lambda: len(begun) == number)  # noqa: B023 - it is called at once
         call.cancel()
-    await eventually(lambda: service.metrics.request_duration.value("EmbedText") == 50)
+    await eventually(lambda: service.metrics.request_duration.value("EmbedText", "cancelled") == 50)
     assert service.requests("EmbedText", "CANCELLED") == 50
     assert service.server.core.gate.active == 0
 
@@ -159,6 +159,7 @@ async def test_a_deadline_that_passes_takes_the_work_back(service: Running) -> N
     await too_late(service, call)
     await eventually(lambda: len(service.pool.cancelled) == len(service.pool.deadlines))
     await eventually(lambda: service.requests("EmbedText", "DEADLINE_EXCEEDED") >= 1)
+    await eventually(lambda: service.metrics.request_duration.value("EmbedText", "cancelled") >= 1)
     assert service.server.core.gate.active == 0
 
 
@@ -171,7 +172,7 @@ async def test_the_deadline_reaches_the_pool(service: Running) -> None:
     assert second is None
 
 
-async def test_every_call_is_counted_by_its_code(service: Running) -> None:
+async def test_every_call_is_counted_by_its_code_and_timed_by_its_outcome(service: Running) -> None:
     for _ in range(3):
         await service.call("EmbedText", TEXT)
     await service.refusal("EmbedText", b"\xff")
@@ -179,7 +180,8 @@ async def test_every_call_is_counted_by_its_code(service: Running) -> None:
     assert service.requests("EmbedText", "OK") == 3
     assert service.requests("EmbedText", "INVALID_ARGUMENT") == 1
     assert service.requests("ListModels", "OK") == 1
-    assert service.metrics.request_duration.value("EmbedText") == 4
+    assert service.metrics.request_duration.value("EmbedText", "ok") == 3
+    assert service.metrics.request_duration.value("EmbedText", "failed") == 1
 
 
 async def test_an_unknown_method_is_unimplemented(service: Running) -> None:

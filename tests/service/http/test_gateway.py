@@ -141,6 +141,7 @@ async def test_a_client_that_goes_cancels_its_work(http: Asking) -> None:
     await eventually(lambda: len(http.service.pool.cancelled) == 1)
     await eventually(lambda: http.counted("/v1/embeddings", 499) == 1)
     assert http.caller_calls("anonymous", "CANCELLED") == 1
+    assert http.service.metrics.http_request_duration.value("/v1/embeddings", "cancelled") == 1
     assert http.service.metrics.items.value("m", "text", "cancelled") == 1
     assert http.service.server.core.gate.active == 0
     http.service.pool.hold.set()

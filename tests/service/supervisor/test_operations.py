@@ -74,8 +74,8 @@ async def test_a_bucket_s_exemplar_is_the_latest_of_all_processes_and_shown_in_o
 ) -> None:
     first, second = (service.pages.add(f"frontend {number}") for number in range(2))
     for page, trace in ((second, "b" * 32), (first, "a" * 32)):
-        page.metrics.request_duration.observe(0.02, "EmbedText")
-        page.metrics.request_duration_exemplars.put(0.02, (trace, "0123456789abcdef"), "EmbedText")
+        page.metrics.request_duration.observe(0.02, "EmbedText", "ok")
+        page.metrics.request_duration_exemplars.put(0.02, (trace, "0123456789abcdef"), "EmbedText", "ok")
     _, _, body = await get(service, "/metrics", "application/openmetrics-text; version=1.0.0")
     (family,) = [each for each in openmetrics(body) if each.name == "altclip_request_duration_seconds"]  # type: ignore[no-untyped-call]
     (sample,) = [sample for sample in family.samples if sample.exemplar is not None]
@@ -89,7 +89,7 @@ async def test_a_bucket_s_exemplar_is_the_latest_of_all_processes_and_shown_in_o
     service.pages.retire(second)
     _, _, body = await get(service, "/metrics", "application/openmetrics-text; version=1.0.0")
     assert "# {" not in body
-    assert 'altclip_request_duration_seconds_count{method="EmbedText"} 2.0' in body
+    assert 'altclip_request_duration_seconds_count{method="EmbedText",outcome="ok"} 2.0' in body
 
 
 async def test_memory_is_what_is_in_use_when_it_is_asked_for(service: Service) -> None:

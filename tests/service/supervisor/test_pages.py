@@ -15,6 +15,7 @@ from worker.runtime.metric_labels import Layout
 from worker.runtime.metrics import Metrics
 
 LAYOUT = Layout(models=("a", "b"), devices=("cpu",), workers=2, version="1.0", methods=METHODS, codes=CODES)
+ANSWERED = {"method": "EmbedText", "outcome": "ok"}
 
 
 @pytest.fixture
@@ -55,13 +56,14 @@ def test_a_counter_does_not_fall_when_its_process_dies(pages: Pages) -> None:
     for _ in range(3):
         page = pages.add("frontend 0")
         page.metrics.requests.inc("EmbedText", "OK", by=5)
-        page.metrics.request_duration.observe(0.02, "EmbedText")
+        page.metrics.request_duration.observe(0.02, "EmbedText", "ok")
         pages.retire(page)
     assert value(pages, "altclip_requests_total", method="EmbedText", code="OK") == 15
-    assert value(pages, "altclip_request_duration_seconds_count", method="EmbedText") == 3
-    assert value(pages, "altclip_request_duration_seconds_sum", method="EmbedText") == pytest.approx(0.06)
-    assert value(pages, "altclip_request_duration_seconds_bucket", method="EmbedText", le="0.01") == 0
-    assert value(pages, "altclip_request_duration_seconds_bucket", method="EmbedText", le="0.025") == 3
+    duration = "altclip_request_duration_seconds"
+    assert value(pages, f"{duration}_count", **ANSWERED) == 3
+    assert value(pages, f"{duration}_sum", **ANSWERED) == pytest.approx(0.06)
+    assert value(pages, f"{duration}_bucket", **ANSWERED, le="0.01") == 0
+    assert value(pages, f"{duration}_bucket", **ANSWERED, le="0.025") == 3
 
 
 def test_what_a_dead_frontend_had_not_ended_has_failed() -> None:
@@ -92,10 +94,9 @@ def test_the_account_tells_how_all_calls_and_items_ended_those_of_the_dead_inclu
 
 def test_buckets_are_cumulative_over_processes(pages: Pages) -> None:
     for seconds in (0.0001, 1e9):
-        pages.add("frontend").metrics.request_duration.observe(seconds, "EmbedText")
-    assert value(pages, "altclip_request_duration_seconds_bucket", method="EmbedText", le="0.001") == 1
-    assert value(pages, "altclip_request_duration_seconds_bucket", method="EmbedText", le="60.0") == 1
-    assert value(pages, "altclip_request_duration_seconds_bucket", method="EmbedText", le="+Inf") == 2
+        pages.add("frontend").metrics.request_duration.observe(seconds, "EmbedText", "ok")
+    for bound, count in (("0.001", 1), ("60.0", 1), ("+Inf", 2)):
+        assert value(pages, "altclip_request_duration_seconds_bucket", **ANSWERED, le=bound) == count
 
 
 def test_a_dead_workers_queue_is_gone(pages: Pages) -> None:
@@ -139,7 +140,7 @@ def test_frontends_read_the_sums_of_all_processes_the_dead_included(pages: Pages
         page = pages.add(f"worker {number}")
         page.metrics.queue_depth.set(3, "b", "text")
         page.metrics.batch_size.observe(4, "b", "text", times=5)
-    pages.add("frontend 0").metrics.http_request_duration.observe(0.02, "/v1/embeddings")
+    pages.add("frontend 0").metrics.http_request_duration.observe(0.02, "/v1/embeddings", "ok")
     pages.publish()
     pages.retire(page)
     totals = Metrics(LAYOUT, memory.attach(pages.totals.descriptor))
@@ -147,5 +148,5 @@ def test_frontends_read_the_sums_of_all_processes_the_dead_included(pages: Pages
     pages.publish()
     assert totals.queue_depth.value("b", "text") == 3
     assert totals.batch_size.value("b", "text") == 10
-    assert totals.http_request_duration.value("/v1/embeddings") == 1
+    assert totals.http_request_duration.value("/v1/embeddings", "ok") == 1
     assert totals.batch_size.value("a", "text") == 0

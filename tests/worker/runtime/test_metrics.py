@@ -20,7 +20,7 @@ LAYOUT = Layout(
 # As the public contract names them.
 CONTRACT = {
     "altclip_requests_total": ("method", "code"),
-    "altclip_request_duration_seconds": ("method",),
+    "altclip_request_duration_seconds": ("method", "outcome"),
     "altclip_items_total": ("model", "modality", "outcome"),
     "altclip_queue_depth": ("model", "modality"),
     "altclip_queue_wait_seconds": ("model", "modality", "priority"),

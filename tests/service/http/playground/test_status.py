@@ -22,12 +22,12 @@ def test_a_quantile_lies_within_its_bucket() -> None:
 def test_speed_is_that_of_the_last_minute() -> None:
     totals, now = Metrics.local(LAYOUT), [0.0]
     looks = Looks(totals, lambda: now[0])
-    totals.request_duration.observe(20.0, "EmbedText", times=100)
+    totals.request_duration.observe(20.0, "EmbedText", "ok", times=100)
     totals.batch_size.observe(64, "m", "text", times=10)
     assert looks.speed().calls == 100
     now[0] = 100.0
     looks.speed()
-    totals.request_duration.observe(0.004, "EmbedText", times=3)
+    totals.request_duration.observe(0.004, "EmbedText", "ok", times=3)
     totals.batch_size.observe(2, "m", "text", times=3)
     now[0] = 130.0
     speed = looks.speed()
@@ -40,8 +40,8 @@ def test_speed_is_that_of_the_last_minute() -> None:
 def test_looking_counts_as_no_call() -> None:
     totals = Metrics.local(LAYOUT)
     for route in ("/playground/status", "/playground/{file}", "/", "/readyz"):
-        totals.http_request_duration.observe(0.1, route)
-    totals.http_request_duration.observe(0.1, "/v1/embeddings", times=2)
+        totals.http_request_duration.observe(0.1, route, "ok")
+    totals.http_request_duration.observe(0.1, "/v1/embeddings", "ok", times=2)
     assert Looks(totals).speed().calls == 2
 
 
