@@ -17,16 +17,11 @@ from typing import cast
 import numpy as np
 
 from altclip.bulk.store import Store
+from altclip.bulk.tries import PASSING, is_last, pause_after
 from altclip.client import Client
 from altclip.datasets.items import LeftOut, Picture, Text
-from altclip.errors import AltClipError, DeadlineExceeded, Internal, Overloaded, RevisionChanged, Unavailable
+from altclip.errors import AltClipError, RevisionChanged, Unavailable
 from altclip.results import Model, StreamResult
-
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Seconds to wait before each further try; they begin anew whenever something came back."""
-
-PASSING = (Unavailable, Overloaded, DeadlineExceeded, Internal)
-"""What may be over when it is tried again."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ def embed(
     cannot be used.
     """
     left_out: dict[int, LeftOut] = {}
-    pauses = iter(PAUSES)
+    failures = 0
     while True:
         done = store.done
         todo = [int(row) for row in np.flatnonzero(~done) if row not in left_out]
@@ -82,16 +77,16 @@ def embed(
             store.commit()
         rest = int(np.sum(~store.done)) - len(left_out)
         if rest < len(todo):
-            pauses = iter(PAUSES)
-        pause = next(pauses, None)
-        if rest and pause is None:
+            failures = 0
+        if rest and is_last(failures):
             if broken or not failed:
                 raise broken or Unavailable("the service does not tell the revision of its weights")
             # The stream works, and these items never do.
             left_out |= {row: LeftOut(items[row].where, _told(error)) for row, error in failed.items()}
         elif rest:
-            waits = [error.retry_after or 0.0 for error in (broken, *failed.values()) if error]
-            service.sleep(max([pause or 0.0, *waits]))
+            asked = [error.retry_after or 0.0 for error in (broken, *failed.values()) if error]
+            service.sleep(pause_after(failures, max(asked, default=0.0)))
+            failures += 1
 
 
 def _stream(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["PAUSES", "next_try", "pause_after"]
+from altclip.errors import DeadlineExceeded, Internal, Overloaded, Unavailable
+
+__all__ = ["PASSING", "PAUSES", "is_last", "next_try", "pause_after"]
+
+PASSING = (Unavailable, Overloaded, DeadlineExceeded, Internal)
+"""What may be over when it is tried again."""
 
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds before each further try; the last one is repeated. They begin anew when something came back."""
@@ -11,6 +16,11 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 def pause_after(failures: int, asked: float | None) -> float:
     """Seconds before the next try. failures: those before this one. asked: what the server asks to wait."""
     return max(PAUSES[min(failures, len(PAUSES) - 1)], asked or 0.0)
+
+
+def is_last(failures: int) -> bool:
+    """Whether this try was the last one of a work that does not wait for as long as patience lasts."""
+    return failures >= len(PAUSES)
 
 
 def next_try(problem: object, pause: float) -> str:

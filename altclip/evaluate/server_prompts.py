@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from altclip.bulk.embedding import PASSING, PAUSES, unreadable
+from altclip.bulk.embedding import unreadable
 from altclip.bulk.progress import Progress
+from altclip.bulk.tries import PASSING, is_last, pause_after
 from altclip.datasets.items import LeftOut, mark_of
 from altclip.errors import AltClipError, InvalidRequest, Unavailable
 from altclip.evaluate.evaluation import Evaluation
@@ -96,7 +97,7 @@ def _ask(evaluation: Evaluation, language: str, names: Sequence[str], batch: Bat
     """One call, made again without the pictures that the server refuses."""
     service, pictures, labels = evaluation.service, evaluation.dataset.pictures, evaluation.dataset.labels
     answer = _Answer()
-    pauses = iter(PAUSES)
+    failures = 0
     told_to_wait = 0.0
     while batch:
         try:
@@ -127,10 +128,11 @@ def _ask(evaluation: Evaluation, language: str, names: Sequence[str], batch: Bat
         if error.retry_after and told_to_wait < PATIENCE:
             told_to_wait += error.retry_after
             service.sleep(error.retry_after)
-        elif (pause := next(pauses, None)) is not None:
-            service.sleep(error.retry_after or pause)
-        else:
+        elif is_last(failures):
             raise error
+        else:
+            service.sleep(pause_after(failures, error.retry_after))
+            failures += 1
     return answer
 
 

@@ -21,13 +21,10 @@ from altclip.bulk.columns import Embedded, Shape
 from altclip.bulk.flow.cells import content_of, reason_and_message
 from altclip.bulk.flow.pool import Cell, Lane, Pool
 from altclip.bulk.sources.locations import Location
-from altclip.bulk.tries import PAUSES, pause_after
-from altclip.errors import AltClipError, DeadlineExceeded, Internal, Overloaded, RevisionChanged, Unavailable
+from altclip.bulk.tries import PASSING, PAUSES, pause_after
+from altclip.errors import AltClipError, Internal, RevisionChanged, Unavailable
 from altclip.results import Model, StreamResult
 from altclip.streams.ledger import StreamInput
-
-PASSING = (Unavailable, Overloaded, DeadlineExceeded, Internal)
-"""What may be over when it is tried again."""
 
 WINDOW = 2048
 """Cells under way in a stream."""

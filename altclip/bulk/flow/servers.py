@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from altclip.bulk.flow.lanes import PASSING, Connection, Stream
+from altclip.bulk.flow.lanes import Connection, Stream
 from altclip.bulk.flow.pipeline import Pipeline
 from altclip.bulk.flow.pool import Pool
 from altclip.bulk.flow.work import Keep, Work
 from altclip.bulk.plan import Task
-from altclip.bulk.tries import next_try, pause_after
+from altclip.bulk.tries import PASSING, next_try, pause_after
 from altclip.errors import AltClipError, Unavailable
 from altclip.results import Model
 

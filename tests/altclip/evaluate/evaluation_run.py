@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from altclip.bulk import embedding
+from altclip.bulk import tries
 from altclip.cli import main
-from altclip.evaluate import server_prompts
 from tests.altclip.evaluate.evaluation_data import RunningSeeing, SeeingService, start_seeing
 
 __all__ = ["evaluate", "seeing", "seeing_service"]
@@ -37,8 +36,7 @@ def evaluate(
     """Runs the command; gives its exit status, output, complaints and the results."""
     monkeypatch.setenv("ALTCLIP_ADDRESS", seeing.address)
     monkeypatch.chdir(tmp_path)
-    for module in (embedding, server_prompts):
-        monkeypatch.setattr(module, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(tries, "PAUSES", (0.01, 0.01))
 
     def one(*arguments: str | Path) -> tuple[int, str, str, Any]:
         results = tmp_path / "results.json"
