@@ -83,10 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     begin = course.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="go on with OUTPUT where it fits (the default)")
     begin.add_argument("--fresh", action="store_true", help="begin anew; what is in OUTPUT is removed")
-    course.add_argument("--retry-failed", action="store_true", help="try the rows again that failed")
-    course.add_argument(
-        "--max-errors", type=at_least(0), metavar="N", help="stop when so many rows have failed"
-    )
+    add_failures(course, "rows")
     add_patience(course)
     ray = parser.add_argument_group(
         "cluster", "without --address actors have encoders of their own; --model is as for altclip-server"
@@ -101,6 +98,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     ray.add_argument("--ray-cpus", type=_share, metavar="N", help="that an actor reserves")
     ray.add_argument("--ray-gpus", type=_share, metavar="N", help="that an actor reserves")
+
+
+def add_failures(parser: argparse._ActionsContainer, what: str) -> None:
+    """What becomes of rows, or of requests, that fail."""
+    parser.add_argument("--retry-failed", action="store_true", help=f"try the {what} again that failed")
+    parser.add_argument(
+        "--max-errors", type=at_least(0), metavar="N", help=f"stop when so many {what} have failed"
+    )
 
 
 def add_patience(parser: argparse._ActionsContainer) -> None:

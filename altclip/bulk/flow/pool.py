@@ -246,5 +246,5 @@ class TooManyErrors(AltClipError):
     altclip.bulk.flow.pool.TooManyErrors: ...
     """
 
-    def __init__(self, rows: int) -> None:
-        super().__init__(f"stopped because of --max-errors: {rows} rows failed")
+    def __init__(self, count: int, what: str = "rows") -> None:
+        super().__init__(f"stopped because of --max-errors: {count} {what} failed")

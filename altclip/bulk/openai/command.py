@@ -6,15 +6,18 @@ batch file ─▶ Gateway, several requests at a time ─▶ Journal, in the ord
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import ssl
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from altclip.bulk.arguments import add_patience
+from altclip.bulk.arguments import add_failures, add_patience
+from altclip.bulk.command import DONE, FAILED, status_of
+from altclip.bulk.flow.pool import TooManyErrors
 from altclip.bulk.openai.journal import Journal
 from altclip.bulk.openai.posting import Answer, Gateway
 from altclip.bulk.openai.requests import BatchRequest, answer_line, count_requests, read_requests
@@ -23,10 +26,13 @@ from altclip.bulk.reporting import Report
 from altclip.bulk.sources.files import hash_of
 from altclip.client import Client
 from altclip.errors import AltClipError
-from altclip.output import OutputError
 from altclip.printing import say_json, tell
 
-DONE, FAILED, WRONG_USAGE, TRY_LATER, NO_OUTPUT = 0, 1, 2, 3, 4
+
+class Keep(Protocol):
+    """Where the line of an answer goes."""
+
+    def __call__(self, line: bytes, *, failed: bool) -> None: ...
 
 
 def run(clients: Sequence[Client], arguments: argparse.Namespace) -> int:
@@ -37,17 +43,12 @@ def run(clients: Sequence[Client], arguments: argparse.Namespace) -> int:
     except (AltClipError, OSError, ValueError) as error:
         batch.tell(" ".join(str(error).split()))
         batch.close(done=False)
-        return TRY_LATER if isinstance(error, AltClipError) else status_of(error)
+        return status_of(error)
     except KeyboardInterrupt:
         batch.tell("interrupted")
         batch.close(done=False)
         raise
     return batch.close(done=True)
-
-
-def status_of(error: OSError | ValueError) -> int:
-    """The exit status of a run that ended with this error."""
-    return NO_OUTPUT if isinstance(error, OutputError) else WRONG_USAGE
 
 
 class Batch:
@@ -58,10 +59,10 @@ class Batch:
         self._journal: Journal | None = None
         self._report: Report | None = None
         self._started = time.monotonic()
-        self._handled = 0
+        self._handled = self._failed = 0
 
     def run(self) -> None:
-        """Raises DataError, OutputError, and AltClipError where the service cannot be used."""
+        """Raises DataError, OutputError, TooManyErrors, and AltClipError where the service cannot be used."""
         source, output = Path(self._arguments.input), Path(self._arguments.output)
         gateway = Gateway(
             self._arguments.http,
@@ -74,30 +75,54 @@ class Batch:
         size, digest = hash_of(source)
         with Folder(output):
             identity = {"path": source.name, "size": size, "hash": digest}
-            journal = Journal(output, identity, requests, fresh=self._arguments.fresh)
+
+            def ids() -> Iterator[str]:
+                return (request.custom_id for request in read_requests(source))
+
+            journal = Journal(output, identity, requests, ids, fresh=self._arguments.fresh)
             self._journal = journal
-            if journal.done:
-                journal.confirm()
-                return
-            journal.begin()
-            self._report = Report(requests - len(journal.answered))
+            answered = journal.answered
+            again = journal.failed_before if self._arguments.retry_failed else frozenset()
+            self._report = Report(requests - len(answered) + len(again))
             try:
-                for answer in gateway.answers(_missing(source, journal.answered)):
-                    self._keep(journal, answer)
-                journal.finish()
+                if not journal.done:
+                    journal.begin()
+                    missing = (
+                        each for each in read_requests(source) if each.custom_id not in journal.answered
+                    )
+                    self._answer(gateway, missing, journal.append)
+                    journal.finish()
+                if again:
+                    journal.begin_again()
+                    failed = (each for each in read_requests(source) if each.custom_id in again)
+                    self._answer(gateway, failed, journal.append_again)
+                    journal.finish_again()
             finally:
                 journal.close()
+            journal.confirm()
 
-    def _keep(self, journal: Journal, answer: Answer) -> None:
+    def _answer(self, gateway: Gateway, requests: Iterable[BatchRequest], keep: Keep) -> None:
+        with contextlib.closing(gateway.answers(requests)) as answers:
+            for answer in answers:
+                self._keep(answer, keep)
+
+    def _keep(self, answer: Answer, keep: Keep) -> None:
         try:
             body: Any = json.loads(answer.content)
         except ValueError:
             body = answer.content.decode("utf-8", "replace")
         failed = not 200 <= answer.status < 300
+        journal = self._journal
+        if journal is None:
+            raise RuntimeError("an answer without a place to keep it")
         journal.check_revision(body)
         request_id = answer.headers.get("x-request-id", answer.request.id)
-        journal.append(answer_line(answer.request, answer.status, request_id, body), failed=failed)
+        keep(answer_line(answer.request, answer.status, request_id, body), failed=failed)
         self._handled += 1
+        self._failed += failed
+        most = self._arguments.max_errors
+        if most is not None and self._failed >= max(most, 1):
+            raise TooManyErrors(self._failed, "requests")
         if self._report is not None:
             self._report(self._handled, journal.failed, {"server": time.monotonic() - self._started})
 
@@ -114,7 +139,7 @@ class Batch:
         journal, seconds = self._journal, time.monotonic() - self._started
         requests = journal.requests if journal else 0
         failed = journal.failed if journal else 0
-        answered = len(journal.answered) + self._handled - failed if journal else 0
+        answered = journal.lines - failed if journal else 0
         if journal is not None:
             told = f"{answered:,} are answered, {failed:,} are in {journal.folder}/errors.jsonl"
             tell(f"{requests:,} requests: {told}")
@@ -145,11 +170,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="go on with OUTPUT where it fits (the default)")
     begin.add_argument("--fresh", action="store_true", help="begin anew; what is in OUTPUT is removed")
+    add_failures(parser, "requests")
     add_patience(parser)
-
-
-def _missing(source: Path, answered: set[str]) -> Iterator[BatchRequest]:
-    return (request for request in read_requests(source) if request.custom_id not in answered)
 
 
 def _trust(certificates: Path | None) -> ssl.SSLContext | None:

@@ -1,6 +1,7 @@
 """The output of a batch: `output.jsonl` and `errors.jsonl`, each in the order of the requests; a manifest.
 
     .output.jsonl.partial, .errors.jsonl.partial ─▶ output.jsonl, errors.jsonl     when all is answered
+    both, and .retried.jsonl.partial ─▶ both     when those that failed were tried again
 
 Answers are appended one by one. A line that a kill cut off is removed before the run goes on, so that every
 request is answered once.
@@ -11,15 +12,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from altclip.bulk.openai.answers import in_order, read_answers
 from altclip.bulk.output.folder import MANIFEST
 from altclip.datasets.items import DataError
 from altclip.output import OutputError, whole_file
 
-OUTPUT, ERRORS = "output.jsonl", "errors.jsonl"
+OUTPUT, ERRORS, RETRIED = "output.jsonl", "errors.jsonl", "retried.jsonl"
 VERSION, KIND = 1, "openai"
 TEMPORARY = ".altclip-"
 
@@ -31,18 +33,32 @@ class Journal:
     Args:
         input: What identifies the batch file: path, size and hash.
         requests: How many it has.
+        ids: Gives the ids of its requests, in order.
     """
 
-    def __init__(self, folder: Path, input: Mapping[str, Any], requests: int, *, fresh: bool) -> None:  # noqa: A002 - the manifest's word
+    def __init__(
+        self,
+        folder: Path,
+        input: Mapping[str, Any],  # noqa: A002 - the manifest's word
+        requests: int,
+        ids: Callable[[], Iterable[str]],
+        *,
+        fresh: bool,
+    ) -> None:
         self.folder = folder
         self.requests = requests
         self._input = dict(input)
+        self._ids = ids
         self.answered: set[str] = set()
+        """Requests that runs before this one got answers to; `failed_before` are those that failed."""
+        self.failed_before: set[str] = set()
+        self.lines = 0
+        """How many requests are answered now; `failed` of them have failed."""
         self.failed = 0
         self.revisions: dict[str, str] = {}
         """Of each model that answered."""
-        self._prepare(fresh=fresh)
         self._files: dict[str, IO[bytes]] = {}
+        self._prepare(fresh=fresh)
 
     @property
     def done(self) -> bool:
@@ -60,11 +76,37 @@ class Journal:
 
     def append(self, line: bytes, *, failed: bool) -> None:
         """One answer. Raises OutputError."""
-        name = ERRORS if failed else OUTPUT
-        with _naming(self.folder / name):
+        self._append(ERRORS if failed else OUTPUT, line)
+        self.lines += 1
+        self.failed += failed
+
+    def begin_again(self) -> None:
+        """Opens the file for answers to requests that have failed and are tried again. Raises OutputError."""
+        self._save("running")
+        with _naming(self.folder / ERRORS):
+            self._files[RETRIED] = self._partial(RETRIED).open("ab")
+
+    def append_again(self, line: bytes, *, failed: bool) -> None:
+        """The answer to a request that had failed. Raises OutputError."""
+        self._append(RETRIED, line)
+        self.failed -= not failed
+
+    def finish_again(self) -> None:
+        """Puts the answers of further tries where they belong. Raises OutputError."""
+        self.close()
+        retried, output, errors = (self._partial(RETRIED), self.folder / OUTPUT, self.folder / ERRORS)
+        with whole_file(output) as answers, whole_file(errors) as failures:
+            earlier = [read_answers(output), read_answers(errors)]
+            for line in in_order(self._ids(), read_answers(retried), earlier):
+                (failures if line.failed else answers).write(line.content)
+        # Last: until then all of this can be done once more.
+        with _naming(retried):
+            retried.unlink()
+
+    def _append(self, name: str, line: bytes) -> None:
+        with _naming(self.folder / (ERRORS if name == RETRIED else name)):
             self._files[name].write(line)
             self._files[name].flush()  # a kill costs at most this line
-        self.failed += failed
 
     def finish(self) -> None:
         """Every request is answered: the files get their names. Raises OutputError."""
@@ -74,7 +116,6 @@ class Journal:
                 with self._partial(name).open("rb") as file:
                     os.fsync(file.fileno())
                 self._partial(name).replace(self.folder / name)
-        self.confirm()
 
     def confirm(self) -> None:
         """Says in the manifest that the files are whole. Raises OutputError."""
@@ -88,7 +129,8 @@ class Journal:
         self._files = {}
 
     def _prepare(self, *, fresh: bool) -> None:
-        ours = {MANIFEST, OUTPUT, ERRORS, *(self._partial(name).name for name in (OUTPUT, ERRORS))}
+        partial = {self._partial(name).name for name in (OUTPUT, ERRORS, RETRIED)}
+        ours = {MANIFEST, OUTPUT, ERRORS, *partial}
         strangers = sorted(
             entry.name
             for entry in self.folder.iterdir()
@@ -108,8 +150,11 @@ class Journal:
             return
         if found is not None and found["input"] != self._input:
             raise DataError(f"{self.folder}: was made from another batch file; --fresh begins anew")
+        if self._partial(RETRIED).exists():  # a run ended while it tried again what had failed
+            self.finish_again()
         for name in (OUTPUT, ERRORS):
             self._read(name)
+        self.lines, self.failed = len(self.answered), len(self.failed_before)
 
     def _read(self, name: str) -> None:
         """What is answered already. The last line is cut off where it is not whole."""
@@ -118,18 +163,13 @@ class Journal:
         if not path.exists():
             return
         length = 0
-        with _naming(path), path.open("rb") as file:
-            for line in file:
-                try:
-                    found = json.loads(line) if line.endswith(b"\n") else None
-                except ValueError:
-                    found = None
-                if found is None:
-                    break
-                length += len(line)
-                self.answered.add(found["custom_id"])
-                self.failed += name == ERRORS
-                self.check_revision(found["response"]["body"])
+        with _naming(path):
+            for line in read_answers(path):
+                length += len(line.content)
+                self.answered.add(line.custom_id)
+                if name == ERRORS:
+                    self.failed_before.add(line.custom_id)
+                self.check_revision(line.body)
         if length < path.stat().st_size:
             if path == whole:
                 raise DataError(f"{path}: is damaged; --fresh begins anew")

@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.parse
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -74,15 +74,15 @@ class Gateway:
             raise DataError(f"--http must be an address such as http://localhost:8080, not {self.url!r}")
         self._tls = parts.scheme == "https"
         self._prefix = parts.path.rstrip("/")
-        self._stop = threading.Event()
         self._moved = time.monotonic()
 
-    def answers(self, requests: Iterable[BatchRequest]) -> Iterator[Answer]:
+    def answers(self, requests: Iterable[BatchRequest]) -> Generator[Answer]:
         """Raises Unavailable when patience ends, Unauthenticated and PermissionDenied."""
         work: queue.SimpleQueue[tuple[BatchRequest, Future[Answer]] | None] = queue.SimpleQueue()
         self._moved = time.monotonic()
+        stop = threading.Event()
         threads = [
-            threading.Thread(target=self._work, args=(work,), name="altclip-openai", daemon=True)
+            threading.Thread(target=self._work, args=(work, stop), name="altclip-openai", daemon=True)
             for _ in range(AT_A_TIME)
         ]
         for thread in threads:
@@ -98,16 +98,18 @@ class Gateway:
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            self._stop.set()
+            stop.set()
             for _ in threads:
                 work.put(None)
 
-    def _work(self, work: queue.SimpleQueue[tuple[BatchRequest, Future[Answer]] | None]) -> None:
+    def _work(
+        self, work: queue.SimpleQueue[tuple[BatchRequest, Future[Answer]] | None], stop: threading.Event
+    ) -> None:
         connection = self._connection()
         while (given := work.get()) is not None:
             request, future = given
             try:
-                future.set_result(self._answer(connection, request))
+                future.set_result(self._answer(connection, request, stop))
             except BaseException as error:
                 future.set_exception(error)
         connection.close()
@@ -119,10 +121,12 @@ class Gateway:
             return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=trust)
         return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
 
-    def _answer(self, connection: http.client.HTTPConnection, request: BatchRequest) -> Answer:
+    def _answer(
+        self, connection: http.client.HTTPConnection, request: BatchRequest, stop: threading.Event
+    ) -> Answer:
         passing = failed = 0
         while True:
-            if self._stop.is_set():
+            if stop.is_set():
                 raise Stopped
             asked_to_wait = 0.0
             try:
@@ -147,7 +151,7 @@ class Gateway:
             if time.monotonic() + pause - self._moved > self.patience:
                 raise Unavailable(problem)
             self.tell(next_try(problem, pause))
-            self._stop.wait(pause)
+            stop.wait(pause)
 
     def _post(self, connection: http.client.HTTPConnection, request: BatchRequest) -> Answer:
         headers = {"content-type": "application/json", "x-request-id": request.id}
