@@ -6,7 +6,7 @@ server does: so a part is the same file after any number of interruptions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,7 @@ class Block:
         vectors: Of each embedded column.
         failures: Cells that have none.
         missing: How many cells are not yet done.
+        unreadable: Rows of the input that cannot be read, and why.
     """
 
     part: int
@@ -61,6 +62,7 @@ class Block:
     vectors: list[Vectors]
     failures: list[Failure] = field(default_factory=list)
     missing: int = 0
+    unreadable: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.batch)

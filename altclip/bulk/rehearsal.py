@@ -66,8 +66,10 @@ def rehearse(
     reading = time.perf_counter() - start
 
     def contents() -> Iterator[StreamInput]:
+        first = 0
         for batch in sample:
-            block = Block(0, 0, batch, [])
+            block = Block(0, first, batch, [], unreadable=source.unreadable)
+            first += len(batch)
             for row in range(len(batch)):
                 for column in columns:
                     yield content_of(block, row, column, source.base, model.limits)

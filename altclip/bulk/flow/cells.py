@@ -24,6 +24,8 @@ SCHEMES = ("http://", "https://", "data:")
 
 def content_of(block: Block, row: int, column: Embedded, base: Location, limits: Limits) -> Content:
     """What is sent for a cell; an error in its place says why it cannot be."""
+    if told := block.unreadable.get(block.first + row):
+        return UnreadableInput(told, reason=UnreadableInput.reason_here)
     value = block.batch.column(block.batch.schema.get_field_index(column.name))[row]
     if not value.is_valid:
         return _invalid(f"the cell of column {column.name!r} is null, or holds no text")

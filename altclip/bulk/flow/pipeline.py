@@ -134,7 +134,7 @@ class Pipeline:
 
     def _add(self, task: Task, first: int, batch: pa.RecordBatch, earlier: Earlier | None = None) -> bool:
         vectors = [Vectors(len(batch), self.work.shape) for _ in self.work.columns]
-        block = Block(task.number, first, batch, vectors)
+        block = Block(task.number, first, batch, vectors, unreadable=self.work.source.unreadable)
         todo = np.arange(len(batch)) if earlier is None else np.flatnonzero(~earlier.fill(block))
         cells = [(row, column) for row in todo.tolist() for column in range(len(vectors))]
         return self.pool.add(block, cells)

@@ -5,6 +5,9 @@ file before hours of work; the second one makes batches. Columns of CSV and TSV 
 column has one type; ints and floats together are floats, and anything else that is mixed is kept as JSON
 text.
 
+A line that is too long is a row of JSON lines that cannot be read. In CSV and TSV it may be the middle of a
+cell, so that nobody knows where the next row begins: there it ends the reading.
+
 The first reading also keeps where its batches begin, so that a file that is not compressed is read from there
 on, and not from its beginning.
 """
@@ -18,12 +21,13 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 from altclip.bulk.sources.files import COMPRESSIONS, Found
+from altclip.bulk.sources.json_types import Rows, encodes, json_text, storable, widen
 from altclip.bulk.sources.locations import Location, reading
-from altclip.bulk.sources.source import BATCH_ROWS
+from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS
 from altclip.datasets.items import DataError
 from altclip.datasets.text import decode
 
@@ -32,8 +36,6 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 256 << 20
 """Bytes of a line, and characters of a cell."""
-
-Rows = list[dict[str, Any]]
 
 
 class Mark(NamedTuple):
@@ -68,28 +70,34 @@ class LinesSource:
         self._files: list[tuple[Location, int, list[Mark]]] = []
         types: dict[str, pa.DataType | None] = {}
         header: tuple[str, ...] = ()
+        unreadable: dict[int, str] = {}
+        before = 0
         for path in found.files:
             count = 0
             marks: list[Mark] = []
-            for start, rows in _chunks(path, self._kind):
+            too_long: dict[int, str] = {}
+            for start, rows in _chunks(path, self._kind, too_long=too_long):
                 names = start.header
                 marks.append(start)
                 count += len(rows)
                 if self._kind == "jsonl":
-                    _widen(types, rows)
+                    widen(types, rows)
                 elif not header:
                     header = names
                 elif names != header:
                     raise DataError(f"{path}: other columns than {', '.join(header)}: {', '.join(names)}")
+            unreadable |= {before + row: told for row, told in too_long.items()}
+            before += count
             compressed = path.suffix.lower() in COMPRESSIONS
             self._files.append((path, count, [FIRST] if compressed else marks))
         self.rows = sum(count for _, count, _ in self._files)
-        self._json = {name for name, kind in types.items() if kind is None or not _storable(kind)}
+        self.unreadable: Mapping[int, str] = unreadable
+        self._json = {name for name, kind in types.items() if kind is None or not storable(kind)}
         self._strings = {name for name in self._json if name in embedded}
         columns = {name: pa.string() if name in self._json else kind for name, kind in types.items()}
         columns |= dict.fromkeys(header, pa.string())
         if not columns:
-            raise DataError(f"{found.files[0]}: no columns")
+            raise DataError(next(iter(self.unreadable.values()), f"{found.files[0]}: no columns"))
         self.schema: pa.Schema = pa.schema(columns.items())
 
     def batches(self, first: int) -> Iterator[pa.RecordBatch]:
@@ -114,9 +122,9 @@ class LinesSource:
         for field in self.schema:
             values = [row.get(field.name) for row in rows]
             if field.name in self._strings:
-                values = [value if isinstance(value, str) and _encodes(value) else None for value in values]
+                values = [value if isinstance(value, str) and encodes(value) else None for value in values]
             elif field.name in self._json:
-                values = [None if value is None else _json(value) for value in values]
+                values = [None if value is None else json_text(value) for value in values]
             try:
                 arrays.append(pa.array(values, field.type))
             except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
@@ -124,56 +132,18 @@ class LinesSource:
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
 
-def _widen(types: dict[str, pa.DataType | None], rows: Rows) -> None:
-    """Makes the types hold these rows, too; None stands for JSON text."""
-    import pyarrow as pa
+def _chunks(
+    path: Location, kind: str, start: Mark = FIRST, too_long: dict[int, str] | None = None
+) -> Iterator[tuple[Mark, Rows]]:
+    """The rows of a file from a mark on, some at a time, with the mark of each. Raises DataError.
 
-    for name in dict.fromkeys(name for row in rows for name in row):
-        if name in types and types[name] is None:
-            continue
-        try:
-            found = pa.array([row.get(name) for row in rows]).type
-            if name in types and found != types[name]:
-                both = [pa.schema([(name, types[name])]), pa.schema([(name, found)])]
-                found = pa.unify_schemas(both, promote_options="permissive").field(0).type
-            types[name] = found
-        except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-            types[name] = None
-
-
-def _storable(kind: pa.DataType) -> bool:
-    """Whether Parquet can hold it: it has no structs without fields, and ours no numbers of other types than
-    JSON's."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return kind.num_fields > 0 and all(_storable(kind.field(n).type) for n in range(kind.num_fields))
-    return _storable(kind.value_type) if pa.types.is_list(kind) else True
-
-
-def _json(value: object) -> str:
-    # Half a pair of surrogates is valid in JSON and in no string: it stays escaped.
-    text = json.dumps(value, ensure_ascii=False)
-    return text if _encodes(text) else json.dumps(value)
-
-
-def _encodes(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _chunks(path: Location, kind: str, start: Mark = FIRST) -> Iterator[tuple[Mark, Rows]]:
-    """The rows of a file from a mark on, some at a time, with the mark of each. Raises DataError."""
+    too_long: gets the rows that cannot be read, by their place in the file, and why; they have no columns.
+    """
     try:
         with reading(path), _opened(path) as stream:
             lines = _Lines(path, stream, start)
             if kind == "jsonl":
-                yield from _json_chunks(lines, start)
+                yield from _json_chunks(lines, start, {} if too_long is None else too_long)
             else:
                 yield from _csv_chunks(lines, start, "\t" if kind == "tsv" else ",")
     except (EOFError, zlib.error) as error:
@@ -208,39 +178,67 @@ class _Lines:
             stream.seek(start.offset)
 
     def __iter__(self) -> Iterator[str]:
+        for line in self.or_none():
+            if line is None:
+                raise DataError(self.too_long)
+            yield line
+
+    def or_none(self) -> Iterator[str | None]:
+        """The lines; None in the place of one that is too long, which is passed over."""
         while line := self._stream.readline(LONGEST_LINE + 1):
             self.number += 1
-            if len(line) > LONGEST_LINE:
-                raise DataError(f"{self.path} line {self.number}: longer than {LONGEST_LINE >> 20} MiB")
             self.offset += len(line)
-            yield decode(line, str(self.path), self.number)
+            if len(line) <= LONGEST_LINE:
+                yield decode(line, str(self.path), self.number)
+                continue
+            while line and not line.endswith(b"\n"):
+                line = self._stream.readline(1 << 20)
+                self.offset += len(line)
+            yield None
+
+    @property
+    def where(self) -> str:
+        """The last line, for messages."""
+        return f"{self.path} line {self.number}"
+
+    @property
+    def too_long(self) -> str:
+        """What is wrong with the last line."""
+        return f"{self.where}: longer than {LONGEST_LINE >> 20} MiB"
 
     def mark(self, rows: int, header: tuple[str, ...] = ()) -> Mark:
         """Where the next line begins."""
         return Mark(rows, self.offset, self.number, header)
 
 
-def _json_chunks(lines: _Lines, start: Mark) -> Iterator[tuple[Mark, Rows]]:
+def _json_chunks(lines: _Lines, start: Mark, too_long: dict[int, str]) -> Iterator[tuple[Mark, Rows]]:
     rows: Rows = []
     size = 0
-    for line in lines:
-        if not line.strip():
+    for line in lines.or_none():
+        if line is None:
+            too_long[start.rows + len(rows)] = lines.too_long
+            rows.append({})
+        elif not line.strip():
             continue
-        where = f"{lines.path} line {lines.number}"
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{where}: {error}") from None
-        if not isinstance(found, dict):
-            raise DataError(f"{where}: not a JSON object")
-        rows.append(found)
-        size += len(line)
-        if len(rows) == BATCH_ROWS or size > LONGEST_LINE // 8:
+        else:
+            rows.append(_object(line, lines.where))
+            size += len(line)
+        if len(rows) == BATCH_ROWS or size > BATCH_BYTES:
             following = lines.mark(start.rows + len(rows))
             yield start, rows
             start, rows, size = following, [], 0
     if rows:
         yield start, rows
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: {error}") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{where}: not a JSON object")
+    return found
 
 
 def _csv_chunks(lines: _Lines, start: Mark, delimiter: str) -> Iterator[tuple[Mark, Rows]]:
@@ -264,7 +262,7 @@ def _csv_chunks(lines: _Lines, start: Mark, delimiter: str) -> Iterator[tuple[Ma
                 raise DataError(f"{where}: {len(cells)} cells in {len(header)} columns; {hint}")
             rows.append(dict(zip(header, cells, strict=True)))
             size += sum(map(len, cells))
-            if len(rows) == BATCH_ROWS or size > LONGEST_LINE // 8:
+            if len(rows) == BATCH_ROWS or size > BATCH_BYTES:
                 following = lines.mark(start.rows + len(rows), header)
                 yield start, rows
                 start, rows, size = following, [], 0

@@ -7,12 +7,12 @@ told, and such a file is seldom an image that can be embedded.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from altclip.bulk.sources.files import Found, below
 from altclip.bulk.sources.locations import Location, Remote
-from altclip.bulk.sources.source import BATCH_ROWS
+from altclip.bulk.sources.source import BATCH_ROWS, NONE_UNREADABLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,6 +25,7 @@ class PictureSource:
     """See `Source`."""
 
     hidden: frozenset[str] = frozenset()
+    unreadable: Mapping[int, str] = NONE_UNREADABLE
 
     def __init__(self, found: Found) -> None:
         import pyarrow as pa

@@ -3,7 +3,7 @@ on. Where batches end depends on the input alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from altclip.bulk.sources.locations import Location
@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 1024
+BATCH_BYTES = 32 << 20
+"""A batch ends with the row that makes it larger, or, where rows cannot be measured before they are read, has
+as many rows of average size."""
+
+NONE_UNREADABLE: Mapping[int, str] = {}
 
 
 class Source(Protocol):
@@ -20,12 +25,14 @@ class Source(Protocol):
     Attributes:
         schema: The columns; those in `hidden` are embedded, but not written.
         rows: How many rows there are.
+        unreadable: Rows that cannot be read, by their place, and why: all their cells are null.
         base: Paths in the input are relative to this folder.
     """
 
     schema: pa.Schema
     hidden: frozenset[str]
     rows: int
+    unreadable: Mapping[int, str]
     base: Location
 
     def batches(self, first: int) -> Iterator[pa.RecordBatch]:

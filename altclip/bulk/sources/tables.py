@@ -1,14 +1,15 @@
 """Parquet files as a source. Row groups are read one after another, a few pages at a time; those before the
-first wanted row are not read. Batches never span two of them."""
+first wanted row are not read. Batches never span two of them, and are smaller where rows are large. A page,
+and so a cell, can only be read whole."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from altclip.bulk.sources.files import Found
 from altclip.bulk.sources.locations import Location, one_line, parquet_file, reading
-from altclip.bulk.sources.source import BATCH_ROWS
+from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS, NONE_UNREADABLE
 from altclip.datasets.items import DataError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class ParquetSource:
     """See `Source`. Raises DataError for a damaged file, and for files whose columns differ."""
 
     hidden: frozenset[str] = frozenset()
+    unreadable: Mapping[int, str] = NONE_UNREADABLE
 
     def __init__(self, found: Found) -> None:
         self.base = found.base
@@ -46,11 +48,12 @@ class ParquetSource:
             try:
                 with reading(path), _opened(path) as file:
                     for group in range(file.metadata.num_row_groups):
-                        in_group = file.metadata.row_group(group).num_rows
-                        if first >= in_group:
-                            first -= in_group
+                        told = file.metadata.row_group(group)
+                        if first >= told.num_rows:
+                            first -= told.num_rows
                             continue
-                        for batch in file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group]):
+                        size = rows_at_a_time(told.num_rows, told.total_byte_size)
+                        for batch in file.iter_batches(batch_size=size, row_groups=[group]):
                             kept = batch.slice(min(first, len(batch)))
                             first -= len(batch) - len(kept)
                             if len(kept):
@@ -58,6 +61,12 @@ class ParquetSource:
             except pa.ArrowException as error:
                 raise DataError(f"{path}: {one_line(error)}") from None
             first = 0
+
+
+def rows_at_a_time(rows: int, size: int) -> int:
+    """How many rows of a row group are read in one batch. rows, size: its rows, and their bytes before they
+    were compressed."""
+    return min(BATCH_ROWS, max(1, BATCH_BYTES * rows // max(size, 1)))
 
 
 def _opened(path: Location) -> pq.ParquetFile:

@@ -10,12 +10,12 @@ import contextlib
 import gzip
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from altclip.bulk.sources.files import IMAGES, Found
 from altclip.bulk.sources.locations import Location, reading
-from altclip.bulk.sources.source import BATCH_ROWS
+from altclip.bulk.sources.source import BATCH_ROWS, NONE_UNREADABLE
 from altclip.datasets.items import DataError
 from altclip.datasets.shards import split_name
 from altclip.datasets.text import decode
@@ -36,6 +36,7 @@ class TarSource:
     that is damaged. Raises DataError that names the file and the member."""
 
     hidden: frozenset[str] = frozenset({IMAGE})
+    unreadable: Mapping[int, str] = NONE_UNREADABLE
 
     def __init__(self, found: Found) -> None:
         import pyarrow as pa

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from altclip.bulk.sources import lines
 from altclip.bulk.sources.files import find
 from altclip.bulk.sources.lines import LinesSource
 from altclip.bulk.sources.source import BATCH_ROWS
+from altclip.datasets.items import DataError
+from tests.altclip.bulk.conftest import Run
+from tests.altclip.bulk.outputs import errors, json_lines, parts
 
 ROWS = 3 * BATCH_ROWS + 7
 
@@ -59,3 +63,49 @@ def test_what_comes_before_is_not_read_again(kind: str, tmp_path: Path) -> None:
     path.write_bytes(damaged)
     first = BATCH_ROWS + 3
     assert [row for batch in found.batches(first) for row in batch.to_pylist()] == whole[first:]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_line_that_is_too_long_is_a_row_that_cannot_be_read(
+    compressed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "LONGEST_LINE", 1 << 16)
+    rows = [{"n": n, "text": "a" * (3 << 20 if n in {0, BATCH_ROWS} else 10)} for n in range(BATCH_ROWS + 5)]
+    content = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+    for number in range(2):
+        path = tmp_path / f"{number}.jsonl{'.gz' if compressed else ''}"
+        path.write_bytes(gzip.compress(content) if compressed else content)
+    found = LinesSource(find(str(tmp_path)))
+    assert found.rows == 2 * len(rows)
+    assert sorted(found.unreadable) == [0, BATCH_ROWS, len(rows), len(rows) + BATCH_ROWS]
+    assert " line 1025: longer than " in found.unreadable[len(rows) + BATCH_ROWS]
+    wanted = [None if n in {0, BATCH_ROWS} else n for n in range(len(rows))] * 2
+    for first in (0, 1, BATCH_ROWS, BATCH_ROWS + 1, len(rows)):
+        numbers = [row["n"] for batch in found.batches(first) for row in batch.to_pylist()]
+        assert numbers == wanted[first:]
+
+
+def test_it_fails_in_every_column_and_again_when_it_is_tried_again(
+    bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "LONGEST_LINE", 1 << 16)
+    rows = [{"a": "a" * (1 << 17 if n == 2 else 3), "b": "b"} for n in range(5)]
+    path, out = json_lines(tmp_path / "in.jsonl", rows), tmp_path / "out"
+    columns = ("--text", "a", "--text", "b")
+    assert bulk(path, out, *columns, "--dry-run").status == 0
+    for more in ((), ("--retry-failed",)):
+        ran = bulk(path, out, *columns, *more)
+        assert (ran.status, ran.last["embedded"], ran.last["errors"]) == (1, 4, 1)
+        assert [(row["row"], row["column"], row["reason"]) for row in errors(out)] == [
+            (2, "a", "UNREADABLE_INPUT"),
+            (2, "b", "UNREADABLE_INPUT"),
+        ]
+    assert parts(out).column("row").to_pylist() == [0, 1, 3, 4]
+    assert bulk("verify", out).status == 0
+
+
+def test_a_file_with_no_other_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "LONGEST_LINE", 1 << 16)
+    path = json_lines(tmp_path / "in.jsonl", [{"text": "a" * (1 << 17)}])
+    with pytest.raises(DataError, match="line 1: longer than"):
+        LinesSource(find(str(path)))
