@@ -83,11 +83,14 @@ class Allowance:
 class Grant:
     """The rights of one call. `Callers.leave` ends it."""
 
-    __slots__ = ("_clock", "allowance", "key")
+    __slots__ = ("_clock", "allowance", "free", "key")
 
-    def __init__(self, key: Key | None = None, allowance: Allowance | None = None, *, clock: Clock) -> None:
+    def __init__(
+        self, key: Key | None = None, allowance: Allowance | None = None, *, clock: Clock, free: bool = False
+    ) -> None:
         self.key = key
         self.allowance = allowance
+        self.free = free
         self._clock = clock
 
     def permits(self, model: str) -> bool:
@@ -167,11 +170,16 @@ class Callers:
             raise Unauthenticated("The API key is not valid.")
         return key
 
-    def enter(self, key: Key | None) -> Grant:
-        """Lets a call of this known caller in; `leave` must follow. Raises QuotaExceeded."""
+    def enter(self, key: Key | None, *, free: bool = False) -> Grant:
+        """Lets a call of this known caller in; `leave` must follow. Raises QuotaExceeded.
+
+        free: the call takes nothing from the quota, and is let in however little is left of it.
+        """
         if key is None:
             return OPEN
         allowance, now = self._allowances[key.name], self._clock()
+        if free:
+            return Grant(key, allowance, clock=self._clock, free=True)
         quota = allowance.quota
         if quota.concurrency is not None and allowance.active >= quota.concurrency:
             raise QuotaExceeded(
@@ -186,7 +194,7 @@ class Callers:
 
     def leave(self, grant: Grant) -> None:
         """The call has ended."""
-        if grant.allowance is not None:
+        if grant.allowance is not None and not grant.free:
             grant.allowance.active -= 1
 
     def recheck(self, grant: Grant) -> None:

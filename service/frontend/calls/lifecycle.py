@@ -168,10 +168,10 @@ class Lifecycle:
         return self._callers.known(authorization)
 
     @contextmanager
-    def admitted(self, call: Call, authorization: str | None) -> Iterator[None]:
+    def admitted(self, call: Call, authorization: str | None, *, free: bool = False) -> Iterator[None]:
         """Lets a call in, for a `with` block around its work, and starts its time.
 
-        Raises Draining, Unauthenticated or QuotaExceeded.
+        free: it takes nothing from the caller's quota. Raises Draining, Unauthenticated or QuotaExceeded.
         """
         # How fast a request arrives is up to its client: the time of a call starts here.
         call.started = time.perf_counter()
@@ -179,7 +179,7 @@ class Lifecycle:
         try:
             key = self._callers.known(authorization)
             call.caller = key.name if key is not None else ""
-            call.grant = self._callers.enter(key)
+            call.grant = self._callers.enter(key, free=free)
             try:
                 yield
             finally:

@@ -216,7 +216,7 @@ class _Exchange:
         given = authorization(self._headers)
         self._lifecycle.known(given)
         raw = await self._body(found)
-        with self._lifecycle.admitted(call, given):
+        with self._lifecycle.admitted(call, given, free=found.route.free):
             await self._parse(found, request, raw)
             del raw
             async with within_deadline(call):

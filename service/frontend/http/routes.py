@@ -41,7 +41,7 @@ class Route:
 
     keyless: answered without a key, while the server drains, and counted for no caller. body: what is read
     before the handler runs. untyped: a body without a Content-Type is read, too,
-    unless a web page sends it.
+    unless a web page sends it. free: takes nothing from the quota of the caller's key.
     """
 
     method: Literal["GET", "POST"]
@@ -50,6 +50,7 @@ class Route:
     keyless: bool = False
     body: Literal["", "json", "multipart"] = "json"
     untyped: bool = False
+    free: bool = False
 
     @property
     def prefix(self) -> str:

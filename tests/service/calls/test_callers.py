@@ -80,6 +80,22 @@ def test_calls_at_once_are_counted_until_they_end() -> None:
     enter(these)
 
 
+def test_a_free_call_is_always_let_in_and_uses_nothing_up() -> None:
+    these = callers("concurrency=1", "requests=1/s", "models=one")
+    key = these.known(f"Bearer {SECRET}")
+    free = [these.enter(key, free=True) for _ in range(3)]
+    grant = enter(these)
+    with pytest.raises(QuotaExceeded):
+        enter(these)
+    these.enter(key, free=True).check("one")
+    with pytest.raises(PermissionDenied):
+        free[0].check("two")
+    for each in free:
+        these.leave(each)
+    assert grant.allowance is not None
+    assert grant.allowance.active == 1
+
+
 def test_a_refused_call_uses_nothing_up() -> None:
     clock = Clock()
     these = callers("concurrency=1", "requests=1/s", clock=clock)

@@ -13,13 +13,14 @@ __all__ = ["api"]
 
 
 def api(service: Service) -> Api:
-    """The routes. Only the numbers need a key: they are the server's, the files are anybody's."""
+    """The routes. Only the numbers need a key: they are the server's, the files are anybody's. An open page
+    asks for them every few seconds, which must not use up what the key may do."""
     handlers = _Handlers(service)
     return Api(
         "",
         [
             Route("GET", "/", handlers.page, keyless=True, body=""),
-            Route("GET", "/playground/status", handlers.status, body=""),
+            Route("GET", "/playground/status", handlers.status, body="", free=True),
             Route("GET", "/playground/{file}", handlers.file, keyless=True, body=""),
         ],
     )

@@ -63,6 +63,17 @@ async def test_a_caller_sees_the_models_that_its_key_may_use() -> None:
         assert told["keys"]
 
 
+@pytest.mark.parametrize("limit", ["requests=0.001/s", "items=0.001/s"])
+async def test_looking_takes_nothing_from_a_keys_quota(limit: str) -> None:
+    async with keyed(limit) as http:
+        for _ in range(5):
+            assert (await http.get("/playground/status", headers=KEY)).status == 200
+        assert (await http.post("/v1/embeddings", {"input": "a"}, headers=KEY)).status == 200
+        assert (await http.post("/v1/embeddings", {"input": "b"}, headers=KEY)).status == 429
+        assert (await http.get("/playground/status", headers=KEY)).status == 200
+        assert (await http.get("/playground/status")).status == 401
+
+
 async def test_a_model_is_described_without_the_server_s_paths() -> None:
     async with asking("m") as http:
         (model,) = (await http.get("/playground/status")).json["models"]
