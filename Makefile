@@ -74,7 +74,8 @@ lint: setup ## Check style, types, protos, stubs, container and chart
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/python -m scripts.chart_schema --check
 
-docs: setup ## Write the settings into docs/settings.md and the chart's schema anew
+docs: setup ## Write the settings into docs/settings.md, the chart's schema and the tables of docs/benchmarks.md anew
+	$(BIN)/python -m benchmarks.published
 	$(BIN)/python -m scripts.chart_schema
 	$(BIN)/python -m service.config.command_line | sed -i -e '/<!-- settings -->/,/<!-- end of settings -->/{//!d}' \
 	    -e '/<!-- settings -->/r /dev/stdin' docs/settings.md
@@ -87,7 +88,7 @@ format: setup ## Rewrite sources in the project's style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup ## Measure, and print what was measured beside what; goes on where it was interrupted (ARGS=--anew, ARGS="--only scaling")
+bench: setup ## Measure, print what was measured beside what; goes on after an interruption (ARGS=--anew, --publish, "--only scaling")
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-quick: setup ## Measure what needs no full-size model, with fewer samples

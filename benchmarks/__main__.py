@@ -25,6 +25,7 @@ from benchmarks.kept import code, read_part, write_json, write_part
 from benchmarks.machine import machine, mark, spent, taken
 from benchmarks.parts import FULL_SIZE, PARTS
 from benchmarks.pictures import draw
+from benchmarks.published import Kind, publish, rewrite
 from benchmarks.report import HEAD, Found, best_peer, lines, table
 
 __all__ = ["main", "to_take"]
@@ -43,6 +44,11 @@ def main() -> int:
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--anew", action="store_true", help="keep nothing of an earlier run")
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="put the rows into docs/benchmarks.md, by kind of machine",
+    )
     parser.add_argument(
         "--json", type=Path, default=Path("build/benchmarks.json"), help="where the figures go"
     )
@@ -69,6 +75,9 @@ def main() -> int:
         print(f"not measured: {what}: {why}")
     write_json(arguments.json, rows, skipped, code())
     draw(rows, folder)
+    if arguments.publish:
+        publish(Kind(machine(), rows))
+        rewrite()
     return 0
 
 
