@@ -12,6 +12,7 @@ that cannot be measured is said to, with the reason.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import subprocess
 import sys
@@ -155,14 +156,13 @@ def _end(process: subprocess.Popen[str]) -> None:
         return
     left = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=END_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
+    process.kill()
     for one in left:
-        if one.is_running():
-            one.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()  # unless it has ended and its number is another's by now
+    process.wait()
 
 
 if __name__ == "__main__":

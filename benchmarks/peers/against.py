@@ -86,8 +86,10 @@ def peer(name: str, rounds: int = 3, parent: Path = Path("build")) -> Found:
             sent = contents(kind)
             try:
                 theirs(name, port, sent, 1, 1)
-                rows += _closed(name, port, process, server, sent, rounds)
-                rows += _open(name, port, process, server, sent, rounds)
+                closed = _closed(name, port, process, server, sent, rounds)
+                rows += closed
+                rate = float(closed[0].facts[f"{name}, {kind}s/s"])
+                rows += _open(name, port, process, server, sent, rate, rounds)
             except (AssertionError, OSError) as error:
                 skipped[f"{name}, {kind}"] = str(error)
     return Found(rows, skipped)
@@ -157,10 +159,9 @@ def _http_row(name: str, kind: str, mine: Sequence[float], other: Sequence[float
 
 
 def _open(
-    name: str, port: int, process: int, server: RunningServer, sent: Contents, rounds: int
+    name: str, port: int, process: int, server: RunningServer, sent: Contents, rate: float, rounds: int
 ) -> list[Row]:
     """The 99th percentiles at the peer's saturation load, of the same arrivals in the same minutes."""
-    _, rate = saturation(name, port, sent)
     failed = {"ours": 0, name: 0}
     seeds = {who: itertools.count() for who in failed}
 

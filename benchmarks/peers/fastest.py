@@ -31,7 +31,6 @@ LEAST_COSINE = 0.9995
 COMPARED = 8
 """Embeddings of each kind whose cosine is taken."""
 KINDS = ("text", "image")
-Vectors = Mapping[str, np.ndarray]
 
 
 def peer(name: str, rounds: int = 3, parent: Path = Path("build")) -> Found:
@@ -48,11 +47,14 @@ def peer(name: str, rounds: int = 3, parent: Path = Path("build")) -> Found:
                 continue
             mine, its = fastest(our_rates[kind]), fastest(their_rates[kind])
             said = {"ours in": mine, "least cosine": f"{cosines[mine, kind]:.5f}", f"{name} in": its}
-            with (
-                _server(spec.directory, mine) as server,
-                running(name, spec.directory, its) as (port, process),
-            ):
-                rows += _row(name, port, process, server, sent[kind], said, rounds)
+            try:
+                with (
+                    _server(spec.directory, mine) as server,
+                    running(name, spec.directory, its) as (port, process),
+                ):
+                    rows += _row(name, port, process, server, sent[kind], said, rounds)
+            except (AssertionError, OSError, RuntimeError) as error:
+                skipped[f"{name}, {kind}, at its fastest"] = str(error)
     return Found(rows, skipped)
 
 
