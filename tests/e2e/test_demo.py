@@ -29,9 +29,10 @@ def start() -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.timeout(400)
 def test_the_demo_shows_what_it_promises() -> None:
     process = start()
-    output, complaint = process.communicate(timeout=170)
+    output, complaint = process.communicate(timeout=380)
     assert (process.returncode, complaint) == (0, "")
     lines = output.splitlines()
     assert {line.split()[0] for line in lines if line[:2] in LANGUAGES} == set(LANGUAGES)

@@ -34,7 +34,7 @@ def test_a_dropped_and_a_pasted_picture_are_ranked(visit: Visit) -> None:
     drop(visit, ("pasted.png", "image/png", CAT), kind="paste")
     visit.search("cat")
     visit.expect(visit.page.locator(".ranking .card:nth-child(-n+2).own .name bdi")).to_have_text(
-        "pasted.png"
+        ["pasted.png"]
     )
     visit.page.get_by_role("button", name="Search with this picture: pasted.png").click()
     visit.expect(visit.page.locator(".card.first .score")).to_have_text("1.00")

@@ -87,7 +87,7 @@ def test_a_server_that_is_replaced_is_found_under_its_new_address(
     with NameServer("127.0.0.1", "127.0.0.2") as names:
         target = f"dns://127.0.0.1:{names.port}/altclip.test:{port_of(fakes[0])}"
         soon = [("grpc.dns_min_time_between_resolutions_ms", 100)]
-        client = make_client(target, timeout=20, options=soon)
+        client = make_client(target, timeout=60, options=soon)
         assert_shared(client, fakes[:2])
         names.addresses = ("127.0.0.2", "127.0.0.3")
         fakes[0].stop()

@@ -51,6 +51,7 @@ async function run() {
   const texts = lines(state.texts).slice(0, MOST_TEXTS);
   try {
     const done = await embedTexts(texts, signal);
+    if (signal.aborted) return; // a later one has begun, and may have ended before
     known = done.map((each, at) => ({ ...each, text: texts[at] }));
   } catch (error) {
     show(error);

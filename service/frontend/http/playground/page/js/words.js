@@ -62,6 +62,7 @@ async function run() {
   const words = nineWords().filter((word) => word.text.trim());
   try {
     const done = await embedTexts(words.map((word) => word.text), signal);
+    if (signal.aborted) return; // a later one has begun, and may have ended before
     known = done.map((each, at) => ({ ...each, ...words[at] }));
   } catch (error) {
     show(error);
