@@ -167,6 +167,7 @@ def test_a_server_that_fails_is_full_and_drains_is_told_each_time(browser: Any, 
             visit.search("full")
             visit.says("The server has too much to do, or your key's limit is reached.")
             server.process.terminate()
+            until(lambda: '"draining": true' in server.get("/readyz")[1], seconds=60, what="the drain begins")
             visit.search("draining")
             # A connection that is still open is answered; one that is made anew meets nobody.
             visit.says(re.compile("The server (is stopping or starting|does not answer)."))
