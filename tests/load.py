@@ -160,7 +160,7 @@ async def run(plan: Plan, begin: Callable[[], None] = lambda: None) -> list[Answ
     """Every call of the plan. begin: called once there is a connection; may wait."""
     options: list[tuple[str, Any]] = list(CHANNEL_OPTIONS) if plan.retries else [("grpc.enable_retries", 0)]
     async with grpc.aio.insecure_channel(plan.address, options=options) as channel:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await channel.channel_ready()
         begin()
         sender = Sender(plan, EmbeddingServiceStub(channel))

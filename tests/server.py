@@ -31,7 +31,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 COMMAND = Path(sys.executable).with_name("altclip-server")
 READY_SECONDS = 90.0
-STOP_SECONDS = 30.0
+STOP_SECONDS = 60.0
+PATIENCE = 60.0
+"""Seconds that a test waits for what must come. They only end a test that fails, so there are many."""
 
 # Given by environment, so that a test's own arguments win.
 _DEFAULTS = {
@@ -66,7 +68,7 @@ class Logs:
             self.ended = True
             self._changed.notify_all()
 
-    def wait_for(self, event: str, *, seconds: float, start: int = 0) -> dict[str, Any]:
+    def wait_for(self, event: str, *, seconds: float = PATIENCE, start: int = 0) -> dict[str, Any]:
         """The first record from number `start` on with this `event`; AssertionError if none comes."""
 
         def found() -> dict[str, Any] | None:
@@ -133,7 +135,7 @@ class RunningServer:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a path on the operations port."""
         try:
-            with urllib.request.urlopen(f"http://{self.ops}{path}", timeout=60) as response:
+            with urllib.request.urlopen(f"http://{self.ops}{path}", timeout=PATIENCE) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -245,9 +247,16 @@ def free_port() -> int:
             return port
 
 
-def until(condition: Callable[[], object], *, seconds: float, what: str, interval: float = 0.02) -> None:
-    """Waits until `condition()` is true; AssertionError naming `what` when it is not in time."""
+def until(
+    condition: Callable[[], object], *, what: str, seconds: float = PATIENCE, interval: float = 0.02
+) -> None:
+    """Waits until `condition()` is true; AssertionError naming `what` when it is not in time.
+
+    It is asked once more after that time: this process, too, may have stood still.
+    """
     end = time.monotonic() + seconds
+    late = False
     while not condition():
-        assert time.monotonic() < end, f"not within {seconds} s: {what}"
+        assert not late, f"not within {seconds} s: {what}"
         time.sleep(interval)
+        late = time.monotonic() >= end

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,15 @@ __all__ = [
     "QUICK",
     "ROOM",
     "Failure",
+    "Holds",
+    "all_ready",
     "computed",
     "crew",
     "die_in_mid_batch",
     "embed",
     "failure_of",
     "health",
+    "idle",
     "leftovers",
     "open_stub",
     "replacing",
@@ -41,7 +45,7 @@ __all__ = [
 # Short times, so that a test sees in seconds what takes minutes in service.
 QUICK = ("--restart-backoff=100ms", "--grace=10", "--batch-tokens=4096", "--batch-images=32")
 
-ROOM = 2.0
+ROOM = 8.0
 """Seconds that a machine whose cores are all taken may add to a bound that is stated in seconds."""
 
 _FOLDER = str(Path(__file__).parent / "bugs")
@@ -77,7 +81,7 @@ def open_stub(server: RunningServer) -> Iterator[embedding_service_pb2_grpc.Embe
 
 
 def embed(
-    stub: embedding_service_pb2_grpc.EmbeddingServiceStub, *texts: str, model: str = "", seconds: float = 10.0
+    stub: embedding_service_pb2_grpc.EmbeddingServiceStub, *texts: str, model: str = "", seconds: float = 60.0
 ) -> embedding_service_pb2.EmbedTextResponse:
     """One call; raises grpc.RpcError."""
     request = embedding_service_pb2.EmbedTextRequest(model=model, texts=texts or ("a cat",))
@@ -89,7 +93,7 @@ def health(server: RunningServer, name: str = "") -> str:
     with grpc.insecure_channel(server.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)  # its types miss the methods
         try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=20)
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=name), timeout=60)
         except grpc.RpcError as error:
             return str(error.code().name)
     return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
@@ -102,30 +106,41 @@ def worker_of(server: RunningServer, model: str = "m") -> psutil.Process:
 
 
 @contextmanager
-def replacing(server: RunningServer, count: int = 1, *, seconds: float = 60.0) -> Iterator[None]:
+def replacing(server: RunningServer, count: int = 1) -> Iterator[None]:
     """A block in which so many frontends or workers end. It returns once as many others have become ready.
 
-    The log tells, for it only grows; just after an end `/readyz` and health still say what they said before.
+    The supervisor counts each end before it starts another process. Just after an end `/readyz` and health
+    still say what they said before.
     """
 
-    def ready() -> int:
-        return sum(each["event"] in ("frontend_listening", "worker_ready") for each in server.logs.records)
+    def ends() -> float:
+        return sum(server.metric(f"altclip_{kind}_restarts_total") for kind in ("worker", "frontend"))
 
-    before = ready()
+    before = ends()
     yield
-    until(lambda: ready() >= before + count, seconds=seconds, what="successors are ready")
-    until(lambda: server.get("/readyz")[0] == 200, seconds=seconds, what="the service is ready")
-    until(lambda: health(server) == "SERVING", seconds=seconds, what="frontends know of their workers")
+    until(lambda: ends() >= before + count, what="the ends are noticed")
+    until(lambda: all_ready(server), what="successors are ready")
+    until(lambda: health(server) == "SERVING", what="frontends know of their workers")
+
+
+def all_ready(server: RunningServer) -> bool:
+    """Whether every frontend listens and every worker is ready, as the supervisor knows it now."""
+    said = json.loads(server.get("/readyz")[1])
+    return all(said[kind]["ready"] == said[kind]["of"] for kind in ("workers", "frontends"))
 
 
 def under_way(server: RunningServer) -> None:
     """Returns once the only worker computes something, or waits with a batch."""
     until(
         lambda: server.metric("altclip_oldest_inflight_seconds") > 0,
-        seconds=30,
         what="the call is under way",
         interval=0.005,
     )
+
+
+def idle(server: RunningServer) -> None:
+    """Returns once no worker computes anything: it says so just after it has sent the last answer."""
+    until(lambda: server.metric("altclip_oldest_inflight_seconds") == 0, what="nothing is computed")
 
 
 def crew(server: RunningServer) -> set[int]:
@@ -156,10 +171,26 @@ def failure_of(error: grpc.RpcError) -> Failure:
     return Failure(error.code().name, info.reason, seconds, sent)
 
 
-def die_in_mid_batch(server: RunningServer, hold: Path, kill: Callable[[psutil.Process], None]) -> None:
+@dataclass(frozen=True)
+class Holds:
+    """Two files: while they exist, a stub with these options holds its batch, or its loading."""
+
+    batch: Path
+    load: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> Holds:
+        return cls(folder / "hold", folder / "load_hold")
+
+    @property
+    def options(self) -> str:
+        return f"hold={self.batch},load_hold={self.load}"
+
+
+def die_in_mid_batch(server: RunningServer, holds: Holds, kill: Callable[[psutil.Process], None]) -> None:
     """Eight calls of three texts are under way when the only worker is killed in the middle of a batch.
 
-    hold: the file by which the stub holds it, however late the callers come.
+    Its batch is held, however late the callers come, and its successor does not load before they have heard.
 
     Callers hear of it in under a second and when to come again, health is down until the model is loaded, one
     restart is counted, and the books balance.
@@ -178,50 +209,52 @@ def die_in_mid_batch(server: RunningServer, hold: Path, kill: Callable[[psutil.P
 
         def call() -> None:
             try:
-                embed(stub, "a", "b", "c", seconds=60)
+                embed(stub, "a", "b", "c")
             except grpc.RpcError as error:
                 outcomes.append((failure_of(error), time.monotonic() - died[0]))
 
         calls = [threading.Thread(target=call) for _ in range(8)]
-        hold.touch()
+        holds.batch.touch()
+        holds.load.touch()
         for thread in calls:
             thread.start()
         under_way(server)
         until(
             lambda: server.metric("altclip_items_accepted_total") == accepted + 24,
-            seconds=30,
             what="all calls are under way",
         )
         died.append(time.monotonic())
         kill(worker)
         for thread in calls:
-            thread.join(30)
-        hold.unlink()
+            thread.join(60)
+        holds.batch.unlink()
         assert [failure.code for failure, _ in outcomes] == ["UNAVAILABLE"] * 8
         assert {failure.reason for failure, _ in outcomes} == {"WORKER_UNAVAILABLE"}
         assert all(failure.retry_seconds > 0 for failure, _ in outcomes)
         assert max(took for _, took in outcomes) < 1.0 + ROOM
         # Not as long as its process lives: as long as it cannot work.
         assert health(server) == "NOT_SERVING"
-        until(lambda: server.metric("altclip_worker_up") == 1, seconds=30, what="a new worker")
-        until(lambda: health(server) == "SERVING", seconds=20, what="health comes back")
+        holds.load.unlink()
+        until(lambda: server.metric("altclip_worker_up") == 1, what="a new worker")
+        until(lambda: health(server) == "SERVING", what="health comes back")
         assert server.metric("altclip_worker_restarts_total", **label) == restarts + 1
         assert embed(stub).embeddings == first.embeddings
         # Nothing was lost from the books: eight calls that failed, and one after them.
-        until(lambda: server.metric("altclip_requests_total") == requests + 9, seconds=20, what="the counts")
+        until(lambda: server.metric("altclip_requests_total") == requests + 9, what="the counts")
         assert server.metric("altclip_requests_total", code="UNAVAILABLE") == refused + 8
         assert server.metric("altclip_items_total", outcome="failed") == failed + 24
 
 
-def leftovers() -> set[str]:
-    """What a server could leave behind: shared memory, sockets and files with names."""
-    found = {str(path) for folder in ("/dev/shm", "/tmp") for path in Path(folder).glob("*altclip*")}
+def leftovers(temporary: Path) -> set[str]:
+    """What a server could leave behind: shared memory, sockets and files with names.
+
+    temporary: its folder for such files. Other programs make some of the rest, and remove it soon.
+    """
     sockets = Path("/proc/net/unix").read_text().splitlines()
-    found |= {line.split()[-1] for line in sockets if "altclip" in line}
-    return found | {str(path) for path in Path("/dev/shm").iterdir() if path.owner() == _me()}
-
-
-def _me() -> str:
-    import pwd
-
-    return pwd.getpwuid(os.getuid()).pw_name
+    found = {line.split()[-1] for line in sockets if "altclip" in line}
+    found |= {str(path) for path in temporary.iterdir()}
+    for path in Path("/dev/shm").iterdir():
+        with suppress(FileNotFoundError):
+            if "altclip" in path.name or path.stat().st_uid == os.getuid():
+                found.add(str(path))
+    return found

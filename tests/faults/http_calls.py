@@ -42,7 +42,7 @@ def address(server: RunningServer) -> tuple[str, int]:
 
 
 def ask(
-    server: RunningServer, *texts: str, path: str = "/v1/embeddings", seconds: float = 20.0, **body: Any
+    server: RunningServer, *texts: str, path: str = "/v1/embeddings", seconds: float = 60.0, **body: Any
 ) -> Reply:
     """An embeddings request of these texts, or of what `body` says. seconds: the deadline."""
     sent = {**({"input": list(texts)} if texts else {}), **body}
@@ -51,7 +51,7 @@ def ask(
 
 
 def get(server: RunningServer, path: str) -> Reply:
-    return _request(server, "GET", path, None, {}, 10)
+    return _request(server, "GET", path, None, {}, 60)
 
 
 def _request(
@@ -75,7 +75,7 @@ def _request(
 
 def begun(server: RunningServer, *texts: str) -> socket.socket:
     """A connection on which a request was sent and nobody has read an answer."""
-    connection = socket.create_connection(address(server), timeout=20)
+    connection = socket.create_connection(address(server), timeout=60)
     connection.sendall(post_request(json.dumps({"input": list(texts)}).encode()))
     return connection
 
@@ -99,4 +99,4 @@ def asking_health(server: RunningServer) -> Iterator[list[float]]:
         yield took
     finally:
         over.set()
-        thread.join(10)
+        thread.join(60)

@@ -7,6 +7,7 @@ SOURCE is `stub:` followed by `key=value` pairs with commas between (`stub:dimen
     overlap=1                           behave as an accelerator: the call enqueues, the result waits
     hold=PATH                           a batch takes as long as this file exists
     held=TRIGGERS                       and then only one that holds one of these
+    load_hold=PATH                      loading takes as long as this file exists
     calls=PATH                          append a line "MODALITY ITEMS" per batch, for any process to read
     load_time=S, load_fault=raise|error|import|abort|hang
     oom_over=N, oom_times=N             `OutOfMemory` for a batch of more than N items; only so many times
@@ -54,6 +55,7 @@ DEFAULTS = {
     "held": "",
     "calls": "",
     "load_time": "0",
+    "load_hold": "",
     "load_fault": "",
     "oom_over": "0",
     "oom_times": "1000000000",
@@ -172,8 +174,8 @@ class StubEncoder:
 
         def wait() -> Floats:
             value = result()
-            while may_be_held and Path(options["hold"]).exists():
-                time.sleep(0.005)
+            if may_be_held:
+                _wait_for_the_end_of(options["hold"])
             if (left := done - time.monotonic()) > 0.0:
                 time.sleep(left)
             return value
@@ -221,9 +223,10 @@ class StubFamily:
         return {}
 
     def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> StubEncoder:
-        """Sleeps `load_time`, then fails as `load_fault` says or is ready."""
+        """Waits as `load_time` and `load_hold` say, then fails as `load_fault` says or is ready."""
         options = _options(spec.source)
         time.sleep(float(options["load_time"]))
+        _wait_for_the_end_of(options["load_hold"])
         if options["load_fault"] == "hang":
             time.sleep(1e9)
         if options["load_fault"] == "abort":
@@ -254,6 +257,12 @@ def _options(source: str) -> dict[str, str]:
                 ) from None
         options[key] = value
     return options
+
+
+def _wait_for_the_end_of(path: str) -> None:
+    """Returns once that file does not exist; at once for ""."""
+    while path and Path(path).exists():
+        time.sleep(0.005)
 
 
 _TABLES = np.arange(4)

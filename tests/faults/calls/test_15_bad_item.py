@@ -57,7 +57,7 @@ def test_15_one_bad_item_among_ten_thousand_fails_alone(server: RunningServer, n
     ok, failed = (server.metric("altclip_items_total", outcome=outcome) for outcome in ("ok", "failed"))
     with open_stub(server) as stub:
         texts = [f"text {number}" for number in range(TEXTS)]
-        expected = rows(stub.EmbedText(pb.EmbedTextRequest(texts=texts), timeout=30).embeddings)
+        expected = rows(stub.EmbedText(pb.EmbedTextRequest(texts=texts), timeout=60).embeddings)
         call = stub.EmbedStream(messages(bad), timeout=90)
         answers = list(call)
         assert call.code() is grpc.StatusCode.OK

@@ -90,7 +90,7 @@ def test_16_it_is_found_by_bisection_and_only_its_item_fails(
     assert (error.id, error.status.code) == ("20", grpc.StatusCode.INTERNAL.value[0])
     assert not any(word in str(error) for word in ("secret", "Error(", ".py", "Traceback"))
     check([rows[str(number)] for number in range(32) if number != 20], solo)
-    told = poisoned.logs.wait_for("item_failed", seconds=20, start=logged)
+    told = poisoned.logs.wait_for("item_failed", start=logged)
     assert "RuntimeError" in told["traceback"]
 
 
@@ -110,7 +110,7 @@ def test_16_callers_that_shared_its_batch_do_not_notice(
     with open_stub(poisoned) as stub, ThreadPoolExecutor(32) as threads:
         worker.suspend()
         answers = [threads.submit(call, text) for text in [*NEIGHBOURS, POISON]]
-        until(lambda: poisoned.metric("altclip_slots_in_use") == 32, seconds=20, what="all are queued")
+        until(lambda: poisoned.metric("altclip_slots_in_use") == 32, what="all are queued")
         worker.resume()
         *neighbours, poison = [answer.result() for answer in answers]
     assert isinstance(poison, Failure)

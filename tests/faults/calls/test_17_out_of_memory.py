@@ -86,7 +86,7 @@ def test_17_where_memory_stays_short_all_succeed_but_what_fits_nowhere(tmp_path:
         answers: list[pb.EmbedTextResponse] = []
 
         def call() -> None:
-            futures = [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=30) for each in sent]
+            futures = [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=60) for each in sent]
             answers.extend(future.result() for future in futures)
 
         ran = batches(tmp_path / "calls", call)
@@ -101,7 +101,7 @@ def test_17_where_memory_stays_short_all_succeed_but_what_fits_nowhere(tmp_path:
             pb.EmbedStreamRequest(config=pb.StreamConfig()),
             pb.EmbedStreamRequest(batch=pb.StreamBatch(items=items)),
         ]
-        results = list(stub.EmbedStream(iter(requests), timeout=30))
+        results = list(stub.EmbedStream(iter(requests), timeout=60))
         assert {name for result in results for name in result.ids} == {item.id for item in items[:-1]}
         assert [error.id for result in results for error in result.errors] == ["huge"]
         with pytest.raises(grpc.RpcError) as failed:

@@ -73,7 +73,7 @@ def affine(spy: Spy, call: Any, request: Any) -> tuple[int, int]:
     """Operations for each token of a text, and once for each text; three of them agree."""
     seen = []
     for words in (1, 5, 40):
-        call(request(texts=["cat " * words]), timeout=30)
+        call(request(texts=["cat " * words]), timeout=60)
         (alone,) = spy.ran().values()
         seen.append((alone.tokens, alone.operations))
     (short, little), (longer, more), (longest, most) = seen
@@ -98,7 +98,6 @@ def load(server: RunningServer, stub: Any) -> list[Any]:
     for kind, items in ITEMS.items():
         until(
             lambda kind=kind, items=items: server.metric("altclip_slots_in_use", modality=kind) == items,  # type: ignore[misc]
-            seconds=60,
             what=f"{kind} is queued",
         )
     worker.resume()
@@ -109,7 +108,7 @@ def test_batches_hold_more_than_one_item_and_no_padding_is_computed(running: Run
     with open_stub(running) as stub:
         text_costs = affine(spy, stub.EmbedText, pb.EmbedTextRequest)
         prompt_costs = affine(spy, stub.EncodePrompt, pb.EncodePromptRequest)
-        stub.EmbedImage(pb.EmbedImageRequest(images=[pb.Image(content=pictures(1)[0])]), timeout=30)
+        stub.EmbedImage(pb.EmbedImageRequest(images=[pb.Image(content=pictures(1)[0])]), timeout=60)
         image_cost = spy.ran()["image"].operations
         before = seen(running)
         answers = load(running, stub)

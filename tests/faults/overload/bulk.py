@@ -30,8 +30,8 @@ def bulk_stream(server: RunningServer) -> Iterator[None]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        until(lambda: len(done) > 0, seconds=30, what="the stream moves")
+        until(lambda: len(done) > 0, what="the stream moves")
         yield
     finally:
         over.set()
-        thread.join(30)
+        thread.join(60)

@@ -63,23 +63,23 @@ class Overload:
 def watch(seconds: float, path: Path) -> Overload:
     """Overloads a service of its own for so long. path: where its worker writes down what its queue sees."""
     with service(SOURCE, f"--batch-tokens={TOKENS}", environment=watched(path)) as server:
-        with load(server.grpc, rate=1.5 * CALLS, seconds=seconds + 6, items=ITEMS, seed=1) as some:
+        patient = {"items": ITEMS, "deadline": 60.0}
+        with load(server.grpc, rate=1.5 * CALLS, seconds=seconds + 6, seed=1, **patient) as some:
             until(
                 lambda: server.metric("altclip_requests_total", code="RESOURCE_EXHAUSTED") > 0,
-                seconds=20,
                 what="the queue stands",
             )
-            with load(server.grpc, rate=3.5 * CALLS, seconds=seconds, items=ITEMS, seed=2) as more:
+            with load(server.grpc, rate=3.5 * CALLS, seconds=seconds, seed=2, **patient) as more:
                 before = read(path)
                 ended = max(each.started + each.plan.seconds for each in (some, more))
                 with checked(server) as health, asking_health(server) as http_health, callers(server) as http:
                     time.sleep(max(0.0, more.started + seconds - time.monotonic()))
                 time.sleep(max(0.0, ended - time.monotonic()))
-                until(lambda: server.metric("altclip_queue_depth") == 0, seconds=60, what="an empty queue")
+                until(lambda: server.metric("altclip_queue_depth") == 0, what="an empty queue")
                 emptied = time.monotonic() - ended
                 over = Answers((*some.answers(), *more.answers()))
         during, accepted = read(path), server.metric("altclip_items_accepted_total")
-        with load(server.grpc, rate=LIGHT, seconds=2, seed=3) as light:
+        with load(server.grpc, rate=LIGHT, seconds=2, seed=3, deadline=60.0) as light:
             after = light.answers()
         return Overload(over, after, accepted, emptied, before, during, read(path), health, http_health, http)
 
@@ -104,7 +104,7 @@ def callers(server: RunningServer) -> Iterator[list[Reply]]:
     finally:
         over.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
 
 
 @contextmanager
@@ -116,10 +116,10 @@ def checked(server: RunningServer) -> Iterator[list[float]]:
     def ask() -> None:
         with grpc.insecure_channel(server.grpc, [("grpc.use_local_subchannel_pool", 1)]) as channel:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
-            check(health_pb2.HealthCheckRequest(), timeout=30)  # the connection is made
+            check(health_pb2.HealthCheckRequest(), timeout=60)  # the connection is made
             while not over.wait(0.05):
                 started = time.perf_counter()
-                answer = check(health_pb2.HealthCheckRequest(), timeout=30)
+                answer = check(health_pb2.HealthCheckRequest(), timeout=60)
                 took.append(time.perf_counter() - started)
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
@@ -129,4 +129,4 @@ def checked(server: RunningServer) -> Iterator[list[float]]:
         yield took
     finally:
         over.set()
-        thread.join(10)
+        thread.join(60)

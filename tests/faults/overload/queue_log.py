@@ -61,7 +61,8 @@ def read(path: Path) -> Seen:
     came: dict[tuple[int, int], tuple[str, int, int]] = {}
     began: dict[tuple[int, int], int] = {}
     batches: list[Batch] = []
-    for line in path.read_text().splitlines():
+    whole, _, _ = path.read_text().rpartition("\n")  # a line of many jobs is written in several pieces
+    for line in whole.splitlines():
         event, jobs, quiet = json.loads(line)
         for frontend, number, priority, cost in jobs:
             if event == "came":

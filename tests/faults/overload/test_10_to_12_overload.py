@@ -10,6 +10,8 @@ overload` measures.
 
 from __future__ import annotations
 
+from statistics import median
+
 import pytest
 
 from service.frontend.admission.shedding import TARGET_BATCHES
@@ -63,7 +65,9 @@ def test_10_the_rest_is_refused_over_http_too(overload: Overload) -> None:
 
 def test_11_health_answers_under_overload(overload: Overload) -> None:
     for health in (overload.health, overload.http_health):
-        assert len(health) > 20
+        assert len(health) > 5
+        # Calls wait for the device, and health does not.
+        assert median(health) < overload.over.latency(0.5) / 2
         assert max(health) < 0.1 + ROOM
 
 

@@ -5,33 +5,41 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
 
-from tests.faults.harness import ROOM, die_in_mid_batch, embed, failure_of, open_stub, replacing, service
+from tests.faults.harness import (
+    ROOM,
+    Holds,
+    die_in_mid_batch,
+    embed,
+    failure_of,
+    open_stub,
+    replacing,
+    service,
+)
 from tests.server import RunningServer
 
 
 @pytest.fixture(scope="module")
-def hold(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("crash") / "hold"
+def holds(tmp_path_factory: pytest.TempPathFactory) -> Holds:
+    return Holds.of(tmp_path_factory.mktemp("crash"))
 
 
 @pytest.fixture(scope="module")
-def server(hold: Path) -> Iterator[RunningServer]:
+def server(holds: Holds) -> Iterator[RunningServer]:
     """With words that end the worker from within."""
-    source = f"m=stub:dimension=8,hold={hold},load_time=1,abort=boom,segfault=bang"
+    source = f"m=stub:dimension=8,{holds.options},abort=boom,segfault=bang"
     with service(source, "--restart-stable=100ms") as running:
         yield running
 
 
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
 def test_02_a_worker_that_crashes_in_mid_batch_is_replaced(
-    server: RunningServer, hold: Path, number: signal.Signals
+    server: RunningServer, holds: Holds, number: signal.Signals
 ) -> None:
-    die_in_mid_batch(server, hold, lambda worker: worker.send_signal(number))
+    die_in_mid_batch(server, holds, lambda worker: worker.send_signal(number))
 
 
 @pytest.mark.parametrize(("word", "reason"), [("boom", "SIGABRT"), ("bang", "SIGSEGV")])
@@ -53,7 +61,7 @@ def test_02_native_code_that_crashes_ends_its_worker_alone(
         assert embed(stub).embeddings.count == 1
     assert server.metric("altclip_worker_restarts_total") == restarts + 1
     assert {process.pid for process in server.processes("altclip-frontend")} == others
-    ended = server.logs.wait_for("child_ended", seconds=20, start=start)
+    ended = server.logs.wait_for("child_ended", start=start)
     assert ended["reason"] == reason
     # The log tells where, without a core file that would hold what callers sent.
     assert "stub.py" in ended["traceback"]

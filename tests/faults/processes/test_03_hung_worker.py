@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import grpc
 import psutil
@@ -14,15 +15,18 @@ import pytest
 
 from altclip.v1.embedding_service_pb2 import EmbedTextRequest
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.faults.harness import ROOM, embed, open_stub, replacing, service, under_way, worker_of
+from tests.faults.harness import ROOM, Holds, embed, open_stub, replacing, service, under_way, worker_of
 from tests.server import RunningServer, until
+
+HANG = 3.0
+"""Seconds without progress after which a process is replaced."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    """One item a batch, 0.3 s each, watched closely."""
+    """One item a batch, 0.3 s each, watched as closely as a busy machine allows."""
     source = "m=stub:dimension=8,service_time=0.3"
-    with service(source, "--hang-timeout=1500ms", "--restart-stable=100ms", "--batch-tokens=3") as running:
+    with service(source, f"--hang-timeout={HANG}", "--restart-stable=100ms", "--batch-tokens=3") as running:
         yield running
 
 
@@ -59,7 +63,7 @@ def test_03_a_stopped_worker_is_replaced_within_a_bounded_time(
         assert not worker.is_running()
         assert embed(stub).embeddings.count == 1
     assert restarts() == 1
-    assert server.logs.wait_for("child_stuck", seconds=20)["message"].startswith("no progress for")
+    assert server.logs.wait_for("child_stuck")["message"].startswith("no progress for")
 
 
 def test_03_a_stopped_worker_that_owes_nothing_is_left_alone(
@@ -69,7 +73,7 @@ def test_03_a_stopped_worker_that_owes_nothing_is_left_alone(
         embed(stub)
         worker = worker_of(server)
         worker.suspend()
-        time.sleep(2.0)
+        time.sleep(1.3 * HANG)
         worker.resume()
         assert embed(stub).embeddings.count == 1
     assert restarts() == 0
@@ -78,16 +82,11 @@ def test_03_a_stopped_worker_that_owes_nothing_is_left_alone(
 def test_03_the_watchdog_never_fires_under_sustained_saturation(
     server: RunningServer, restarts: Callable[[], float]
 ) -> None:
-    # The last of twelve waits more than twice as long as the watchdog does.
-    before = server.metric("altclip_requests_total", code="OK")
+    # The last of them waits more than twice as long as the watchdog does.
+    count = round(2.3 * HANG / 0.3)
     with open_stub(server) as stub:
-        text = " ".join(["w"] * 70)
-        calls = [threading.Thread(target=embed, args=(stub, f"{number} {text}")) for number in range(12)]
-        for thread in calls:
-            thread.start()
-        for thread in calls:
-            thread.join(30)
-    assert server.metric("altclip_requests_total", code="OK") == before + 12
+        texts = [" ".join([str(number), *["w"] * 70]) for number in range(count)]
+        assert embed(stub, *texts).embeddings.count == count
     assert restarts() == 0
 
 
@@ -98,9 +97,9 @@ def test_03_nobody_is_blamed_for_a_machine_that_slept(
     with open_stub(server) as stub:
         answers = start_call(server, stub)
         os.killpg(server.pid, signal.SIGSTOP)
-        time.sleep(2.5)
+        time.sleep(1.6 * HANG)
         os.killpg(server.pid, signal.SIGCONT)
-        until(lambda: answers == [16], seconds=10, what="the answer")
+        until(lambda: answers == [16], what="the answer")
     assert restarts() == 0
     assert {process.pid for process in server.processes()} == processes
 
@@ -111,7 +110,7 @@ def test_03_a_stopped_frontend_is_replaced_and_its_worker_is_not_blamed(
     (frontend,) = server.processes("altclip-frontend 0")
     with open_stub(server) as stub:
         texts = [f"other{number} " * 70 for number in range(40)]
-        call = stub.EmbedText.future(EmbedTextRequest(texts=texts), timeout=30)
+        call = stub.EmbedText.future(EmbedTextRequest(texts=texts), timeout=60)
         under_way(server)
         with replacing(server):
             frontend.suspend()
@@ -122,26 +121,29 @@ def test_03_a_stopped_frontend_is_replaced_and_its_worker_is_not_blamed(
     assert restarts() == 0
 
 
-def test_03_a_worker_that_starts_while_a_frontend_stands_still_serves_the_others() -> None:
-    source, hang = "m=stub:dimension=8,load_time=1.5", 12.0
-    with service(source, "--frontends=2", f"--hang-timeout={hang}") as server:
+def test_03_a_worker_that_starts_while_a_frontend_stands_still_serves_the_others(tmp_path: Path) -> None:
+    holds = Holds.of(tmp_path)
+    with service(f"m=stub:dimension=8,{holds.options}", "--frontends=2") as server:
+        holds.load.touch()
         worker_of(server).kill()
-        until(lambda: server.metric("altclip_worker_up") == 0, seconds=20, what="the worker's end is noticed")
+        until(lambda: server.metric("altclip_worker_up") == 0, what="the worker's end is noticed")
         (frontend,) = server.processes("altclip-frontend 1")
         frontend.suspend()
-        until(lambda: server.metric("altclip_worker_up") == 1, seconds=10, what="a new worker")
+        holds.load.unlink()
+        until(lambda: server.metric("altclip_worker_up") == 1, what="a new worker")
         # Connections are shared between the frontends: one of these soon meets the one that works.
         with replacing(server):
-            until(lambda: answered(server), seconds=20, what="an answer")
+            until(lambda: answered(server), what="an answer")
             assert frontend.status() == psutil.STATUS_STOPPED, "while it stands still"
+            frontend.kill()
         assert not frontend.is_running()
         assert server.metric("altclip_worker_restarts_total") == 1
 
 
 def answered(server: RunningServer) -> bool:
-    """Whether a fresh connection gets an answer at once."""
+    """Whether a fresh connection gets an answer soon."""
     with open_stub(server) as stub:
         try:
-            return embed(stub, seconds=0.4).embeddings.count == 1
+            return embed(stub, seconds=1.0).embeddings.count == 1
         except grpc.RpcError:
             return False

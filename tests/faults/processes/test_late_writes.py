@@ -63,7 +63,7 @@ def compute(pool: ModelPool, work: Sequence[WorkItem]) -> Awaitable[list[Outcome
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - another process tells, by a file or a page
             await asyncio.sleep(0.01)
 

@@ -8,41 +8,42 @@ from pathlib import Path
 
 import grpc
 
-from tests.faults.harness import computed, embed, failure_of, open_stub, service
+from tests.faults.harness import Holds, computed, embed, failure_of, open_stub, service
 from tests.server import until
 
 
 def test_what_was_only_queued_in_a_killed_worker_is_computed_by_the_other(tmp_path: Path) -> None:
-    path, hold = tmp_path / "calls", tmp_path / "hold"
-    ended: Counter[str] = Counter()
+    path, holds = tmp_path / "calls", Holds.of(tmp_path)
+    ended: list[str] = []
 
     def begun() -> int:
         return len(computed(path))
 
     def call(text: str) -> None:
         try:
-            embed(stub, text, seconds=20)
-            ended["OK"] += 1
+            embed(stub, text)
+            ended.append("OK")
         except grpc.RpcError as error:
-            ended[failure_of(error).reason] += 1
+            ended.append(failure_of(error).reason)
 
-    source = f"m=stub:dimension=8,hold={hold},calls={path}"
+    source = f"m=stub:dimension=8,{holds.options},calls={path}"
     with service(source, "--replicas=2") as server, open_stub(server) as stub:
         before = begun()  # the workers have measured their batches
-        hold.touch()
+        holds.batch.touch()
+        holds.load.touch()
         calls = [threading.Thread(target=call, args=(f"text {number}",)) for number in range(20)]
         for thread in calls[:2]:
             thread.start()
-        until(lambda: begun() == before + 2, seconds=10, what="both workers are busy with one text")
+        until(lambda: begun() == before + 2, what="both workers are busy with one text")
         for thread in calls[2:]:
             thread.start()
-        until(lambda: server.metric("altclip_queue_depth", modality="text") == 18, seconds=10, what="a queue")
+        until(lambda: server.metric("altclip_queue_depth", modality="text") == 18, what="a queue")
         server.processes("altclip-worker m")[0].kill()
-        server.logs.wait_for("child_ended", seconds=10)
-        hold.unlink()
+        server.logs.wait_for("child_ended")
+        holds.batch.unlink()
         for thread in calls:
-            thread.join(20)
-        assert ended == {"OK": 19, "WORKER_UNAVAILABLE": 1}
+            thread.join(60)
+        assert Counter(ended) == {"OK": 19, "WORKER_UNAVAILABLE": 1}
         assert sum(computed(path)[before:]) == 20, "something was computed twice, or never"
         assert server.metric("altclip_items_total", outcome="ok") == 19
         assert server.metric("altclip_items_total", outcome="failed") == 1

@@ -7,30 +7,40 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from pathlib import Path
 
 import grpc
 import psutil
 import pytest
 
-from tests.faults.harness import QUICK, embed, failure_of, health, open_stub, service, under_way, worker_of
+from tests.faults.harness import (
+    QUICK,
+    Holds,
+    embed,
+    failure_of,
+    health,
+    open_stub,
+    service,
+    under_way,
+    worker_of,
+)
 from tests.server import RunningServer, launch, until
 
 SERVICE = "altclip.v1.EmbeddingService"
 
 
 def test_a_worker_that_cannot_be_started_for_a_while_is_started_later() -> None:
-    with service("m=stub:dimension=8") as server:
+    with service("m=stub:dimension=8", "--restart-limit=100") as server:
         supervisor = psutil.Process(server.pid)
         before = supervisor.rlimit(psutil.RLIMIT_NOFILE)
         supervisor.rlimit(psutil.RLIMIT_NOFILE, (8, before[1]))
         worker_of(server).kill()
         until(
             lambda: _reasons(server) >= {"SIGKILL", "cannot be started: Too many open files"},
-            seconds=20,
             what="it",
         )
         supervisor.rlimit(psutil.RLIMIT_NOFILE, before)
-        until(lambda: health(server) == "SERVING", seconds=30, what="a new worker")
+        until(lambda: health(server) == "SERVING", what="a new worker")
 
 
 def _reasons(server: RunningServer) -> set[str]:
@@ -38,21 +48,24 @@ def _reasons(server: RunningServer) -> set[str]:
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_worker_that_is_killed_while_it_loads_is_started_again(stopped: bool) -> None:
-    process, logs = launch(*QUICK, "--model=m=stub:dimension=8,load_time=1")
+def test_a_worker_that_is_killed_while_it_loads_is_started_again(stopped: bool, tmp_path: Path) -> None:
+    holds = Holds.of(tmp_path)
+    holds.load.touch()
+    process, logs = launch(*QUICK, f"--model=m=stub:dimension=8,{holds.options}")
+    server = RunningServer(process, logs, grpc="", http="", ops="", ready={})
     try:
-        logs.wait_for("frontend_listening", seconds=20)
-        (worker,) = [
-            child
-            for child in psutil.Process(process.pid).children()
-            if child.cmdline()[0].startswith("altclip-worker")
-        ]
+        logs.wait_for("frontend_listening")
+        until(lambda: server.processes("altclip-worker m "), what="the worker loads")
+        worker = worker_of(server)
         if stopped:
             worker.suspend()
         worker.kill()
-        logs.wait_for("ready", seconds=20)
+        holds.load.unlink()
+        logs.wait_for("ready")
+        ended = logs.wait_for("child_ended")
+        assert (ended["title"], ended["served"]) == ("altclip-worker m cpu", 0.0)
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()
@@ -73,35 +86,44 @@ def test_a_worker_that_dies_while_draining_is_not_replaced() -> None:
         under_way(server)
         worker = worker_of(server)
         server.process.terminate()
-        server.logs.wait_for("signal", seconds=10)
+        server.logs.wait_for("signal")
         worker.kill()
-        assert server.process.wait(20) == 0
-        caller.join(20)
+        assert server.process.wait(60) == 0
+        caller.join(60)
         assert ended == [grpc.StatusCode.UNAVAILABLE]
         assert [record["event"] for record in server.logs.records].count("worker_ready") == 1
 
 
-def test_as_long_as_one_of_two_models_crash_loops_the_other_serves() -> None:
-    """Until the supervisor gives up; then its callers are drained, not cut off."""
-    models = ("--model=good=stub:dimension=8,service_time=0.2", "--model=bad=stub:load_fault=abort")
+def test_as_long_as_one_of_two_models_crash_loops_the_other_serves(tmp_path: Path) -> None:
+    """Until the supervisor gives up; then its callers are drained, not cut off.
+
+    The bad model's processes load until they are let go on, and then fail.
+    """
+    hold = tmp_path / "hold"
+    hold.touch()
+    bad = f"--model=bad=stub:load_fault=abort,load_hold={hold}"
+    models = ("--model=good=stub:dimension=8,service_time=0.2", bad)
     process, logs = launch(*QUICK, *models, "--restart-limit=6", "--restart-backoff=200ms")
     ended: Counter[str] = Counter()
+
+    def failed() -> int:
+        return sum(record["event"] == "child_ended" for record in logs.records)
+
     try:
-        address = logs.wait_for("frontend_listening", seconds=20)["grpc"]
+        address = logs.wait_for("frontend_listening")["grpc"]
         server = RunningServer(process, logs, grpc=address, http="", ops="", ready={})
-        until(
-            lambda: health(server, f"{SERVICE}/good") == "SERVING", seconds=20, what="the good one is ready"
-        )
+        until(lambda: health(server, f"{SERVICE}/good") == "SERVING", what="the good one is ready")
         with open_stub(server) as stub:
-            failed = 0
-            while failed < 4:
+            for life in range(3):
+                until(lambda life=life: failed() >= life, what="it has failed")  # type: ignore[misc]
+                hold.touch()  # its next process is being started
                 assert health(server, f"{SERVICE}/bad") == "NOT_SERVING"
                 assert health(server) == "NOT_SERVING"
                 assert embed(stub, model="good").embeddings.count == 1
                 with pytest.raises(grpc.RpcError) as refused:
                     embed(stub, model="bad")
                 assert failure_of(refused.value).reason == "WORKER_UNAVAILABLE"
-                failed = sum(record["event"] == "child_ended" for record in logs.records)
+                hold.unlink()
             while process.poll() is None:
                 try:
                     embed(stub, model="good")
@@ -109,8 +131,8 @@ def test_as_long_as_one_of_two_models_crash_loops_the_other_serves() -> None:
                 except grpc.RpcError as error:
                     ended[error.code().name] += 1
                     break
-        assert process.wait(10) == 1
-        gave_up = logs.wait_for("gave_up", seconds=20)
+        assert process.wait(60) == 1
+        gave_up = logs.wait_for("gave_up")
         assert "altclip-worker bad cpu failed 6 times in a row" in gave_up["message"]
         assert ended["OK"] > 0
         assert set(ended) <= {"OK", "UNAVAILABLE"}

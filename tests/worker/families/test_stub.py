@@ -97,6 +97,19 @@ def test_only_a_batch_with_one_of_its_triggers_is_held_where_there_are_some(tmp_
         assert not batch.is_alive()
 
 
+def test_loading_is_held_as_long_as_a_file_exists(tmp_path: Path) -> None:
+    hold = tmp_path / "hold"
+    encoder(f"load_hold={hold}")
+    hold.touch()
+    loading = threading.Thread(target=encoder, args=[f"load_hold={hold}"])
+    loading.start()
+    loading.join(0.1)
+    assert loading.is_alive()
+    hold.unlink()
+    loading.join(60)
+    assert not loading.is_alive()
+
+
 def test_an_overlapping_stub_enqueues_and_waits_like_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     slept = [0.0]
     clock = SimpleNamespace(
