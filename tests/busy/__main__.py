@@ -49,18 +49,30 @@ def busy(processes: int, seconds: float = MOST_SECONDS) -> Iterator[list[subproc
 
 def main(command: Sequence[str]) -> int:
     """The exit status of the command; 128 and the number of a signal that ended it, as shells have it."""
-    with busy(len(os.sched_getaffinity(0))), subprocess.Popen(command) as process:
-        # An interrupt of the terminal reaches the command as well, which ends in its own way. A request to
-        # end is handed on.
-        before = {
-            signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
-            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
-        }
-        try:
+    running: list[subprocess.Popen[bytes]] = []
+    asked = False
+
+    def end(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        for process in running:
+            process.terminate()
+
+    # An interrupt of the terminal reaches the command as well, which ends in its own way. A request to end is
+    # handed on. Both may come as soon as the command runs, and so before we know of it.
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, end),
+    }
+    try:
+        with busy(len(os.sched_getaffinity(0))), subprocess.Popen(command) as process:
+            running.append(process)
+            if asked:
+                process.terminate()
             status = process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return status if status >= 0 else 128 - status
 
 

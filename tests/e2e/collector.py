@@ -69,14 +69,14 @@ class Collector(pb_grpc.TraceServiceServicer):
         """The spans of one trace, so far."""
         return [span for span in self.spans if span.trace == trace_id]
 
-    def wait_for(self, condition: Callable[[Sequence[Seen]], object], seconds: float = 20.0) -> list[Seen]:
+    def wait_for(self, condition: Callable[[Sequence[Seen]], object], seconds: float = 60.0) -> list[Seen]:
         """All spans, once it holds for them; AssertionError if that does not come."""
         with self._changed:
             self._changed.wait_for(lambda: condition(self._spans), seconds)
             assert condition(self._spans), f"only {[(span.name, span.trace) for span in self._spans]} came"
             return [*self._spans]
 
-    def wait_for_trace(self, trace_id: str, *names: str, seconds: float = 20.0) -> list[Seen]:
+    def wait_for_trace(self, trace_id: str, *names: str, seconds: float = 60.0) -> list[Seen]:
         """The spans of one trace, once there is one with each of these names."""
 
         def complete(spans: Sequence[Seen]) -> bool:

@@ -30,11 +30,22 @@ def make(name: str, *limits: str) -> tuple[str, str]:
 
 
 def works(server: RunningServer, key: str | None) -> bool:
-    with Client(server.grpc, api_key=key, timeout=10) as client:
+    with Client(server.grpc, api_key=key, timeout=60) as client:
         try:
             return client.embed_text(["cat"]).vectors.shape == (1, 8)
         except Unauthenticated:
             return False
+
+
+def everywhere(server: RunningServer, key: str) -> bool:
+    """Whether each of two frontends knows it: a connection is a frontend's by chance."""
+    return all(works(server, key) for _ in range(12))
+
+
+def replace(file: Path, content: str) -> None:
+    """At once, so that nobody reads half of it."""
+    file.with_suffix(".new").write_text(content)
+    file.with_suffix(".new").rename(file)
 
 
 def test_keys_are_made_by_a_command_and_read_again_when_their_file_changes(tmp_path: Path) -> None:
@@ -47,14 +58,13 @@ def test_keys_are_made_by_a_command_and_read_again_when_their_file_changes(tmp_p
         assert not works(server, new_key)
         assert not works(server, None)
 
-        file.with_suffix(".new").write_text(old_line + new_line)
-        file.with_suffix(".new").rename(file)
-        until(lambda: works(server, new_key), seconds=10, what="the new key is valid")
+        replace(file, old_line + new_line)
+        until(lambda: everywhere(server, new_key), what="the new key is valid")
         assert works(server, old_key)
 
-        file.write_text("search sha256:oops\n")
+        replace(file, "search sha256:oops\n")
         failures = "altclip_file_reload_failures_total"
-        until(lambda: server.metric(failures, file="api_keys") == 1, seconds=10, what="the damage is noticed")
+        until(lambda: server.metric(failures, file="api_keys") == 1, what="the damage is noticed")
         assert server.metric("altclip_file_stale", file="api_keys") == 1
         assert works(server, new_key)
 
@@ -65,8 +75,8 @@ def test_keys_are_made_by_a_command_and_read_again_when_their_file_changes(tmp_p
         assert not works(server, None)
         assert works(server, new_key)
 
-        file.write_text(new_line)
-        until(lambda: not works(server, old_key), seconds=10, what="the old key is taken back")
+        replace(file, new_line)
+        until(lambda: not works(server, old_key), what="the old key is taken back")
         assert server.metric("altclip_file_stale", file="api_keys") == 0
         assert server.metric("altclip_caller_requests_total", caller="search", code="OK") >= 4
         assert server.metric("altclip_caller_requests_total", caller="anonymous", code="UNAUTHENTICATED") >= 3
@@ -76,13 +86,13 @@ def test_keys_are_made_by_a_command_and_read_again_when_their_file_changes(tmp_p
 
 
 def test_a_client_with_the_documented_configuration_keeps_to_its_rate_unnoticed() -> None:
-    key, line = make("search", "requests=4/s")
+    key, line = make("search", "requests=2/s")
     with start_server("--model", STUB, environment={"ALTCLIP_API_KEY_LINES": line}) as server:
         started = time.monotonic()
-        with Client(server.grpc, api_key=key, timeout=30) as client:
-            for _ in range(8):
+        with Client(server.grpc, api_key=key, timeout=60) as client:
+            for _ in range(6):
                 assert client.embed_text(["cat"]).vectors.shape == (1, 8)
-        assert time.monotonic() - started > 0.7, "four at once, and one each quarter of a second"
+        assert time.monotonic() - started > 1.9, "two at once, and one each half a second"
         refused = server.metric("altclip_caller_requests_total", caller="search", code="RESOURCE_EXHAUSTED")
         assert refused > 0
 
@@ -128,8 +138,8 @@ def test_an_unusable_file_at_the_start_is_one_clear_line(tmp_path: Path, content
         file.write_text(content)
     process, logs = launch("--model", STUB, f"--api-keys={file}")
     try:
-        assert "--api-keys" in logs.wait_for("cannot_start", seconds=30)["message"]
-        assert process.wait(10) == 2
+        assert "--api-keys" in logs.wait_for("cannot_start")["message"]
+        assert process.wait(60) == 2
     finally:
         process.kill()
         process.wait()

@@ -32,15 +32,13 @@ def test_equal_contents_are_computed_once_and_then_known(tmp_path: Path) -> None
     picture = pictures(1)[0]
     stub = f"m=stub:dimension=8,image_size=32,hold={hold},calls={calls}"
     with start_server("--model", stub, "--cache-bytes", "1MiB") as server, Client(server.grpc) as client:
-        until(lambda: bool(client.get_model().weights_sha256), seconds=10, what="the weights are known")
+        until(lambda: bool(client.get_model().weights_sha256), what="the weights are known")
         before = computed(calls)
         hold.touch()
         with ThreadPoolExecutor(16) as threads:
             texts = [threads.submit(client.embed_text, ["a cat"]) for _ in range(8)]
             images = [threads.submit(client.embed_image, [picture]) for _ in range(8)]
-            until(
-                lambda: server.metric("altclip_items_accepted_total") == 16, seconds=20, what="all have come"
-            )
+            until(lambda: server.metric("altclip_items_accepted_total") == 16, what="all have come")
             hold.unlink()
             rows = {each.result().vectors.tobytes() for each in texts}
             shown = {each.result().vectors.tobytes() for each in images}
@@ -66,7 +64,7 @@ def rejecting(address: str, texts: Sequence[str]) -> dict[str, str]:
     answers: dict[str, str] = {}
     with grpc.insecure_channel(address) as channel:
         stub: Any = EmbeddingServiceStub(channel)
-        for message in stub.EmbedStream(messages(), timeout=20):
+        for message in stub.EmbedStream(messages(), timeout=60):
             answers |= {texts[int(name)]: "ok" for name in message.ids}
             for error in message.errors:
                 info = ErrorInfo()
@@ -79,7 +77,7 @@ def test_a_stream_rejects_a_cut_text_that_is_known_and_answers_all_others() -> N
     long = "word " * 200
     stub = "m=stub:dimension=8,max_tokens=20"
     with start_server("--model", stub, "--cache-bytes", "1MiB") as server, Client(server.grpc) as client:
-        until(lambda: bool(client.get_model().weights_sha256), seconds=10, what="the weights are known")
+        until(lambda: bool(client.get_model().weights_sha256), what="the weights are known")
         client.embed_text([long])
         for others in ([], ["one"], ["two", "three"]):
             expected = {long: "TEXT_TOO_LONG", **dict.fromkeys(others, "ok")}

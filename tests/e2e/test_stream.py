@@ -50,14 +50,14 @@ def test_a_killed_worker_costs_a_stream_nothing_but_time(tmp_path: Path) -> None
         (worker,) = server.processes("altclip-worker")
 
         def kill() -> None:
-            until(hold.exists, seconds=30, what="half of the items are sent")
-            until(lambda: server.metric("altclip_oldest_inflight_seconds") > 0.1, seconds=30, what="a batch")
+            until(hold.exists, what="half of the items are sent")
+            until(lambda: server.metric("altclip_oldest_inflight_seconds") > 0.1, what="a batch")
             worker.send_signal(signal.SIGKILL)
             hold.unlink()
 
         killer = threading.Thread(target=kill)
         killer.start()
-        answers.extend(stub.EmbedStream(messages(hold), timeout=90))
+        answers.extend(stub.EmbedStream(messages(hold), timeout=150))
         killer.join()
         assert not worker.is_running(), "the stream was over before the worker was killed"
         errors = [error for answer in answers for error in answer.errors]

@@ -18,7 +18,7 @@ from altclip import AsyncClient, Client, InvalidRequest
 from altclip.tracing import names
 from service.config.keys import make_key
 from tests.e2e.collector import Collector, Seen, application_span, collector, parents, sending_to, the
-from tests.server import RunningServer, start_server
+from tests.server import RunningServer, start_server, until
 from tests.service.running import pictures
 
 UNARY = "altclip.v1.EmbeddingService/EmbedText"
@@ -53,7 +53,7 @@ class Traced:
                 **headers,
             },
         )
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             answer: dict[str, Any] = json.load(response)
             return answer
 
@@ -256,10 +256,12 @@ def test_no_span_holds_a_text_an_image_a_key_or_what_an_error_quotes(traced: Tra
 
 
 def test_the_log_has_the_ids_of_the_call_s_span(traced: Traced) -> None:
+    records = traced.server.logs.records
     with application_span() as trace_id, traced.client() as client, pytest.raises(InvalidRequest):
         client.embed_text([], request_id="find-me")
     spans = traced.collector.wait_for_trace(trace_id, UNARY)
-    (record,) = [each for each in traced.server.logs.records if each.get("request_id") == "find-me"]
+    until(lambda: [each for each in records if each.get("request_id") == "find-me"], what="its line")
+    (record,) = [each for each in records if each.get("request_id") == "find-me"]
     assert record["event"] == "call_refused"
     assert (record["trace_id"], record["span_id"]) == (trace_id, the(spans, UNARY).id)
 
@@ -271,7 +273,7 @@ def test_latencies_have_exemplars_in_openmetrics_and_nowhere_else(traced: Traced
     traced.collector.wait_for_trace(trace_id, UNARY, HTTP)
     accept = {"accept": "application/openmetrics-text"}
     request = urllib.request.Request(f"http://{traced.server.ops}/metrics", headers=accept)
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=60) as response:
         lines = [line for line in response.read().decode().splitlines() if trace_id in line]
     assert [line.partition("{")[0] for line in lines] == [
         "altclip_request_duration_seconds_bucket",
@@ -287,7 +289,7 @@ def test_probes_and_unknown_paths_have_no_spans(traced: Traced) -> None:
         for path in ("/healthz", "/readyz", "/no/such/path"):
             request = urllib.request.Request(f"http://{traced.server.http}{path}", headers=carrier)
             try:
-                urllib.request.urlopen(request, timeout=10).close()
+                urllib.request.urlopen(request, timeout=60).close()
             except urllib.error.HTTPError as error:
                 error.close()
         http(traced)

@@ -15,7 +15,8 @@ STUB_SOURCE = f"{STUB_SHAPE},service_time=0.01,per_item=0.0005,poison=poison"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """seconds: of traffic with trouble, after `warm_up` seconds without.
+    """seconds: of traffic with trouble, after `warm_up` seconds without; longer where it takes longer until
+    there were so many `faults`.
 
     pause: seconds between two faults, on average. hang_timeout: of the server, which replaces what stands
     still for so long. real: the first model is the bundled one and not a second stub. callers: tasks of each
@@ -23,6 +24,7 @@ class Plan:
     """
 
     seconds: float
+    faults: int = 0
     warm_up: float = 60.0
     pause: float = 8.0
     hang_timeout: float = 6.0

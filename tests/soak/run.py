@@ -79,6 +79,8 @@ class _Soak:
         async with self._traffic():
             trouble = asyncio.create_task(self._trouble.run(stop))
             await asyncio.wait([trouble], timeout=self._plan.seconds)
+            while len(self._trouble.events) < self._plan.faults and not trouble.done():
+                await asyncio.wait([trouble], timeout=0.1)
             stop.set()
             await trouble
         self._watch.stop()

@@ -82,12 +82,12 @@ class Trouble:
                 self.events.append(Event(kind.__name__.strip("_").replace("_", " "), at, recovered))
 
     async def _worker_killed(self) -> None:
-        await self._end(self._victim("altclip-worker "), psutil.Process.kill)
+        await self._end(await self._victim("altclip-worker "), psutil.Process.kill)
         self.workers += 1
 
     async def _worker_stopped(self) -> None:
         """It owes answers, so the watchdog replaces it."""
-        await self._end(self._victim(f"altclip-worker {STUB} "), psutil.Process.suspend)
+        await self._end(await self._victim(f"altclip-worker {STUB} "), psutil.Process.suspend)
         self.workers += 1
 
     async def _model_gone(self) -> None:
@@ -100,35 +100,43 @@ class Trouble:
         self.workers += len(victims)
 
     async def _decoder_killed(self) -> None:
-        await self._end(self._victim("altclip-decoder "), psutil.Process.kill)
+        await self._end(await self._victim("altclip-decoder "), psutil.Process.kill)
         self.decoders += 1
 
     async def _frontend_killed(self) -> None:
-        await self._end(self._victim("altclip-frontend "), psutil.Process.kill)
+        await self._end(await self._victim("altclip-frontend "), psutil.Process.kill)
         self.frontends += 1
 
     async def _frontend_stopped(self) -> None:
-        await self._end(self._victim("altclip-frontend "), psutil.Process.suspend)
+        await self._end(await self._victim("altclip-frontend "), psutil.Process.suspend)
         self.frontends += 1
 
     async def _frontend_stopped_while_a_worker_loads(self) -> None:
         """Who stands still must keep nobody else from meeting the new worker."""
-        await self._end(self._victim(f"altclip-worker {STUB} "), psutil.Process.kill)
+        await self._end(await self._victim(f"altclip-worker {STUB} "), psutil.Process.kill)
         self.workers += 1
         await self._frontend_stopped()
 
     async def _burst(self) -> None:
         await self.burst()
 
-    def _victim(self, title: str) -> psutil.Process:
-        """One that is not spared. A decoder that is just being started still bears its frontend's title."""
+    async def _victim(self, title: str) -> psutil.Process:
+        """One that is not spared, once there is one: decoders start by and by."""
+        end = time.monotonic() + RECOVERY_SECONDS
+        while not (found := self._not_spared(title)):
+            assert time.monotonic() < end, f"there is no {title}"
+            await asyncio.sleep(0.05)
+        return self._random.choice(found)
+
+    def _not_spared(self, title: str) -> list[psutil.Process]:
+        """A decoder that is just being started still bears its frontend's title."""
         decoder = title.startswith("altclip-decoder")
         found = []
         for process in self.server.processes(title):
             with contextlib.suppress(psutil.NoSuchProcess):
                 if process.pid not in self.spared and (process.ppid() == self.server.pid) != decoder:
                     found.append(process)
-        return self._random.choice(found)
+        return found
 
     async def _end(self, victim: psutil.Process, how: Callable[[psutil.Process], None]) -> None:
         how(victim)

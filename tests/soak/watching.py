@@ -105,7 +105,7 @@ class Watch:
     def stop(self) -> None:
         """Waits for the last look."""
         self._stop.set()
-        self._thread.join(30)
+        self._thread.join(60)
 
     def since(self) -> float:
         """Seconds since the watch began."""

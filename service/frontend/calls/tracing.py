@@ -188,7 +188,8 @@ class Tracing:
 
 def _clock() -> int:
     """Unix time in nanoseconds when time.monotonic() was 0."""
-    return time.time_ns() - time.monotonic_ns()
+    # Where the process stands still between the two clocks, the difference is too small.
+    return max(time.time_ns() - time.monotonic_ns() for _ in range(2))
 
 
 def _context(given: TraceContext) -> Context:

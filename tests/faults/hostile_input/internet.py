@@ -147,7 +147,7 @@ async def internet(
     origin.port = server.sockets[0].getsockname()[1]
     origin.page("/cat.png", PICTURE)
     names = names or Names(pictures_example=["127.0.0.1"])
-    limits = {"most_bytes": MEBIBYTE, "seconds": 5.0, "cache_bytes": 0, **limits}
+    limits = {"most_bytes": MEBIBYTE, "seconds": 60.0, "cache_bytes": 0, **limits}
     async with running() as served:
         fetcher = Fetcher(
             Rules(frozenset({("https" if context else "http", origin.port), ("https", 443)}), tuple(hosts)),

@@ -30,7 +30,7 @@ def server() -> Iterator[RunningServer]:
 
 @contextmanager
 def connected(server: RunningServer) -> Iterator[socket.socket]:
-    with socket.create_connection(address(server), timeout=30) as connection:
+    with socket.create_connection(address(server), timeout=60) as connection:
         yield connection
 
 
@@ -82,7 +82,7 @@ def test_21_bodies_that_never_end_are_refused_at_the_limit(server: RunningServer
 
 def test_21_bodies_that_are_only_announced_take_no_memory(server: RunningServer) -> None:
     with growth_is_capped(server):
-        connections = [socket.create_connection(address(server), timeout=10) for _ in range(50)]
+        connections = [socket.create_connection(address(server), timeout=60) for _ in range(50)]
         for connection in connections:
             connection.sendall(head(MOST) + b'{"input": "')
         assert ask(server, "d").status == 200

@@ -111,7 +111,7 @@ def announce(server: RunningServer, size: int) -> socket.socket:
         + header("te", "trailers")
     )
     host, _, port = server.grpc.rpartition(":")
-    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection = socket.create_connection((host, int(port)), timeout=60)
     connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b""))
     connection.sendall(frame(1, 4, 1, headers) + frame(0, 0, 1, struct.pack(">BI", 0, size) + bytes(100)))
     return connection

@@ -190,7 +190,7 @@ async def test_23_a_running_service_never_dials_this_machine() -> None:
                 for host in hosts:
                     image = pb.Image(uri=f"http://{host}:{port}/cat.png")
                     try:
-                        stub.EmbedImage(pb.EmbedImageRequest(images=[image]), timeout=30)
+                        stub.EmbedImage(pb.EmbedImageRequest(images=[image]), timeout=60)
                     except Exception as error:
                         said.append(str(error.code()))  # type: ignore[attr-defined]  # grpc.RpcError
                     reply = ask(server, input={"image_url": {"url": image.uri}})

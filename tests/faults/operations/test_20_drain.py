@@ -21,7 +21,7 @@ from tests.server import Logs, RunningServer, launch, until
 
 def seconds_to_stop(logs: Logs) -> float:
     """From the last signal to the end by the server's own log, whenever a busy machine let it begin."""
-    logs.wait_for("stopped", seconds=20)
+    logs.wait_for("stopped")
     moments = {record["event"]: datetime.fromisoformat(record["ts"]) for record in logs.records}
     return (moments["stopped"] - moments["signal"]).total_seconds()
 
@@ -50,12 +50,12 @@ def test_20_a_drain_under_load_ends_well_and_refuses_politely() -> None:
         stop: threading.Event = threading.Event()
         ended: Counter[str] = Counter()
         threads = load(server, stop, ended)
-        until(lambda: ended["OK"] >= 16, seconds=30, what="load")
+        until(lambda: ended["OK"] >= 16, what="load")
         assert server.stop() == 0
         assert seconds_to_stop(server.logs) < 10.0
         stop.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         # A client without retries sees the refusal; what was admitted had its answer.
         assert set(ended) <= {"OK", "UNAVAILABLE"}, ended
 
@@ -80,14 +80,14 @@ def test_20_no_call_fails_with_the_documented_configuration_while_one_of_two_ser
             threads = [threading.Thread(target=caller) for _ in range(8)]
             for thread in threads:
                 thread.start()
-            until(lambda: ended["OK"] >= 100, seconds=30, what="load")
-            assert leaving.metric("altclip_requests_total", code="OK") > 0
+            until(lambda: ended["OK"] >= 100, what="load")
+            until(lambda: leaving.metric("altclip_requests_total", code="OK") > 0, what="load on both")
             assert leaving.stop() == 0
             after = ended["OK"]
-            until(lambda: ended["OK"] >= after + 50, seconds=30, what="load on the other")
+            until(lambda: ended["OK"] >= after + 50, what="load on the other")
             stop.set()
             for thread in threads:
-                thread.join(10)
+                thread.join(60)
         assert set(ended) == {"OK"}, ended
 
 
@@ -110,21 +110,21 @@ def test_20_a_long_call_is_finished_although_the_signal_came(tmp_path: Path) -> 
         caller.start()
         under_way(server)
         server.process.send_signal(signal.SIGTERM)
-        server.logs.wait_for("signal", seconds=20)
+        server.logs.wait_for("signal")
         assert answers == []
         hold.unlink()
-        assert server.process.wait(30) == 0
-        caller.join(20)
+        assert server.process.wait(60) == 0
+        caller.join(60)
         assert answers == [1]
 
 
 def test_20_a_call_longer_than_the_grace_is_cut_off_and_the_exit_status_says_so() -> None:
-    with service("m=stub:dimension=8,service_time=30", "--grace=2") as server, open_stub(server) as stub:
+    with service("m=stub:dimension=8,service_time=30", "--grace=6") as server, open_stub(server) as stub:
         ended: list[grpc.StatusCode] = []
 
         def call() -> None:
             try:
-                embed(stub, seconds=20)
+                embed(stub)
             except grpc.RpcError as error:
                 ended.append(error.code())
 
@@ -132,13 +132,14 @@ def test_20_a_call_longer_than_the_grace_is_cut_off_and_the_exit_status_says_so(
         caller.start()
         under_way(server)
         assert server.stop() == 1
-        assert seconds_to_stop(server.logs) < 2.5 + ROOM
+        assert seconds_to_stop(server.logs) < 6.5 + ROOM
         told = [record for record in server.logs.records if record["event"] == "drain_incomplete"]
-        assert [(record["level"], record.get("calls")) for record in told] == [
+        # The frontend says how many, and the supervisor in which frontend.
+        assert sorted((record["level"], record.get("calls", 0)) for record in told) == [
+            ("error", 0),
             ("warning", 1),
-            ("error", None),
         ]
-        caller.join(20)
+        caller.join(60)
         assert len(ended) == 1
 
 
@@ -148,24 +149,24 @@ def test_20_a_second_signal_ends_it_at_once() -> None:
         caller.start()
         under_way(server)
         server.process.send_signal(signal.SIGTERM)
-        server.logs.wait_for("signal", seconds=10)
+        server.logs.wait_for("signal")
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(15) == 1
+        assert server.process.wait(60) == 1
         assert seconds_to_stop(server.logs) < 1.0 + ROOM
-        caller.join(20)
+        caller.join(60)
 
 
 def _ignore_failure(stub: EmbeddingServiceStub) -> None:
     with suppress(grpc.RpcError):
-        embed(stub, seconds=20)
+        embed(stub)
 
 
 def test_20_a_signal_while_models_load_ends_it_quickly() -> None:
     process, logs = launch("--model=m=stub:load_time=60")
     try:
-        logs.wait_for("child_started", seconds=20)
+        logs.wait_for("child_started")
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert seconds_to_stop(logs) < 1.0 + ROOM
     finally:
         process.kill()

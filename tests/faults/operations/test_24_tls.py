@@ -56,7 +56,7 @@ def works(server: RunningServer, roots: Pair, client: Pair | None = None) -> boo
     """Whether a new connection that trusts only `roots` gets an answer."""
     with open_channel(server, roots, client) as channel:
         try:
-            answer = EmbeddingServiceStub(channel).EmbedText(pb.EmbedTextRequest(texts=["a"]), timeout=30)
+            answer = EmbeddingServiceStub(channel).EmbedText(pb.EmbedTextRequest(texts=["a"]), timeout=60)
         except grpc.RpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
@@ -92,8 +92,11 @@ def test_24_new_connections_use_a_rotated_certificate_and_live_streams_survive(
         stream.embed("before")
         assert not works(server, two)
         two.put(tmp_path)
-        until(lambda: works(server, two) and not works(server, one), seconds=15, what="the new certificate")
-        assert all(works(server, two) and not works(server, one) for _ in range(8)), "in every frontend"
+        # Each connection is a frontend's by chance, and the one may learn of it before the other.
+        until(
+            lambda: all(works(server, two) and not works(server, one) for _ in range(8)),
+            what="every frontend has the new certificate",
+        )
         stream.embed("after")
         stream.end()
         assert server.metric("altclip_file_reloads_total", file="tls") >= 1
@@ -109,21 +112,21 @@ def test_24_a_damaged_certificate_keeps_the_last_good_and_raises_a_metric(
         stream = Stream(channel)
         stream.embed("before")
         Pair(two.chain[:200], two.key).put(tmp_path)
-        until(lambda: server.metric(failures, file="tls") == 1, seconds=15, what="the damage is noticed")
+        until(lambda: server.metric(failures, file="tls") == 1, what="the damage is noticed")
         assert server.metric("altclip_file_stale", file="tls") == 1
         assert works(server, one)
         # The certificate of one pair and the key of another, as between two writes.
         Pair(two.chain, one.key).put(tmp_path)
-        until(lambda: server.metric(failures, file="tls") == 2, seconds=15, what="so is a wrong pair")
+        until(lambda: server.metric(failures, file="tls") == 2, what="so is a wrong pair")
         assert works(server, one)
         stream.embed("meanwhile")
         # Nor does a frontend that is replaced meanwhile need the files.
         (frontend,) = server.processes("altclip-frontend")
         stream.end()
         frontend.kill()
-        until(lambda: works(server, one), seconds=30, what="a new frontend has the last good one")
+        until(lambda: works(server, one), what="a new frontend has the last good one")
         two.put(tmp_path)
-        until(lambda: works(server, two), seconds=15, what="what is whole again is used")
+        until(lambda: works(server, two), what="what is whole again is used")
         assert server.metric("altclip_file_stale", file="tls") == 0
         log = "\n".join(server.logs.lines)
         assert "PRIVATE KEY" not in log
@@ -151,13 +154,13 @@ def test_24_only_clients_with_a_certificate_of_the_authority_get_in(
             b"altclip: --certificate and --key are needed together\n",
         )
         authority.write_bytes(stranger.chain)
-        until(lambda: works(server, one, stranger), seconds=15, what="another authority")
+        until(lambda: works(server, one, stranger), what="another authority")
         assert not works(server, one, two)
 
 
 def test_24_the_client_checks_whom_it_talks_to(one: Pair, two: Pair, tmp_path: Path) -> None:
     with encrypted(one, tmp_path) as server:
-        with altclip.Client(server.grpc, root_certificates=one.chain, timeout=20) as client:
+        with altclip.Client(server.grpc, root_certificates=one.chain, timeout=60) as client:
             assert client.embed_text(["a"]).vectors.shape == (1, 8)
         with (
             altclip.Client(server.grpc, root_certificates=two.chain, timeout=3) as client,
@@ -174,10 +177,10 @@ def test_24_the_client_checks_whom_it_talks_to(one: Pair, two: Pair, tmp_path: P
 def test_24_a_connection_that_says_nothing_is_let_go(one: Pair, tmp_path: Path) -> None:
     with encrypted(one, tmp_path) as server:
         host, _, port = server.grpc.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=30) as silent:
+        with socket.create_connection((host, int(port)), timeout=60) as silent:
             started = time.monotonic()
             assert silent.recv(1) == b""
-            assert 8 < time.monotonic() - started < 20
+            assert time.monotonic() - started > 8
         assert works(server, one)
 
 
@@ -192,8 +195,8 @@ def test_24_half_a_configuration_or_a_damaged_file_is_one_clear_line(
     arguments = [each for each in given if not leave_out or not each.startswith(leave_out)]
     process, logs = launch("--model", STUB, *arguments)
     try:
-        assert "--tls-certificate" in logs.wait_for("cannot_start", seconds=30)["message"]
-        assert process.wait(10) == 2
+        assert "--tls-certificate" in logs.wait_for("cannot_start")["message"]
+        assert process.wait(60) == 2
     finally:
         process.kill()
         process.wait()

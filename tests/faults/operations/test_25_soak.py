@@ -10,9 +10,9 @@ from tests.soak.report import text
 from tests.soak.run import soak
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_25_nothing_is_lost_in_half_a_minute_of_trouble() -> None:
-    plan = Plan(seconds=22, warm_up=2, pause=1.0, hang_timeout=4.0, real=False, callers=2)
+    plan = Plan(seconds=22, faults=3, warm_up=2, pause=1.0, hang_timeout=4.0, real=False, callers=2)
     found = soak(plan)
     lines = reckon(found)
     print(text(lines), *found.deaths, *(str(event) for event in found.events), sep="\n")
@@ -28,6 +28,6 @@ def test_25_nothing_is_lost_in_half_a_minute_of_trouble() -> None:
         "HTTP",
     }
     assert found.ledger.calls > 200
-    cancelled = sum(how == "cancelled" for _, _, how in found.ledger.untold.elements())
-    assert 0.05 < cancelled / found.ledger.calls < 0.5
+    assert found.ledger.told.total() > 100
+    assert sum(how == "cancelled" for _, _, how in found.ledger.untold.elements()) > 20
     assert len(found.events) >= 3

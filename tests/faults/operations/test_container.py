@@ -18,7 +18,7 @@ UNSHARE = [shutil.which("unshare") or "unshare", "--pid", "--fork", "--mount-pro
 def may_unshare() -> bool:
     try:
         return (
-            subprocess.run([*UNSHARE, "true"], capture_output=True, timeout=10, check=False).returncode == 0
+            subprocess.run([*UNSHARE, "true"], capture_output=True, timeout=60, check=False).returncode == 0
         )
     except OSError:
         return False
@@ -38,7 +38,7 @@ def test_process_1_buries_orphans_and_stops_on_sigterm() -> None:
     assert container.stderr is not None
     logs = Logs(container.stderr)
     try:
-        logs.wait_for("ready", seconds=30)
+        logs.wait_for("ready")
         (supervisor,) = psutil.Process(container.pid).children()
         assert len(supervisor.children()) == 2
         # A process whose parent left at once: it becomes the supervisor's to bury. It ends with its input.
@@ -46,10 +46,10 @@ def test_process_1_buries_orphans_and_stops_on_sigterm() -> None:
         inside = ["nsenter", "--target", str(supervisor.pid), "--pid", "--mount"]
         with subprocess.Popen([*inside, sys.executable, "-c", orphan], stdin=subprocess.PIPE) as parent:
             assert parent.wait(30) == 0
-            until(lambda: len(supervisor.children()) == 3, seconds=10, what="the orphan is adopted")
-        until(lambda: len(supervisor.children()) == 2, seconds=10, what="the orphan is buried")
+            until(lambda: len(supervisor.children()) == 3, what="the orphan is adopted")
+        until(lambda: len(supervisor.children()) == 2, what="the orphan is buried")
         supervisor.terminate()
-        assert container.wait(20) == 0
+        assert container.wait(60) == 0
     finally:
         container.kill()
         container.wait()

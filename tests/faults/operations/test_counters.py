@@ -22,14 +22,18 @@ _numbers = itertools.count()
 class Callers:
     """Threads that call one after another, each on connections of its own, and count what they were told."""
 
-    def __init__(self, server: RunningServer, count: int = 12) -> None:
-        self.ended: Counter[str] = Counter()
-        """OK; the reason that the service gave; LOST where there was none, because the connection broke."""
+    def __init__(self, server: RunningServer, count: int = 24) -> None:
+        """count: so many that each of two frontends has some of their calls at any moment."""
+        self._ended: list[str] = []
         self._server = server
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(count)]
         for thread in self._threads:
             thread.start()
+
+    def ended(self) -> Counter[str]:
+        """OK; the reason that the service gave; LOST where there was none, because the connection broke."""
+        return Counter(self._ended)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -37,29 +41,28 @@ class Callers:
                 for number in itertools.islice(_numbers, 5):
                     try:
                         embed(stub, *(f"{number} {item}" for item in range(ITEMS)))
-                        self.ended["OK"] += 1
+                        self._ended.append("OK")
                     except grpc.RpcError as error:
-                        self.ended[failure_of(error).reason or "LOST"] += 1
+                        self._ended.append(failure_of(error).reason or "LOST")
                         time.sleep(0.05)
                         break
 
-    def stop(self) -> Counter[str]:
+    def stop(self) -> None:
         """Waits for the last call of each."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(20)
-        return self.ended
+            thread.join(60)
 
 
 @contextmanager
-def calling(server: RunningServer, *, calls: int = 60) -> Iterator[Counter[str]]:
+def calling(server: RunningServer, *, calls: int = 60) -> Iterator[Callers]:
     """Callers, with so many answers before the block and as many after it."""
     callers = Callers(server)
     try:
-        until(lambda: callers.ended["OK"] >= calls, seconds=20, what="load")
-        yield callers.ended
-        more = callers.ended["OK"] + calls
-        until(lambda: callers.ended["OK"] >= more, seconds=20, what="load after it")
+        until(lambda: callers.ended()["OK"] >= calls, what="load")
+        yield callers
+        more = callers.ended()["OK"] + calls
+        until(lambda: callers.ended()["OK"] >= more, what="load after it")
     finally:
         callers.stop()
 
@@ -86,7 +89,7 @@ def watched(server: RunningServer) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(20)
+        thread.join(60)
     assert scrapes > 10
     assert fallen == []
 
@@ -111,19 +114,20 @@ def items(server: RunningServer, outcome: str) -> float:
 
 def all_served(server: RunningServer, replaced: set[int]) -> None:
     """Returns once those processes have successors."""
-    until(lambda: len(crew(server) - replaced) == 3, seconds=20, what="successors have started")
-    until(lambda: '"ready": 2' in server.get("/readyz")[1], seconds=20, what="both frontends listen")
-    until(lambda: server.get("/readyz")[0] == 200, seconds=20, what="the worker is ready")
+    until(lambda: len(crew(server) - replaced) == 3, what="successors have started")
+    until(lambda: '"ready": 2' in server.get("/readyz")[1], what="both frontends listen")
+    until(lambda: server.get("/readyz")[0] == 200, what="the worker is ready")
 
 
 def test_no_counter_falls_and_the_totals_are_the_clients() -> None:
     with service("m=stub:dimension=8,service_time=0.02", "--frontends=2", "--restart-stable=100ms") as server:
         first, second = server.processes("altclip-frontend")
         with watched(server):
-            with calling(server) as told:
+            with calling(server) as callers:
                 worker = worker_of(server)
                 worker.kill()
                 all_served(server, {worker.pid})
+            told = callers.ended()
             # Every call was answered by the service itself: what it counted is what they were told.
             assert told["LOST"] == 0
             assert set(told) <= {"OK", "WORKER_UNAVAILABLE", "LOST"}
@@ -138,9 +142,10 @@ def test_no_counter_falls_and_the_totals_are_the_clients() -> None:
             assert items(server, "ok") == ITEMS * told["OK"]
 
             # And one in the midst of calls: it may have counted answers that it did not live to send.
-            with calling(server) as more:
+            with calling(server) as callers:
                 second.kill()
                 all_served(server, {worker.pid, first.pid, second.pid})
+            more = callers.ended()
             assert more["LOST"] > 0
             counted = requests(server, "OK") - told["OK"]
             assert more["OK"] <= counted <= more["OK"] + more["LOST"]

@@ -143,7 +143,7 @@ def calling(
             thread.start()
         try:
             wanted = {"client", "grpcio", "stream", "async stream", "http"}
-            until(lambda: wanted <= seen.ended.keys(), seconds=60, what="callers of each kind had an answer")
+            until(lambda: wanted <= seen.ended.keys(), what="callers of each kind had an answer")
             yield seen
         finally:
             seen.stop.set()

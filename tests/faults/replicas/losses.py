@@ -15,6 +15,7 @@ from tests.faults.harness import worker_of
 from tests.faults.replicas.callers import Callers
 from tests.faults.replicas.instances import Account, Instance
 from tests.load import load
+from tests.server import until
 
 __all__ = ["LOSSES", "Loss", "no_retries", "overloaded", "round_robin"]
 
@@ -45,7 +46,7 @@ def overloaded(instance: Instance) -> Iterator[int]:
         try:
             for size in (16, 1):
                 request = EmbedTextRequest(texts=[f"{number} fills" for number in range(size)])
-                while _is_let_in(call := stub.EmbedText.future(request, timeout=120)):
+                while (call := _let_in(instance, stub, request)) is not None:
                     waiting.append(call)
             yield len(waiting)
         finally:
@@ -54,14 +55,19 @@ def overloaded(instance: Instance) -> Iterator[int]:
             call.result(60)
 
 
-def _is_let_in(call: Any) -> bool:
-    """A call that is refused ends at once."""
-    try:
-        failed: grpc.RpcError = call.exception(0.2)
-    except grpc.FutureTimeoutError:
-        return True
-    assert failed.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    return False
+def _let_in(instance: Instance, stub: Any, request: EmbedTextRequest) -> Any:
+    """A call that waits for the worker; None where it was refused."""
+
+    def accepted() -> float:
+        return instance.server.metric("altclip_items_accepted_total")
+
+    before = accepted()
+    call: Any = stub.EmbedText.future(request, timeout=120)
+    until(lambda: call.done() or accepted() > before, what="it is let in or refused")
+    if not call.done():
+        return call
+    assert call.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return None
 
 
 def _restarted(instances: Sequence[Instance], callers: Callers) -> Account:

@@ -72,12 +72,12 @@ def envoy(instances: Sequence[Instance]) -> Iterator[Envoy]:
     ):
         running = Envoy(**addresses)
         try:
-            until(lambda: _is_ready(running, len(instances), process), seconds=60, what="Envoy is ready")
+            until(lambda: _is_ready(running, len(instances), process), what="Envoy is ready")
             yield running
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
             output.seek(0)
