@@ -55,6 +55,8 @@ def main() -> int:
     )
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.publish and arguments.quick:
+        parser.error("--publish takes whole runs, and --quick has fewer samples")
     # Short runs and long ones are never mixed in one report.
     folder = FOLDER / "quick" if arguments.quick else FOLDER
     if arguments.here:
@@ -65,7 +67,7 @@ def main() -> int:
     try:
         found = _all(folder, arguments.only, quick=arguments.quick, anew=arguments.anew)
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on where it was", file=sys.stderr)
+        print("interrupted: finished parts are kept, and a run goes on with the others", file=sys.stderr)
         return 130
     rows = [row for part in found.values() for row in part.rows]
     rows += best_peer(row for name, part in found.items() if name.startswith("peer-") for row in part.rows)
