@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,13 @@ def test_a_part_that_is_named_is_taken_again() -> None:
     assert to_take(["a", "b"], {"a": FOUND}, ["a"], anew=False) == ["a"]
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_code_is_told_apart_by_its_commit_and_by_what_was_changed_since(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept, "ROOT", tmp_path)
+    for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):  # a hook of git's has them set
+        monkeypatch.delenv(name, raising=False)
     assert code() == "", "no repository"
     who = ("-c", "user.name=a", "-c", "user.email=a@b")
     kept._git("init", "-q")
