@@ -95,6 +95,15 @@ def _ray(quick: bool) -> Found:
     return Found(on_ray.rows(rounds=1 if quick else 3))
 
 
+def _page(quick: bool) -> Found:
+    from benchmarks.service import playground
+
+    missing = "Chromium and Playwright are not installed: run make tools"
+    if not (Path(sys.prefix) / "browser" / ".stamp").exists() or not playground.has_chromium():
+        return Found(skipped={"the playground's page": missing})
+    return Found(playground.rows(rounds=3 if quick else 5))
+
+
 def _scaling(quick: bool) -> Found:
     from benchmarks.service import scaling
 
@@ -164,6 +173,7 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
     "unary": _unary,
     "tracing": _tracing,
     "http": _http,
+    "page": _page,
     "link": _link,
     "stream": _stream,
     "bulk": _bulk,
