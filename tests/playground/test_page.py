@@ -40,6 +40,20 @@ def test_a_dropped_and_a_pasted_picture_are_ranked(visit: Visit) -> None:
     visit.expect(visit.page.locator(".card.first .score")).to_have_text("1.00")
 
 
+def test_ones_own_picture_is_found_however_far_down_it_ranks(visit: Visit) -> None:
+    visit.open()
+    drop(visit, ("my rocket.png", "image/png", ROCKET))
+    visit.search("rocket")
+    visit.expect(visit.page.locator(".ranking .card:nth-child(-n+3).own")).to_have_count(1)
+    visit.expect(visit.page.locator("#own-best")).to_be_hidden()
+    visit.search("cat")
+    visit.expect(visit.page.locator("#own-best")).to_contain_text("The best of yours: my rocket.png, place ")
+    visit.page.locator("#own-best").click()
+    own = visit.page.locator(".card.own")
+    visit.expect(own).to_be_in_viewport()
+    visit.expect(own.locator("button").first).to_be_focused()
+
+
 def test_a_query_is_a_weighted_sum_of_words_and_pictures(visit: Visit) -> None:
     visit.open("#q=1+cat")
     visit.first_is("cat")

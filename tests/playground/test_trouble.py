@@ -16,6 +16,7 @@ from PIL import Image
 from service.config.keys import line_of
 from tests.playground.browsing import PICTURES, Visit, drop, visiting
 from tests.server import start_server, until
+from worker.decoder import samples
 
 CAT = (PICTURES / "cat.png").read_bytes()
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -64,6 +65,22 @@ def test_files_that_are_no_pictures_are_named_and_the_others_are_taken(visit: Vi
     visit.expect(refused).to_contain_text("photo.heic could not be read")
     visit.expect(visit.page.locator(".card.own")).to_have_count(1)
     visit.expect(visit.page.locator(".card.own .name bdi")).to_have_text("good.png")
+
+
+def test_a_heic_photograph_that_nobody_here_can_read_is_told_as_one(browser: Any, tmp_path: Path) -> None:
+    """The browser cannot, and the server has no reader of them, whatever this environment holds."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pillow_heif'] = None\n")
+    without = {"PYTHONPATH": str(tmp_path)}
+    with (
+        start_server("--model", "stub:dimension=8", environment=without) as server,
+        visiting(browser, server.http) as visit,
+    ):
+        visit.open()
+        drop(visit, ("IMG_0001.HEIC", "image/heic", samples.HEIC), ("good.png", "image/png", CAT))
+        visit.expect(visit.page.locator("#refused")).to_contain_text(
+            "IMG_0001.HEIC is a HEIC photo, which neither this browser nor this server reads."
+        )
+        visit.expect(visit.page.locator(".card.own .name bdi")).to_have_text("good.png")
 
 
 def test_a_photograph_of_sixty_megapixels_is_scaled_before_it_is_sent(visit: Visit) -> None:

@@ -25,6 +25,19 @@ export function settled(run, milliseconds) {
   };
 }
 
+/** Calls `run` once before the next frame, however often it is asked for. */
+export function onceAFrame(run) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      run();
+    });
+  };
+}
+
 /** Moves the focus within a tablist as its keys do, and chooses what it lands on. */
 export function tabKeys(list, choose) {
   list.addEventListener("keydown", (event) => {

@@ -12,6 +12,9 @@ const BY_NAME = /\.(avif|bmp|gif|heic|heif|jpe?g|png|tiff?|webp)$/i;
 
 export const isImage = (file) => file.type.startsWith("image/") || BY_NAME.test(file.name);
 
+/** An iPhone's photographs, which most browsers cannot draw, nor all servers read. */
+export const isHeic = (name, blob) => /^image\/hei[cf]/.test(blob?.type ?? "") || /\.hei[cf]$/i.test(name);
+
 /** {blob, thumb}: what to upload, and an object URL of a small picture, "" where it cannot be drawn. */
 export async function prepare(file) {
   let bitmap = null;

@@ -4,7 +4,7 @@
 //      ▲──────────┘ no answer: everything waits until somebody tries again
 
 import { embed, inParallel } from "./api.js";
-import { dataUri, isImage, prepare } from "./files.js";
+import { dataUri, isHeic, isImage, prepare } from "./files.js";
 import { currentLanguage, t } from "./i18n.js";
 import { show } from "./messages.js";
 import { limits } from "./model.js";
@@ -26,13 +26,14 @@ export const progress = () => ({
   all: pictures.length + preparing,
 });
 
+const byId = new Map();
 let preparing = 0;
 let waiting = [];
 let lanes = 0;
 let next = 0;
 let generation = 0;
 
-export const find = (id) => pictures.find((picture) => picture.id === id);
+export const find = (id) => byId.get(id);
 export const nameOf = (picture) => picture.names?.[currentLanguage()] ?? picture.name;
 /** The user's own first, then the bundled ones. */
 export const ownFirst = () => [...pictures.filter((picture) => picture.own), ...pictures.filter((picture) => !picture.own)];
@@ -84,8 +85,10 @@ async function take(file) {
 }
 
 function add(picture) {
-  pictures.push({ vector: null, ...picture });
-  waiting.push(pictures.at(-1));
+  const added = { vector: null, ...picture };
+  pictures.push(added);
+  byId.set(added.id, added);
+  waiting.push(added);
 }
 
 /** Embeds what waits. Called again after a failure, it goes on where it stopped. */
@@ -142,12 +145,17 @@ function drop(picture, error) {
   const at = pictures.indexOf(picture);
   if (at < 0) return;
   pictures.splice(at, 1);
+  byId.delete(picture.id);
   if (picture.own && picture.src) URL.revokeObjectURL(picture.src);
-  const too = error.code === "image_too_large";
-  const n = Math.floor(limits().max_image_bytes / 1e6);
-  const sentence = too ? t("add.tooLarge", { name: picture.name, n }) : t("add.undecodable", { name: picture.name, message: error.message });
-  refuse(sentence);
+  refuse(reason(picture, error));
   changed("pictures");
+}
+
+/** Why the server does not take a picture, and what to do. Which item of a request it was says nothing here. */
+function reason({ name, blob }, { code, message }) {
+  if (code === "image_too_large") return t("add.tooLarge", { name, n: Math.floor(limits().max_image_bytes / 1e6) });
+  if (code === "unsupported_image" && isHeic(name, blob)) return t("add.heic", { name });
+  return t("add.undecodable", { name, message: `${message.replace(/^[\w.[\]]+: /, "").replace(/\.$/, "")}.` });
 }
 
 function refuse(sentence) {
@@ -166,7 +174,10 @@ export function embedAgain() {
 
 /** Removes the user's own pictures. */
 export function removeOwn() {
-  for (const picture of pictures) if (picture.own && picture.src) URL.revokeObjectURL(picture.src);
+  for (const picture of pictures) {
+    if (picture.own && picture.src) URL.revokeObjectURL(picture.src);
+    if (picture.own) byId.delete(picture.id);
+  }
   const kept = pictures.filter((picture) => !picture.own);
   pictures.splice(0, pictures.length, ...kept);
   waiting = waiting.filter((picture) => !picture.own);

@@ -1,8 +1,8 @@
 // The map: pictures and texts in two dimensions, drawn on a canvas that can be moved and enlarged.
 
 import { comparedTexts } from "./compare.js";
-import { $, h, settled } from "./dom.js";
-import { nameOf, pictures } from "./gallery.js";
+import { $, h, onceAFrame, settled } from "./dom.js";
+import { find, nameOf, pictures } from "./gallery.js";
 import { t } from "./i18n.js";
 import { centred, mean, pca } from "./pca.js";
 import { setResult } from "./results.js";
@@ -12,7 +12,13 @@ import { ranked } from "./vectors.js";
 import { knownWords } from "./words.js";
 
 const STEP = 1.3;
+/** More pictures than this are drawn from small copies: to scale each of two thousand anew takes too long. */
+const MANY = 200;
+const COPY = 24;
+/** So many copies are made in a frame; the others come in the next ones. */
+const COPIES = 100;
 const images = new Map();
+const copies = new Map();
 
 let points = [];
 let view = { x: 0, y: 0, zoom: 1 };
@@ -21,9 +27,12 @@ let hovered = null;
 /** Once, at the start. */
 export function startMap() {
   on("vectors tab texts language", settled(update, 120));
-  on("theme", draw);
+  on("theme", () => {
+    copies.clear(); // own pictures have a frame in the theme's colour
+    drawSoon();
+  });
   const canvas = $("canvas");
-  new ResizeObserver(() => draw()).observe(canvas);
+  new ResizeObserver(drawSoon).observe(canvas);
   $("zoom-in").addEventListener("click", () => zoom(STEP));
   $("zoom-out").addEventListener("click", () => zoom(1 / STEP));
   $("zoom-reset").addEventListener("click", whole);
@@ -50,7 +59,7 @@ export function startMap() {
 
 function whole() {
   view = { x: 0, y: 0, zoom: 1 };
-  draw();
+  drawSoon();
 }
 
 function zoom(factor, x = $("canvas").clientWidth / 2, y = $("canvas").clientHeight / 2) {
@@ -58,13 +67,13 @@ function zoom(factor, x = $("canvas").clientWidth / 2, y = $("canvas").clientHei
   const actual = next / view.zoom;
   view = { zoom: next, x: x - (x - view.x) * actual, y: y - (y - view.y) * actual };
   if (next === 1) view = { x: 0, y: 0, zoom: 1 };
-  draw();
+  drawSoon();
 }
 
 function move(x, y) {
   view.x += x;
   view.y += y;
-  draw();
+  drawSoon();
 }
 
 /** The texts of the other tabs, each once. */
@@ -107,11 +116,11 @@ function load(seen) {
     image.decode().then(settledDraw, () => {});
     images.set(id, image);
   }
-  const known = new Set(pictures.map((picture) => picture.id));
-  for (const id of images.keys()) if (!known.has(id)) images.delete(id);
+  for (const kept of [images, copies]) for (const id of kept.keys()) if (!find(id)) kept.delete(id);
 }
 
 const settledDraw = settled(() => draw(), 50);
+const drawSoon = onceAFrame(() => draw());
 
 function spread(canvas) {
   const edge = 56;
@@ -136,18 +145,34 @@ function draw() {
   const place = spread(canvas);
   const style = getComputedStyle(canvas);
   const size = Math.max(16, Math.min(44, 320 / Math.sqrt(points.length))) * Math.min(3, Math.sqrt(view.zoom));
-  const inside = ([x, y]) => x > -size && y > -size && x < canvas.clientWidth + size && y < canvas.clientHeight + size;
-  for (const point of points) {
-    const at = place(point);
-    if (point.picture && inside(at)) drawPicture(pen, images.get(point.picture.id), at, size, point.picture.own, style);
+  const { clientWidth: width, clientHeight: height } = canvas;
+  const placed = points.map((point) => ({ ...point, at: place(point) }));
+  const seen = placed.filter(({ at: [x, y] }) => x > -size && y > -size && x < width + size && y < height + size);
+  const many = seen.length > MANY;
+  let room = COPIES;
+  for (const { picture, at } of seen) {
+    if (!picture) continue;
+    const image = images.get(picture.id);
+    if (many && image?.complete && !copies.has(picture.id) && room-- > 0) copies.set(picture.id, copyOf(image, picture.own, ratio, style));
+    const copy = many && copies.get(picture.id);
+    if (copy) pen.drawImage(copy, at[0] - size / 2, at[1] - size / 2, size, size);
+    else drawPicture(pen, many ? null : image, at, size, picture.own, style);
   }
+  if (room < 0) drawSoon();
   pen.font = `600 13px ${style.fontFamily}`;
   pen.textAlign = "center";
   pen.textBaseline = "middle";
-  for (const point of points) {
-    const at = place(point);
-    if (point.text && inside(at)) drawText(pen, point.text, at, style);
-  }
+  for (const { text, at } of seen) if (text) drawText(pen, text, at, style);
+}
+
+/** A picture as it is drawn, small. */
+function copyOf(image, own, ratio, style) {
+  const side = Math.ceil(COPY * ratio);
+  const sheet = new OffscreenCanvas(side, side);
+  const pen = sheet.getContext("2d");
+  pen.scale(ratio, ratio);
+  drawPicture(pen, image, [COPY / 2, COPY / 2], COPY - 3, own, style); // its frame lies half outside
+  return sheet.transferToImageBitmap();
 }
 
 function drawPicture(pen, image, [x, y], size, own, style) {
@@ -177,9 +202,13 @@ function drawText(pen, text, [x, y], style) {
 function hover(x, y) {
   if (!points.length) return;
   const place = spread($("canvas"));
-  const far = (point) => Math.hypot(...place(point).map((value, at) => value - [x, y][at]));
-  const near = points.reduce((best, point) => (far(point) < far(best) ? point : best));
-  const found = far(near) < 24 ? near : null;
+  let found = null;
+  let closest = 24;
+  for (const point of points) {
+    const [left, top] = place(point);
+    const far = Math.hypot(left - x, top - y);
+    if (far < closest) [found, closest] = [point, far];
+  }
   if (found === hovered) return;
   hovered = found;
   $("map-hover").textContent = found ? found.text ?? nameOf(found.picture) : "";

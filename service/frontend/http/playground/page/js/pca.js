@@ -15,7 +15,13 @@ export function mean(vectors) {
 }
 
 /** Vectors less a mean. */
-export const centred = (vectors, middle) => vectors.map((vector) => Float64Array.from(vector, (value, at) => value - middle[at]));
+export function centred(vectors, middle) {
+  return vectors.map((vector) => {
+    const row = new Float64Array(vector.length);
+    for (let at = 0; at < row.length; at += 1) row[at] = vector[at] - middle[at];
+    return row;
+  });
+}
 
 /** Two coordinates of each of some centred vectors. The largest coordinate on each axis is positive. */
 export function pca(rows) {

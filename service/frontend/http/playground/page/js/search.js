@@ -12,12 +12,16 @@ import { changed, on, state } from "./state.js";
 import { ranked } from "./vectors.js";
 
 const PAGE = 48;
+/** Places in the ranking that are seen without scrolling. */
+const SEEN = 3;
 const EXAMPLES = ["strawberry", "猫", "fusée", "зонт", "ギター", "قطة"];
 
 let vector = null;
 let tokens = new Map();
 let revision = "";
 let shown = PAGE;
+let rows = [];
+let best = 1;
 let running = null;
 const cards = new Map();
 
@@ -39,6 +43,13 @@ export function startSearch() {
     drawRanking();
   });
   $("more").addEventListener("click", more);
+  $("own-best").addEventListener("click", () => {
+    const at = firstOwn();
+    while (shown <= at) more();
+    const { element } = cards.get(rows[at].picture.id);
+    element.querySelector("button").focus({ preventScroll: true });
+    element.scrollIntoView({ block: "center" });
+  });
   new IntersectionObserver((seen) => {
     if (seen.some((each) => each.isIntersecting)) more();
   }, { rootMargin: "400px" }).observe($("more"));
@@ -174,19 +185,34 @@ async function value(part) {
 /** The ranked pictures, best first; none without a query. */
 export const bestPictures = () => (vector ? ranked(vector, pictures).map((row) => row.picture) : []);
 
+/** The next ones. Those above stay as they are: to place two thousand of them anew would hold up the scrolling. */
 function more() {
-  if (shown >= pictures.length) return;
+  if (shown >= rows.length) return;
+  const next = rows.slice(shown, shown + PAGE);
+  $("ranking").append(...next.map((row, at) => card(row, shown + at)));
   shown += PAGE;
-  drawRanking();
+  $("more").hidden = shown >= rows.length;
+}
+
+const firstOwn = () => rows.findIndex((row) => row.picture.own);
+
+/** Where the best of the user's own pictures stands, as it may be far down. */
+function drawOwn() {
+  const at = vector ? firstOwn() : -1;
+  $("own-best").hidden = at < SEEN;
+  if (at < SEEN) return;
+  const { picture, score } = rows[at];
+  $("own-best").textContent = t("search.own", { name: nameOf(picture), place: format(at + 1, 0), all: format(rows.length, 0), score: format(score, 2) });
 }
 
 function drawRanking() {
-  const rows = vector ? ranked(vector, pictures) : pictures.map((picture) => ({ picture, score: null }));
+  rows = vector ? ranked(vector, pictures) : pictures.map((picture) => ({ picture, score: null }));
   if (!vector) rows.sort((a, b) => b.picture.own - a.picture.own);
-  const best = Math.max(0.01, rows[0]?.score ?? 1);
-  $("ranking").replaceChildren(...rows.slice(0, shown).map((row, at) => card(row, at, best)));
+  best = Math.max(0.01, rows[0]?.score ?? 1);
+  $("ranking").replaceChildren(...rows.slice(0, shown).map(card));
   $("more").hidden = shown >= rows.length;
   $("more").textContent = t("search.more");
+  drawOwn();
   for (const id of cards.keys()) if (!find(id)) cards.delete(id);
   if (!vector) {
     $("search-status").textContent = "";
@@ -203,7 +229,7 @@ function drawRanking() {
   });
 }
 
-function card({ picture, score }, at, best) {
+function card({ picture, score }, at) {
   const made = cards.get(picture.id) ?? newCard(picture);
   cards.set(picture.id, made);
   const { element, number, bar, rank } = made;
