@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
@@ -19,7 +18,7 @@ from typing import IO, Any
 
 import pytest
 
-from tests.server import Logs
+from tests.server import Logs, free_port
 
 ROOT = Path(__file__).parents[3]
 BASE = "localhost/altclip-base:bookworm"
@@ -145,9 +144,9 @@ class Container:
 @contextlib.contextmanager
 def running(image: str, *flags: str, arguments: tuple[str, ...] = ()) -> Iterator[Container]:
     """Runs the image on free ports until the block ends."""
-    ports = {inside: _free_port() for inside in (50051, 8080, 9464)}
+    ports = dict(zip((50051, 8080, 9464), free_ports(3), strict=True))
     published = [f"--publish=127.0.0.1:{outside}:{inside}" for inside, outside in ports.items()]
-    name = f"altclip-test-{_free_port()}"
+    name = f"altclip-test-{ports[9464]}"
     process = subprocess.Popen(
         [tool("podman"), "run", "--rm", "--name", name, *published, *flags, image, *arguments],
         env=environment(),
@@ -185,7 +184,10 @@ def played(manifest: str) -> Iterator[None]:
 
 def free_ports(count: int) -> list[int]:
     """Different ones on which nothing listens."""
-    return [_free_port() for _ in range(count)]
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return [*ports]
 
 
 def layers(image: str) -> list[tuple[int, str]]:
@@ -196,12 +198,6 @@ def layers(image: str) -> list[tuple[int, str]]:
 
 def _step(layer: dict[str, Any]) -> str:
     return re.sub(r"\s+", " ", str(layer.get("CreatedBy", ""))).removeprefix("/bin/sh -c #(nop) ").strip()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment() -> dict[str, str]:

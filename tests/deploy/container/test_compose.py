@@ -7,29 +7,38 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from altclip import Client
 from altclip.version import VERSION
 from service.config.command_line import load
+from tests.deploy.container import images
 from tests.deploy.tools import promtool, tool
 from tests.overlays import overlay
+from tests.server import until
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "deploy" / "compose"
 
 
-def services() -> dict[str, Any]:
-    """What podman-compose makes of the file, with its defaults filled in."""
+def compose(file: Path, *arguments: str, seconds: float = 60) -> str:
+    """What podman-compose prints; it must succeed."""
     done = subprocess.run(
-        [sys.executable, "-m", "podman_compose", "-f", FOLDER / "compose.yaml", "config"],
-        env=overlay("helm"),
+        [sys.executable, "-m", "podman_compose", "-f", file, *arguments],
+        env={**images.environment(), **overlay("helm")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=seconds,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = yaml.safe_load(done.stdout)["services"]
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def services() -> dict[str, Any]:
+    """What podman-compose makes of the file, with its defaults filled in."""
+    found: dict[str, Any] = yaml.safe_load(compose(FOLDER / "compose.yaml", "config"))["services"]
     return found
 
 
@@ -45,6 +54,38 @@ def test_the_service_is_started_with_options_that_it_has_and_time_to_drain() -> 
     }
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
+
+
+@pytest.mark.deploy
+@pytest.mark.timeout(1800)
+def test_the_service_of_the_file_runs_with_podman(tmp_path: Path) -> None:
+    """Alone, under another name and on free ports: the images of what watches it need a registry."""
+    image = images.built("server")
+    written = yaml.safe_load((FOLDER / "compose.yaml").read_text())
+    service = written["services"]["altclip"]
+    inside = [port.rpartition(":")[2] for port in service["ports"]]
+    outside = dict(zip(inside, images.free_ports(len(inside)), strict=True))
+    service |= {"image": image, "ports": [f"127.0.0.1:{outside[port]}:{port}" for port in inside]}
+    name = f"altclip-compose-{outside['9464']}"
+    file = tmp_path / "compose.yaml"
+    file.write_text(
+        yaml.safe_dump({"name": name, "services": {"altclip": service}, "volumes": {"models": {}}})
+    )
+    try:
+        compose(file, "up", "--detach", seconds=120)
+        with Client(f"127.0.0.1:{outside['50051']}") as client:
+            client.wait_until_ready(timeout=180)
+            assert client.embed_text(["a"]).vectors.shape[0] == 1
+        check = [tool("podman"), "healthcheck", "run", f"{name}_altclip_1"]
+
+        def healthy() -> bool:
+            environment = images.environment()
+            done = subprocess.run(check, env=environment, capture_output=True, timeout=60, check=False)
+            return done.returncode == 0
+
+        until(healthy, seconds=60, what="the health check of the file finds it ready", interval=0.5)
+    finally:
+        compose(file, "down", "--volumes", seconds=120)
 
 
 def test_only_this_machine_reaches_the_ports() -> None:
