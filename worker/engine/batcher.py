@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.engine.jobs import Job
@@ -77,7 +77,7 @@ class Decision:
     wake_at: float = math.inf
 
 
-Lanes = Mapping[Modality, Sequence[Iterable[Job]]]
+Lanes = Mapping[Modality, Sequence[Collection[Job]]]
 """The queued jobs: for each modality one lane per Priority, each oldest first."""
 
 
@@ -94,7 +94,8 @@ def decide(
     expired: dict[Job, None] = {}
     for modality, by_priority in lanes.items():
         for priority in _PRIORITIES:
-            head = next(_alive(by_priority[priority], now, expired), None)
+            lane = by_priority[priority]
+            head = next(_alive(lane, now, expired), None) if lane else None
             if head is None:
                 continue
             turn = head.submitted

@@ -9,6 +9,7 @@ memory is halved in the same way, and so is the budget, which grows again with e
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from collections import defaultdict, deque
@@ -109,7 +110,9 @@ class Engine:
         if len(launched) > self._ahead or not jobs:
             self._finish(launched.popleft())
         self._observe_progress([batch.jobs for batch in launched])
-        return 0.0
+        if launched or not self._queue.empty:
+            return 0.0
+        return None if self._queue.ended else math.inf
 
     def _launch(self, jobs: Sequence[Job]) -> _Launched:
         started = time.monotonic()

@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from worker.engine.batcher import Policy, decide
@@ -48,14 +48,15 @@ class JobQueue:
         self._lock = threading.Lock()
         self._closed = False
 
-    def put(self, jobs: Iterable[Job]) -> None:
+    def put(self, jobs: Sequence[Job]) -> None:
         with self._lock:
             for job in jobs:
                 self._lanes[job.modality][job.priority].append(job)
                 if job.priority is Priority.INTERACTIVE:
                     self._interactive = job.submitted
                 self._waiting[job.origin.index, job.id] = job
-                self._count(job.modality, 1)
+                self._depth[job.modality] += 1
+            self._tell(jobs)
 
     def cancel(self, origin: int, job_id: int) -> bool:
         """Removes a job. Returns whether it was still waiting; if not, its result is on the way."""
@@ -64,17 +65,25 @@ class JobQueue:
             if job is None:
                 return False
             self._strike_out(job)
+            self._tell([job])
             return True
 
     def drop_origin(self, origin: int) -> None:
         """Forgets everything that a frontend which is gone had asked for."""
         with self._lock:
-            for job in [job for job in self._waiting.values() if job.origin.index == origin]:
+            dropped = [job for job in self._waiting.values() if job.origin.index == origin]
+            for job in dropped:
                 self._strike_out(job)
+            self._tell(dropped)
 
     def close(self) -> None:
         """Nothing more is put in; it ends when it is empty."""
         self._closed = True
+
+    @property
+    def empty(self) -> bool:
+        """Whether no job waits."""
+        return not self._waiting
 
     @property
     def ended(self) -> bool:
@@ -108,6 +117,7 @@ class JobQueue:
             self._forget(job)
         for job in late:
             self._strike_out(job)
+        self._tell([*jobs, *late])
         gone = {*jobs, *expired}
         if gone:
             for lanes in self._lanes.values():
@@ -123,8 +133,9 @@ class JobQueue:
 
     def _forget(self, job: Job) -> None:
         del self._waiting[job.origin.index, job.id]
-        self._count(job.modality, -1)
+        self._depth[job.modality] -= 1
 
-    def _count(self, modality: Modality, change: int) -> None:
-        self._depth[modality] += change
-        self._depth_changed(modality, self._depth[modality])
+    def _tell(self, jobs: Sequence[Job]) -> None:
+        """These jobs have come or gone: tells the new depths, each once."""
+        for modality in {job.modality for job in jobs}:
+            self._depth_changed(modality, self._depth[modality])

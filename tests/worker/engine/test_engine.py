@@ -130,3 +130,24 @@ def test_what_a_batch_without_room_had_computed_is_gone_before_its_halves_run() 
     assert [result.status for result in frontend.results] == [Status.OK] * 4
     assert len(encoder.failed) == 3
     assert encoder.kept == 0
+
+
+def test_an_engine_without_work_waits_for_the_next_job_at_once() -> None:
+    spec = resolve("m=stub:dimension=8")
+    queue = JobQueue(
+        Policy({modality: Budget(100, 100) for modality in Modality}), lambda modality, depth: None
+    )
+    frontend = Frontend(spec)
+    waits: list[float] = []
+
+    def read(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 1:
+            queue.put([frontend.job(0, [0, 2])])
+        else:
+            queue.close()
+
+    encoder = family("stub").load(spec, "cpu", "auto", 1)
+    Engine(encoder, queue, read, Metrics.local(), model="m", device="cpu", number="0").run()
+    assert waits == [0.0, math.inf]
+    assert [result.status for result in frontend.results] == [Status.OK]

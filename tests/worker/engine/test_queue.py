@@ -34,6 +34,14 @@ def test_jobs_leave_in_batches_and_the_depth_follows() -> None:
     assert depth[Modality.TEXT] == 0
 
 
+def test_the_depth_is_told_once_for_jobs_that_come_or_go_together() -> None:
+    told: list[tuple[Modality, int]] = []
+    queue = JobQueue(policy(), lambda modality, depth: told.append((modality, depth)))
+    queue.put([job(cost=50) for _ in range(3)])
+    queue.take()
+    assert told == [(Modality.TEXT, 3), (Modality.TEXT, 1)]
+
+
 def test_a_cancelled_job_is_never_taken() -> None:
     queue, depth = make()
     first, second = job(), job()
