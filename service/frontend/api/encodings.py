@@ -12,15 +12,26 @@ cannot hold, is a fault of the model, and reaches nobody.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from service.frontend.api.errors import Internal
 from service.frontend.api.messages import Encoding, Matrix
 
-__all__ = ["checked", "encode", "sound"]
+__all__ = ["checked", "encode", "finite", "sound"]
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
+_ONE_ROW = 4096
+"""Numbers of a row, at most. Of many more, BLAS may share out the product among threads."""
+
+
+def finite(values: Matrix) -> bool:
+    """Whether all numbers are finite."""
+    if values.size <= _ONE_ROW and math.isfinite(np.vdot(values, values)):
+        return True  # the sum of their squares tells it for one row in a quarter of the time
+    return bool(np.isfinite(values).all())
 
 
 def sound(rows: Matrix, encoding: Encoding = Encoding.FLOAT32) -> npt.NDArray[np.bool_]:
@@ -33,7 +44,7 @@ def sound(rows: Matrix, encoding: Encoding = Encoding.FLOAT32) -> npt.NDArray[np
 
 def checked(rows: Matrix, encoding: Encoding = Encoding.FLOAT32) -> Matrix:
     """The same rows; raises Internal unless all are sound."""
-    if not sound(rows, encoding).all():
+    if not (finite(rows) if encoding is not Encoding.FLOAT16 else sound(rows, encoding).all()):
         raise Internal
     return rows
 

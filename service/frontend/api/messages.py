@@ -119,8 +119,7 @@ class Timings(NamedTuple):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
+class Embedded(NamedTuple):
     """Embeddings of texts or images.
 
     rows: float32 [n, dimension], as `Options.normalize` says. token_counts, truncated: of texts only. sizes:

@@ -10,13 +10,11 @@ the deadline of the call that came first passed, the others compute the content 
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
+from service.frontend.api.encodings import finite
 from service.frontend.api.errors import DeadlineTooShort, Internal, WorkerUnavailable
 from service.frontend.calls.call import Call
 from service.frontend.compute.content_cache import ContentCache, ContentKey, Row
@@ -81,9 +79,9 @@ class SharedFlight(Flight):
         return 0 if self.item.modality is Modality.IMAGE else len(self.item.payload)
 
     def land(self, outcome: Outcome) -> None:
-        if outcome.value is not None and not np.isfinite(outcome.value).all():
+        if outcome.value is not None and not finite(outcome.value):
             # A fault of the model with this content alone. It is not kept: a device may err once.
-            outcome = dataclasses.replace(outcome, value=None, error=Internal())
+            outcome = outcome._replace(value=None, error=Internal())
         self._coalescer.landed(self, outcome)
         waiting, self.waiting = self.waiting, []
         of_the_first = isinstance(outcome.error, DeadlineTooShort | WorkerUnavailable)

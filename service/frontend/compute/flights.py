@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Flight", "Journey", "Link", "Outcome", "TracedBatch", "WorkItem"]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkItem:
+class WorkItem(NamedTuple):
     """One thing to compute.
 
     payload: TEXT and PROMPT int32 [tokens], special tokens included, not padded; IMAGE uint8 [size, size, 3].
@@ -32,8 +31,7 @@ class WorkItem:
     variant: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The outcome of one item: `value` or `error`.
 
     value: TEXT and IMAGE float32 [dimension], not normalised; PROMPT float32 [max_tokens, state_dimension].

@@ -83,6 +83,7 @@ class WorkerLink:
         self._free = {modality: list(range(layout.counts[modality])) for modality in Modality}
         self._reserve = {modality: layout.counts[modality] // _BULK_RESERVE for modality in Modality}
         self._waiting: dict[int, Flight] = {}
+        self._bulk_waiting = 0
         self._ids = itertools.count(1)
         self._notices: list[Request] = []
         self._unsent: deque[bytes] = deque()
@@ -127,6 +128,7 @@ class WorkerLink:
         flight.job_id = job_id = next(self._ids)
         flight.submitted = now = time.monotonic()
         self._waiting[job_id] = flight
+        self._bulk_waiting += flight.priority is Priority.BULK
         until = math.inf if flight.deadline is None else flight.deadline
         self._notify(Request(job_id, now, until, slot, len(payload), modality, flight.priority, item.variant))
 
@@ -194,7 +196,7 @@ class WorkerLink:
             return
         results = [*unpack_results(packet)] if packet is not None else []
         ended = [(self._waiting[result.id], result) for result in results]
-        bulk_since = self._bulk_since() if ended else math.inf
+        bulk_since = self._bulk_since() if self._bulk_waiting else math.inf
         for result in results:
             self._finish(result)
         if self._batch_costs:
@@ -214,6 +216,7 @@ class WorkerLink:
 
     def _finish(self, result: Result) -> None:
         flight = self._waiting.pop(result.id)
+        self._bulk_waiting -= flight.priority is Priority.BULK
         modality = flight.item.modality
         outcome = None if flight.abandoned else self._outcome(flight, result)
         self._free[modality].append(flight.slot)

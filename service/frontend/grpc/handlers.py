@@ -14,7 +14,7 @@ cancellation of the call itself is raised again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from urllib.parse import unquote
 
@@ -46,6 +46,7 @@ CANCELLATION_SECONDS = 1.0
 busy machine a good deal later."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Metadata = Iterable[tuple[str, str | bytes]]
 Parsed = TypeVar("Parsed", bound=Message)
 ReadRaw = Callable[[], Awaitable[bytes | None]]
 WriteRaw = Callable[[bytes], Awaitable[None]]
@@ -93,10 +94,11 @@ class Handlers:
         self, name: str, kind: type[Message], method: Callable[[Any, Call], Awaitable[Message]]
     ) -> Callable[[Any, Context], Awaitable[bytes]]:
         async def handle(_: Any, context: Context) -> bytes:
-            call = self._begin(name, context)
+            metadata = context.invocation_metadata()  # made anew each time it is asked for
+            call = self._begin(name, context, metadata)
             try:
                 raw = await only_message(context)
-                with self._lifecycle.admitted(call, authorization(context.invocation_metadata())):
+                with self._lifecycle.admitted(call, authorization(metadata)):
                     answer = (await method(parse(kind, raw), call)).SerializeToString()
                 self._lifecycle.answered(call)
             except BaseException as error:
@@ -112,9 +114,10 @@ class Handlers:
                 self._lifecycle.recheck(call)
                 return None if raw is grpc.aio.EOF else raw
 
-            call = self._begin(name, context)
+            metadata = context.invocation_metadata()
+            call = self._begin(name, context, metadata)
             try:
-                with self._lifecycle.admitted(call, authorization(context.invocation_metadata())):
+                with self._lifecycle.admitted(call, authorization(metadata)):
                     await method(read, context.write, call)
                 self._lifecycle.answered(call)
             except BaseException as error:
@@ -122,10 +125,10 @@ class Handlers:
 
         return handle
 
-    def _begin(self, name: str, context: Context) -> Call:
+    def _begin(self, name: str, context: Context, metadata: Metadata | None) -> Call:
         given: str | bytes = ""
         parent: str | bytes = ""
-        for key, value in context.invocation_metadata() or ():
+        for key, value in metadata or ():
             if key == REQUEST_ID:
                 given = value
             elif key == names.TRACEPARENT:
@@ -147,7 +150,8 @@ class Handlers:
         """Answers a call with this error, whatever its kind, and reads nothing of it."""
 
         async def handle(_: Any, context: Context) -> None:
-            await self._failed(self._begin(name, context), context, error)
+            call = self._begin(name, context, context.invocation_metadata())
+            await self._failed(call, context, error)
 
         return grpc.stream_stream_rpc_method_handler(handle)
 

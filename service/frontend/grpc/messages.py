@@ -44,6 +44,7 @@ __all__ = [
 
 Chosen = TypeVar("Chosen")
 
+DEFAULT_OPTIONS = Options()
 PRIORITIES = {
     pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
     pb.PRIORITY_BULK: Priority.BULK,
@@ -58,7 +59,7 @@ TRUNCATIONS = {pb.TRUNCATION_UNSPECIFIED: False, pb.TRUNCATION_TRUNCATE: False, 
 
 def priority(value: int, default: Priority, path: str = "priority") -> Priority:
     """The priority of a call."""
-    return one_of(path, value, {pb.PRIORITY_UNSPECIFIED: default, **PRIORITIES})
+    return default if value == pb.PRIORITY_UNSPECIFIED else one_of(path, value, PRIORITIES)
 
 
 def one_of(path: str, value: int, kinds: Mapping[Any, Chosen]) -> Chosen:
@@ -70,6 +71,8 @@ def one_of(path: str, value: int, kinds: Mapping[Any, Chosen]) -> Chosen:
 
 def options(value: pb.EmbeddingOptions, path: str = "options") -> Options:
     """How embeddings are wanted."""
+    if not value.ByteSize():
+        return DEFAULT_OPTIONS
     return Options(
         encoding=validation.choice(f"{path}.encoding", value.encoding, Encoding, Encoding.FLOAT32),
         normalize=value.normalize if value.HasField("normalize") else True,

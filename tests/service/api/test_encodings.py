@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from service.frontend.api.encodings import encode, sound
+from service.frontend.api.encodings import encode, finite, sound
 from service.frontend.api.errors import Internal
 from service.frontend.api.messages import Encoding, Matrix
 from service.frontend.api.vectors import normalized
@@ -51,6 +51,14 @@ def test_a_number_that_is_not_finite_is_written_in_no_encoding(
     assert sound(rows, encoding).tolist() == [True, False, True, True, True]
     with pytest.raises(Internal):
         encode(rows, encoding)
+
+
+@pytest.mark.parametrize("shape", [(768,), (1, 768), (0,), (7, 1024)])
+@pytest.mark.parametrize("value", [0.0, 3e38, -3e38, np.nan, np.inf, -np.inf])
+def test_numbers_are_finite_also_where_their_squares_are_not(shape: tuple[int, ...], value: float) -> None:
+    values = np.full(shape, 3e38 if abs(value) == 3e38 else 1.0, np.float32)
+    values[values.shape[0] // 2 :][:1] = value
+    assert finite(values) == np.isfinite(values).all()
 
 
 @pytest.mark.parametrize("value", [65_505.0, -1e6, 3e38])
