@@ -7,6 +7,7 @@ shall trace.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from altclip.version import VERSION
 try:
     from opentelemetry import trace
     from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_TIMEOUT
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
@@ -27,7 +29,7 @@ except ImportError:
 __all__ = ["exporting"]
 
 SECONDS = 5.0
-"""For which the command waits at its end for a collector that is slow or away."""
+"""For which the command waits at its end for a collector that is slow or away, unless the variable says."""
 
 
 @contextmanager
@@ -53,7 +55,7 @@ def exporting(endpoint: str, tell: Callable[[str], None]) -> Iterator[None]:
         # The SDK would wait for as long as it tries.
         last = threading.Thread(target=provider.shutdown, daemon=True)
         last.start()
-        last.join(SECONDS)
+        last.join(float(os.environ.get(OTEL_EXPORTER_OTLP_TIMEOUT) or SECONDS))
         if last.is_alive() or exporter.lost:
             tell("altclip: the collector did not take all spans")
 

@@ -19,6 +19,8 @@ from tests.server import RunningServer, free_port, start_server
 
 UNARY = "altclip.v1.EmbeddingService/EmbedText"
 CLIENT = "embeddings"
+PATIENT = "60"
+"""Seconds for which a command waits for the collector: a busy machine may need them."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def test_a_command_is_the_top_of_the_trace_of_its_call(traced: RunningServer, ru
     code = examples("docs/tracing.md", "sh")[1].code
     program, *words = shlex.split(code.replace("http://collector:4317", running.endpoint), comments=True)
     assert program == "altclip"
-    done = command(traced, *words)
+    done = command(traced, *words, OTEL_EXPORTER_OTLP_TIMEOUT=PATIENT)
     assert done.stderr == ""
     spans = running.wait_for(lambda spans: {CLIENT, UNARY, names.BATCH} <= {span.name for span in spans})
     (call,) = [span for span in spans if span.name == CLIENT]
@@ -74,6 +76,7 @@ def test_bulk_sends_a_span_of_every_call_where_the_variables_of_opentelemetry_sa
             traced,
             *("bulk", tmp_path / "in.jsonl", tmp_path / "out", "--text", "caption", "--tracing"),
             OTEL_EXPORTER_OTLP_ENDPOINT=own.endpoint,
+            OTEL_EXPORTER_OTLP_TIMEOUT=PATIENT,
             OTEL_SERVICE_NAME="nightly",
         )
         spans = own.spans  # the last ones are sent before the command ends
