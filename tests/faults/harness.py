@@ -18,6 +18,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from altclip.v1 import embedding_service_pb2, embedding_service_pb2_grpc
+from tests.load import picture
 from tests.server import RunningServer, start_server, until
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Failure",
     "Holds",
     "all_ready",
+    "all_started",
     "computed",
     "crew",
     "die_in_mid_batch",
@@ -86,6 +88,14 @@ def embed(
     """One call; raises grpc.RpcError."""
     request = embedding_service_pb2.EmbedTextRequest(model=model, texts=texts or ("a cat",))
     return stub.EmbedText(request, timeout=seconds)
+
+
+def all_started(server: RunningServer) -> None:
+    """Returns once a decoder works, too: the first one starts when the server is ready, and takes memory."""
+    with open_stub(server) as stub:
+        embed(stub)
+        image = embedding_service_pb2.Image(content=picture("starts a decoder"))
+        stub.EmbedImage(embedding_service_pb2.EmbedImageRequest(images=[image]), timeout=60)
 
 
 def health(server: RunningServer, name: str = "") -> str:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
-from tests.faults.harness import crew, embed, open_stub, service
+from tests.faults.harness import all_started, crew, embed, open_stub, service
 from tests.server import RunningServer, until
 
 DIMENSION, COUNT, MESSAGE = 2048, 8_000, 100
@@ -30,6 +30,7 @@ TEXT = "so many words " * 140
 def server() -> Iterator[RunningServer]:
     """Nobody is replaced, whoever stands still. A stream takes most of a second, however fast the machine."""
     with service(f"m=stub:dimension={DIMENSION},per_item=0.0001") as running:
+        all_started(running)
         before = crew(running)
         yield running
         assert crew(running) == before

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from tests.faults.harness import service
+from tests.faults.harness import all_started, service
 from tests.faults.hostile_input.test_21_oversized import growth_is_capped
 from tests.faults.http_calls import address, ask
 from tests.server import RunningServer
@@ -24,6 +24,7 @@ MOST_HELD = 256 << 20
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
     with service() as running:
+        all_started(running)
         assert ask(running, "a").status == 200
         yield running
 

@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.faults.harness import embed, open_stub, service
+from tests.faults.harness import all_started, embed, open_stub, service
 from tests.server import RunningServer
 
 METHOD = "/altclip.v1.EmbeddingService/EmbedText"
@@ -22,8 +22,8 @@ GROWTH = 100 << 20
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[RunningServer]:
-    with service() as running, open_stub(running) as stub:
-        embed(stub)
+    with service() as running:
+        all_started(running)
         yield running
 
 
