@@ -30,7 +30,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 COMMAND = Path(sys.executable).with_name("altclip-server")
-READY_SECONDS = 90.0
+READY_SECONDS = 150.0
 STOP_SECONDS = 60.0
 PATIENCE = 60.0
 """Seconds that a test waits for what must come. They only end a test that fails, so there are many."""
