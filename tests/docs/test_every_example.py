@@ -7,6 +7,7 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, Example, examples
 
 COMMANDS = "tests/docs/test_commands.py"
+ON_RAY = "tests/altclip/bulk/on_ray/test_cluster.py"
 # Page and language → the test that runs them; or, for one example of several, with its number.
 RUN: dict[tuple[str, str] | tuple[str, str, int], str] = {
     ("README.md", "python"): "tests/docs/test_pages.py",
@@ -17,6 +18,8 @@ RUN: dict[tuple[str, str] | tuple[str, str, int], str] = {
     ("docs/bulk.md", "python"): "tests/altclip/bulk/test_docs.py",
     ("docs/bulk.md", "sh", 0): "tests/altclip/bulk/test_docs.py",
     ("docs/bulk.md", "sh", 1): COMMANDS,
+    ("docs/bulk.md", "sh", 2): ON_RAY,
+    ("docs/bulk.md", "yaml"): ON_RAY,
     ("docs/clients.md", "sh"): "tests/interop/test_clients_page.py",
     ("docs/clients.md", "js"): "tests/interop/test_clients_page.py",
     ("docs/clients.md", "cpp"): "tests/interop/test_clients_page.py",
@@ -38,15 +41,12 @@ RUN: dict[tuple[str, str] | tuple[str, str, int], str] = {
     ("docs/tracing.md", "sh", 0): COMMANDS,
     ("docs/tracing.md", "sh", 1): "tests/e2e/test_command_tracing.py",
 }
-CLUSTER = "needs a Ray cluster: tests/altclip/bulk/on_ray has its own, with the same options"
 DATA = "needs a published data set; tests/altclip/evaluate/test_docs.py parses its commands"
 NOT_RUN: dict[tuple[str, str] | tuple[str, str, int], str] = {
     ("README.md", "sh", 0): "is `make` itself; tests/e2e/test_demo.py runs what `make demo` runs",
     ("README.md", "text"): "is a drawing",
     ("SECURITY.md", "text"): "is a drawing",
     ("docs/bulk.md", "text"): "is a listing",
-    ("docs/bulk.md", "sh", 2): CLUSTER,
-    ("docs/bulk.md", "yaml"): CLUSTER,
     ("docs/capacity.md", "sh"): "simulates for minutes; tests/benchmarks tests it in small",
     (
         "docs/deployment.md",

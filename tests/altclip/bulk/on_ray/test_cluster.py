@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from altclip.cli import main
@@ -33,6 +35,7 @@ from tests.altclip.bulk.outputs import (
     texts,
 )
 from tests.server import RunningServer, start_server, until
+from worker.models.sources import bundled_directory
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -203,16 +206,45 @@ def test_one_of_them_dies_early_or_late(
 def test_the_example_of_the_page_runs(cluster: RunningCluster, server: RunningServer, tmp_path: Path) -> None:
     """Of one's own encoders, the bundled model, against the service: the same rows."""
     (example,) = re.findall(r"^altclip (bulk .* --ray auto)$", PAGE.read_text("utf-8"), re.MULTILINE)
-    json_lines(tmp_path / "captions.jsonl", [{"caption": f"caption {n} " * (n % 9)} for n in range(300)])
+    path = captions(tmp_path)
     done = command(*example.split(), folder=tmp_path, **cluster.environment, RAY_ADDRESS=cluster.address)
     assert done.returncode == 0, done.stderr
-    path, theirs = tmp_path / "captions.jsonl", tmp_path / "theirs"
+    assert_as_the_service(path, tmp_path / "vectors", server)
+
+
+@pytest.mark.soak
+def test_the_entrypoint_of_the_pages_job_runs(
+    cluster: RunningCluster, server: RunningServer, tmp_path: Path
+) -> None:
+    """With the bundled model in the place of the mounted one, and a folder in that of the shared volume."""
+    (example,) = re.findall(r"^entrypoint: altclip (bulk .*)$", PAGE.read_text("utf-8"), re.MULTILINE)
+    path = captions(tmp_path)
+    pq.write_table(
+        pa.Table.from_pylist([json.loads(line) for line in path.read_text("utf-8").splitlines()]),
+        tmp_path / "captions.parquet",
+    )
+    here = example.replace("/data/", f"{tmp_path}/").replace("/models/altclip", str(bundled_directory()))
+    assert here.count(str(tmp_path)) == 2
+    done = command(*here.split(), **cluster.environment, RAY_ADDRESS=cluster.address)
+    assert done.returncode == 0, done.stderr
+    assert_as_the_service(path, tmp_path / "vectors", server)
+
+
+def captions(folder: Path) -> Path:
+    """What the page assumes in the working folder."""
+    rows = [{"caption": f"caption {n} " * (n % 9)} for n in range(300)]
+    return json_lines(folder / "captions.jsonl", rows)
+
+
+def assert_as_the_service(path: Path, ours: Path, server: RunningServer) -> None:
+    theirs = ours.with_name("theirs")
     asked = command("bulk", path, theirs, "--text", "caption", "--address", server.grpc)
     assert asked.returncode == 0, asked.stderr
-    ours = np.array(parts(tmp_path / "vectors").column("caption_embedding").to_pylist())
-    wanted = np.array(parts(theirs).column("caption_embedding").to_pylist())
-    assert np.min(np.sum(ours * wanted, axis=1)) >= 0.99999
-    assert parts(tmp_path / "vectors").drop_columns(["caption_embedding"]) == parts(theirs).drop_columns(
+    vectors, wanted = (
+        np.array(parts(each).column("caption_embedding").to_pylist()) for each in (ours, theirs)
+    )
+    assert np.min(np.sum(vectors * wanted, axis=1)) >= 0.99999
+    assert parts(ours).drop_columns(["caption_embedding"]) == parts(theirs).drop_columns(
         ["caption_embedding"]
     )
 
