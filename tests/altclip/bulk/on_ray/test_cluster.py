@@ -225,7 +225,7 @@ def test_the_entrypoint_of_the_pages_job_runs(
     )
     here = example.replace("/data/", f"{tmp_path}/").replace("/models/altclip", str(bundled_directory()))
     assert here.count(str(tmp_path)) == 2
-    done = command(*here.split(), **cluster.environment, RAY_ADDRESS=cluster.address)
+    done = command(*here.split(), folder=tmp_path, **cluster.environment, RAY_ADDRESS=cluster.address)
     assert done.returncode == 0, done.stderr
     assert_as_the_service(path, tmp_path / "vectors", server)
 
