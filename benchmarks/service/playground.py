@@ -84,7 +84,7 @@ def rows(rounds: int = 5) -> list[Row]:
         for _ in range(rounds):
             with visiting(browser, server.http) as visit:
                 opened.append(usable(visit))
-        for _ in range(max(1, rounds // 2)):
+        for _ in range(rounds):
             with visiting(browser, server.http) as visit:
                 for name, taken in full(visit).items():
                     moving[name].append(taken)
