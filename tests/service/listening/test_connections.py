@@ -170,7 +170,7 @@ async def test_a_kept_connection_is_closed_when_it_has_been_idle_for_long() -> N
 
 
 async def test_who_reads_nothing_is_closed_and_who_reads_slowly_is_not() -> None:
-    async with opened(stalled=4.0, idle=4.0, first_request=4.0) as port:
+    async with opened(stalled=5.0) as port:
         deaf, slow = await port.silent(), await port.silent()
         for client in (deaf, slow):
             client.writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
