@@ -76,7 +76,9 @@ def taken(before: Spent, after: Spent) -> Taken:
         return Taken(0.0, 0.0)
     ours = max(0.0, after.ours - before.ours)
     others = max(0.0, after.used - before.used - ours)
-    return Taken(others / everything, max(0.0, after.stolen - before.stolen) / everything)
+    stolen = max(0.0, after.stolen - before.stolen)
+    # The kernel's sums are floats in seconds: a part may come out a hair larger than the whole.
+    return Taken(min(1.0, others / everything), min(1.0, stolen / everything))
 
 
 def mark() -> None:
