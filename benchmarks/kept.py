@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from altclip.output import whole_file
 from benchmarks.machine import machine
 from benchmarks.report import Found, Row
 
@@ -70,6 +71,5 @@ def write_json(path: Path, rows: Iterable[Row], skipped: Mapping[str, str], code
 
 def _write(path: Path, content: Mapping[str, object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    new.replace(path)
+    with whole_file(path) as file:
+        file.write(f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode())

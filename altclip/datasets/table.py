@@ -22,7 +22,7 @@ from pathlib import Path
 from altclip.datasets import class_names
 from altclip.datasets.dataset import Caption, Dataset, Request
 from altclip.datasets.items import DataError, Picture, Text
-from altclip.datasets.text import read_text, split_lines
+from altclip.datasets.text import json_object, read_text, split_lines
 
 SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson"})
 IMAGE, LABEL, CAPTION = "image", "label", "caption"
@@ -190,13 +190,7 @@ def _json_rows(path: Path, text: str) -> Iterator[Row]:
         if not line.strip():
             continue
         where = f"{path} line {number}"
-        try:
-            found = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{where}: {error}") from None
-        if not isinstance(found, dict):
-            raise DataError(f"{where}: not a JSON object")
-        yield Row(where, found, _in_value)
+        yield Row(where, json_object(line, where), _in_value)
 
 
 def _in_value(value: object, where: str) -> list[str]:

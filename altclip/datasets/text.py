@@ -6,8 +6,10 @@ other character ends a line. What is not UTF-8 is refused with its line.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from altclip.datasets.items import DataError
 
@@ -39,6 +41,17 @@ def split_lines(text: str) -> list[str]:
     if not lines[-1]:
         lines.pop()
     return [line.removesuffix("\r").removeprefix(MARK) for line in lines]
+
+
+def json_object(line: str, where: str) -> dict[str, Any]:
+    """The JSON object that is this line. Raises DataError that begins with `where`."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: {error}") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{where}: not a JSON object")
+    return found
 
 
 def number_lines(stream: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:

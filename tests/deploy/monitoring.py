@@ -61,6 +61,15 @@ class Monitoring:
             time.sleep(0.1)
         return found[0]
 
+    def summary(self, alert: str, job: str) -> str:
+        """What the alert says now, by its rule's last evaluation; "" where it is not active."""
+        active = self._get(f"http://{self.prometheus}/api/v1/alerts")["alerts"]
+        labels = {"alertname": alert, "job": job}
+        found = (
+            each["annotations"]["summary"] for each in active if labels.items() <= each["labels"].items()
+        )
+        return next(found, "")
+
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The samples of an instant query. Raises AssertionError where Prometheus refuses it."""
         url = f"http://{self.prometheus}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"

@@ -87,34 +87,31 @@ class Batch:
             try:
                 if not journal.done:
                     journal.begin()
-                    missing = (
-                        each for each in read_requests(source) if each.custom_id not in journal.answered
-                    )
-                    self._answer(gateway, missing, journal.append)
+                    missing = (each for each in read_requests(source) if each.custom_id not in answered)
+                    self._answer(gateway, missing, journal, journal.append)
                     journal.finish()
                 if again:
                     journal.begin_again()
                     failed = (each for each in read_requests(source) if each.custom_id in again)
-                    self._answer(gateway, failed, journal.append_again)
+                    self._answer(gateway, failed, journal, journal.append_again)
                     journal.finish_again()
             finally:
                 journal.close()
             journal.confirm()
 
-    def _answer(self, gateway: Gateway, requests: Iterable[BatchRequest], keep: Keep) -> None:
+    def _answer(
+        self, gateway: Gateway, requests: Iterable[BatchRequest], journal: Journal, keep: Keep
+    ) -> None:
         with contextlib.closing(gateway.answers(requests)) as answers:
             for answer in answers:
-                self._keep(answer, keep)
+                self._keep(answer, journal, keep)
 
-    def _keep(self, answer: Answer, keep: Keep) -> None:
+    def _keep(self, answer: Answer, journal: Journal, keep: Keep) -> None:
         try:
             body: Any = json.loads(answer.content)
         except ValueError:
             body = answer.content.decode("utf-8", "replace")
         failed = not 200 <= answer.status < 300
-        journal = self._journal
-        if journal is None:
-            raise RuntimeError("an answer without a place to keep it")
         journal.check_revision(body)
         request_id = answer.headers.get("x-request-id", answer.request.id)
         keep(answer_line(answer.request, answer.status, request_id, body), failed=failed)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from altclip.datasets.items import DataError
-from altclip.datasets.text import decode
+from altclip.datasets.text import decode, json_object
 
 LONGEST_LINE = 256 << 20
 
@@ -89,12 +89,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _request(text: str, where: str) -> BatchRequest:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: {error}") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{where}: not a JSON object")
+    found = json_object(text, where)
     custom_id, url, body = found.get("custom_id"), found.get("url"), found.get("body")
     if not isinstance(custom_id, str) or not custom_id:
         raise DataError(f"{where}: custom_id must be a string with something in it")

@@ -19,17 +19,16 @@ import contextlib
 import csv
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from altclip.bulk.sources.files import COMPRESSIONS, Found
 from altclip.bulk.sources.json_types import Rows, encodes, json_text, storable, widen
 from altclip.bulk.sources.locations import Location, reading
 from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS
 from altclip.datasets.items import DataError
-from altclip.datasets.text import decode
+from altclip.datasets.text import decode, json_object
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -221,7 +220,7 @@ def _json_chunks(lines: _Lines, start: Mark, too_long: dict[int, str]) -> Iterat
         elif not line.strip():
             continue
         else:
-            rows.append(_object(line, lines.where))
+            rows.append(json_object(line, lines.where))
             size += len(line)
         if len(rows) == BATCH_ROWS or size > BATCH_BYTES:
             following = lines.mark(start.rows + len(rows))
@@ -229,16 +228,6 @@ def _json_chunks(lines: _Lines, start: Mark, too_long: dict[int, str]) -> Iterat
             start, rows, size = following, [], 0
     if rows:
         yield start, rows
-
-
-def _object(line: str, where: str) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: {error}") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{where}: not a JSON object")
-    return found
 
 
 def _csv_chunks(lines: _Lines, start: Mark, delimiter: str) -> Iterator[tuple[Mark, Rows]]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,18 +65,26 @@ def test_a_batch_takes_the_time_it_is_told_to() -> None:
     assert time.monotonic() - started >= 0.07
 
 
+def end_with_the_file(hold: Path, *runs: Callable[[], object]) -> None:
+    """Each of these goes on while the file exists, and ends when it does not."""
+    hold.touch()
+    threads = [threading.Thread(target=run) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(0.1)
+        assert thread.is_alive()
+    hold.unlink()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
 def test_a_batch_is_held_as_long_as_a_file_exists(tmp_path: Path) -> None:
     hold = tmp_path / "hold"
     stub = encoder(f"hold={hold}")
     stub.text(ids("a"))
-    hold.touch()
-    batch = threading.Thread(target=stub.text, args=[ids("a")])
-    batch.start()
-    batch.join(0.1)
-    assert batch.is_alive()
-    hold.unlink()
-    batch.join(60)
-    assert not batch.is_alive()
+    end_with_the_file(hold, lambda: stub.text(ids("a")))
 
 
 def test_only_a_batch_with_one_of_its_triggers_is_held_where_there_are_some(tmp_path: Path) -> None:
@@ -84,30 +93,13 @@ def test_only_a_batch_with_one_of_its_triggers_is_held_where_there_are_some(tmp_
     stub = encoder(f"hold={hold},held=last|#ff0000")
     stub.text(ids("a"))
     stub.image([pixels((0, 0, 0))])
-    held = (lambda: stub.text(ids("a", "last")), lambda: stub.image([pixels((255, 0, 0))]))
-    batches = [threading.Thread(target=each) for each in held]
-    for batch in batches:
-        batch.start()
-    for batch in batches:
-        batch.join(0.1)
-        assert batch.is_alive()
-    hold.unlink()
-    for batch in batches:
-        batch.join(60)
-        assert not batch.is_alive()
+    end_with_the_file(hold, lambda: stub.text(ids("a", "last")), lambda: stub.image([pixels((255, 0, 0))]))
 
 
 def test_loading_is_held_as_long_as_a_file_exists(tmp_path: Path) -> None:
     hold = tmp_path / "hold"
     encoder(f"load_hold={hold}")
-    hold.touch()
-    loading = threading.Thread(target=encoder, args=[f"load_hold={hold}"])
-    loading.start()
-    loading.join(0.1)
-    assert loading.is_alive()
-    hold.unlink()
-    loading.join(60)
-    assert not loading.is_alive()
+    end_with_the_file(hold, lambda: encoder(f"load_hold={hold}"))
 
 
 def test_an_overlapping_stub_enqueues_and_waits_like_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
