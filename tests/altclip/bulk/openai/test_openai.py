@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.altclip.bulk.conftest import POISON, Ran, Run
+from tests.altclip.bulk.conftest import HELD, POISON, Paced, Ran, Run
 from tests.altclip.bulk.outputs import COMMAND, digests, json_lines
 from tests.server import RunningServer, free_port, start_server, until
 
@@ -67,28 +67,24 @@ def test_the_same_command_once_more_changes_nothing(batch: Batch, tmp_path: Path
     assert digests(tmp_path / "out") == before
 
 
-def test_after_a_kill_it_goes_on_and_answers_nothing_twice(bulk: Run, tmp_path: Path) -> None:
+def test_after_a_kill_it_goes_on_and_answers_nothing_twice(
+    bulk: Run, paced: Paced, hold: Path, tmp_path: Path
+) -> None:
+    requests = [*(request(n, f"text {n}") for n in range(399)), request(399, HELD)]
     path = tmp_path / "in.jsonl.gz"
-    path.write_bytes(
-        gzip.compress(json_lines(tmp_path / "in", [request(n, f"text {n}") for n in range(400)]).read_bytes())
-    )
+    path.write_bytes(gzip.compress(json_lines(tmp_path / "in", requests).read_bytes()))
     out, partial = tmp_path / "out", tmp_path / "out" / ".output.jsonl.partial"
-    # Each request takes a hundredth of a second at least, so that the kill comes in the middle.
-    with start_server("--model", "stub:dimension=8,per_item=0.01") as server:
-        arguments = ("--http", f"http://{server.http}")
-        with subprocess.Popen([COMMAND, "bulk", "openai", path, out, *arguments]) as process:
-            until(
-                lambda: partial.exists() and len(partial.read_bytes().splitlines()) > 20,
-                seconds=60,
-                what="it",
-            )
-            process.kill()
-        whole = partial.read_bytes()
-        partial.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 100])  # a line that is cut off
-        assert not (out / "output.jsonl").exists()
-        ran = bulk("openai", path, out, *arguments)
-        assert (ran.status, ran.last["embedded"]) == (0, 400)
-        assert bulk("openai", path, tmp_path / "undisturbed", *arguments).status == 0
+    arguments = ("--http", f"http://{paced.server.http}")
+    with subprocess.Popen([COMMAND, "bulk", "openai", path, out, *arguments]) as process:
+        until(lambda: partial.exists() and len(partial.read_bytes().splitlines()) > 20, what="21 answers")
+        process.kill()
+    whole = partial.read_bytes()
+    partial.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 100])  # a line that is cut off
+    assert not (out / "output.jsonl").exists()
+    hold.unlink()
+    ran = bulk("openai", path, out, *arguments)
+    assert (ran.status, ran.last["embedded"]) == (0, 400)
+    assert bulk("openai", path, tmp_path / "undisturbed", *arguments).status == 0
     assert [each["custom_id"] for each in lines(out / "output.jsonl")] == [f"r-{n}" for n in range(400)]
     assert digests(out) == digests(tmp_path / "undisturbed")
 
