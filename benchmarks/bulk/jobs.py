@@ -1,6 +1,6 @@
 """Bulk jobs, Parquet in and Parquet out: what they cost beside the engine alone, how many rows they read and
 write, and what the client and the service hold after a million rows. The encoder is a stub with a set service
-time, none at all, or the bundled model; `bulk_full_size.py` has the full-size one."""
+time, none at all, or the bundled model; `full_size.py` has the full-size one."""
 
 from __future__ import annotations
 
