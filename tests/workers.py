@@ -59,6 +59,8 @@ def started(source: str, *, tokens: int = 256, images: int = 8, wait: float = 0.
             "device": "cpu",
             "dtype": "auto",
             "threads": 1,
+            "kernels": "auto",
+            "known_kernels": {},
             "batching": {"tokens": tokens, "images": images, "wait": wait, "budgets": None},
             "metrics": layout.to_dict(),
             "log_level": "warning",

@@ -25,7 +25,7 @@ from worker.runtime import gc_tuning, logs, memory
 from worker.runtime.control import Channel, adopt, entitle, leave, starting
 from worker.runtime.metrics import Layout, Metrics
 from worker.runtime.notices import Modality
-from worker.spec import ModelSpec
+from worker.spec import ModelInfo, ModelSpec
 
 _log = logs.get("worker")
 
@@ -73,7 +73,8 @@ def main() -> int:
 
 def _load(spec: ModelSpec, config: dict[str, Any]) -> Encoder:
     started = time.monotonic()
-    encoder = family(spec.model_type).load(spec, config["device"], config["dtype"], config["threads"])
+    given = (config[name] for name in ("device", "dtype", "threads", "kernels", "known_kernels"))
+    encoder = family(spec.model_type).load(spec, *given)
     loaded = time.monotonic()
     try:
         encoder.warm_up()
@@ -88,7 +89,22 @@ def _load(spec: ModelSpec, config: dict[str, Any]) -> Encoder:
         warm_up_seconds=round(warm - loaded, 3),
         parameters=encoder.info.parameters,
     )
+    _tell_kernels(encoder.info, config)
     return encoder
+
+
+def _tell_kernels(info: ModelInfo, config: dict[str, Any]) -> None:
+    """Logs how matrices are multiplied, where there is a choice."""
+    if not info.kernels:
+        return
+    known = {shape: tuple(ways) for shape, ways in config["known_kernels"].items()}
+    facts = {
+        "native": " ".join(info.native_dtypes),
+        "measured": config["kernels"] == "auto" and info.kernels != known,
+        "packed_mb": round(info.packed_bytes / 1e6),
+    }
+    ways = {shape: " ".join(choice) for shape, choice in info.kernels.items()}
+    _log.info("kernels_chosen", "ways to multiply few rows to many", **ways, **facts)
 
 
 def _check_weights(channel: Channel, spec: ModelSpec) -> None:

@@ -5,7 +5,8 @@ Both cross process borders as JSON: `to_dict` / `from_dict`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 from worker.errors import ModelError
@@ -58,7 +59,10 @@ class ModelInfo:
     logit_scale: the multiplier, exp of the parameter. parameters: how many numbers it holds. weights_bytes:
     their size in the dtype they run in. load_seconds: from opening the files to weights in place, imports and
     warm-up apart. batch_costs: what one batch may hold of each `Modality`, in its order: tokens of texts,
-    images, tokens of prompts; empty until it is known.
+    images, tokens of prompts; empty until it is known. kernels: how matrices are multiplied, a way for each
+    bucket of rows by the shape of the weights; empty where there is no choice. packed_bytes: of weights in an
+    order of their own for that. native_dtypes: those smaller than float32 that the processor has instructions
+    for.
     """
 
     device: str
@@ -68,6 +72,9 @@ class ModelInfo:
     weights_bytes: int = 0
     load_seconds: float = 0.0
     batch_costs: tuple[int, ...] = ()
+    kernels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    packed_bytes: int = 0
+    native_dtypes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Raises `ModelError` for a logit scale with which no score could be right."""
@@ -80,6 +87,8 @@ class ModelInfo:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`, also after JSON made a list of the tuple; unknown keys are ignored."""
+        """The inverse of `to_dict`, also after JSON made lists of the tuples; unknown keys are ignored."""
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        return cls(**{**known, "batch_costs": tuple(known.get("batch_costs", ()))})
+        lists = {name: tuple(known.get(name, ())) for name in ("batch_costs", "native_dtypes")}
+        kernels = {shape: tuple(ways) for shape, ways in known.get("kernels", {}).items()}
+        return cls(**{**known, **lists, "kernels": kernels})

@@ -35,6 +35,12 @@ class Settings(ServingSettings):
         readers.integer(0, 4096),
         "threads of each worker on a CPU; 0 shares what the process may use between them",
     )
+    kernels: str = option(
+        "auto",
+        readers.choice("auto", "mkl", "onednn", "onednn-packed"),
+        "what multiplies matrices on a CPU; auto measures at the start what is fastest for each size. "
+        "onednn-packed keeps a copy of the weights in an order of its own",
+    )
     preprocess_threads: int = option(
         0,
         readers.integer(0, 1024),

@@ -52,8 +52,9 @@ class Place:
 
 @dataclass(slots=True, eq=False)
 class WorkerPlace(Place):
-    """number: for metrics, the same for every process here; id: of this process only. budgets: what
-    its first process found that a batch should hold, so that those after it need not measure."""
+    """number: for metrics, the same for every process here; id: of this process only. budgets, kernels: what
+    its first process found that a batch should hold, and how to multiply, so that those after it need not
+    measure."""
 
     number: int = 0
     spec: ModelSpec = field(kw_only=True)
@@ -62,6 +63,7 @@ class WorkerPlace(Place):
     id: int = 0
     info: dict[str, Any] = field(default_factory=dict)
     budgets: list[list[int]] | None = None
+    kernels: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -176,6 +178,8 @@ class Roster:
                 "device": place.device,
                 "dtype": settings.dtype,
                 "threads": place.threads,
+                "kernels": settings.kernels,
+                "known_kernels": place.kernels,
                 "batching": batching,
                 "metrics": self._layout.to_dict(),
                 "log_level": settings.log_level,
@@ -192,8 +196,9 @@ class Roster:
         match message.type, place:
             case "ready", WorkerPlace():
                 place.info, place.ready_since = message.body["info"], time.monotonic()
-                place.budgets = message.body["budgets"]
+                place.budgets, place.kernels = message.body["budgets"], place.info["kernels"]
                 said = {**place.info, "device": place.device, "seconds": _since(place)}
+                del said["kernels"]  # the worker has logged them
                 _events.info("worker_ready", model=place.spec.name, **said)
                 self._count_up(place)
                 for frontend in self.frontends:

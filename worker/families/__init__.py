@@ -111,10 +111,20 @@ class Family(Protocol):
         """Every weight that config.json in `directory` calls for (imports torch); raises `ModelError`."""
         ...
 
-    def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> Encoder:
+    def load(
+        self,
+        spec: ModelSpec,
+        device: str,
+        dtype: str,
+        threads: int,
+        kernels: str = "auto",
+        known: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Encoder:
         """Weights in place and ready to run; `dtype` may be "auto", `threads` 0 means all that may be used.
 
-        Raises `ModelError` when anything is missing, left over or of the wrong shape.
+        kernels: the way to multiply on a CPU; "auto" measures, unless `known` tells what an earlier process
+        found (its `ModelInfo.kernels`). Raises `ModelError` when anything is missing, left over or of the
+        wrong shape.
         """
         ...
 

@@ -24,7 +24,7 @@ import os
 import signal
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -222,7 +222,15 @@ class StubFamily:
         """No weights."""
         return {}
 
-    def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> StubEncoder:
+    def load(
+        self,
+        spec: ModelSpec,
+        device: str,
+        dtype: str,
+        threads: int,
+        kernels: str = "auto",
+        known: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> StubEncoder:
         """Waits as `load_time` and `load_hold` say, then fails as `load_fault` says or is ready."""
         options = _options(spec.source)
         time.sleep(float(options["load_time"]))

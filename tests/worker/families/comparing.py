@@ -19,10 +19,10 @@ __all__ = ["Side", "assert_close", "cosine"]
 class Side:
     """One checkpoint, loaded by us and by transformers."""
 
-    def __init__(self, directory: Path, dtype: str = "float32") -> None:
+    def __init__(self, directory: Path, dtype: str = "float32", kernels: str = "auto") -> None:
         self.spec: ModelSpec = resolve(f"m={directory}")
         self.family = family("altclip")
-        self.encoder: Encoder = self.family.load(self.spec, "cpu", dtype, 2)
+        self.encoder: Encoder = self.family.load(self.spec, "cpu", dtype, 2, kernels)
         self.reference = Reference(directory)
         self.tokenizer = self.family.tokenizer(self.spec)
 

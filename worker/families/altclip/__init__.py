@@ -4,8 +4,8 @@ config.py    the configuration, read as data       loading.py  directory → enc
 text.py      the text tower                        encoder.py  batches in, arrays out
 vision.py    the image tower                       devices.py  how batches come to a device and back
 layers.py    what both towers' layers are made of  faults.py   torch's errors as ours
-packing.py   texts of equal length in groups       int8.py, half.py, few_rows.py  other ways to multiply
-bins.py      texts side by side in bins
+packing.py   texts of equal length in groups       kernels.py  which way to multiply is the fastest here
+bins.py      texts side by side in bins           cpu.py, int8.py, half.py  the ways
 """
 
 from __future__ import annotations
@@ -65,7 +65,15 @@ class AltClipFamily:
 
         return {name: tuple(tensor.shape) for name, tensor in empty_model(directory).state_dict().items()}
 
-    def load(self, spec: ModelSpec, device: str, dtype: str, threads: int) -> Encoder:
+    def load(
+        self,
+        spec: ModelSpec,
+        device: str,
+        dtype: str,
+        threads: int,
+        kernels: str = "auto",
+        known: Mapping[str, tuple[str, ...]] | None = None,
+    ) -> Encoder:
         """Weights mapped or copied to the device; raises `ModelError`."""
         # Read when torch's thread pool is first loaded. By default a thread that waits for the others spins,
         # and where frontends or neighbours want the same cores, it burns the very time the others wait for:
@@ -74,7 +82,7 @@ class AltClipFamily:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from worker.families.altclip.loading import load
 
-        return load(spec, device, dtype, threads)
+        return load(spec, device, dtype, threads, kernels, known)
 
 
 FAMILY = AltClipFamily()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from worker.families import Pending
 from worker.families.altclip import bins
 from worker.families.altclip.devices import Cuda, Device, Host, Recordings
 from worker.families.altclip.faults import faults_named
+from worker.families.altclip.kernels import Table
 from worker.families.altclip.layers import Sequences
 from worker.families.altclip.packing import Indices, pack
 from worker.families.altclip.text import TextTower
@@ -54,18 +56,22 @@ class AltClipEncoder:
         device: str,
         dtype: str,
         load_seconds: float,
+        native: tuple[str, ...],
+        settle: Callable[[], tuple[Table, int]] | None = None,
     ) -> None:
-        """model: what the towers are made of; they may have joined or rounded some of its weights."""
+        """model: what the towers are made of; they may have joined some of its weights. settle: chooses how
+        they multiply, and may replace weights; see `Cpu.settle`."""
         self._text, self._vision = text, vision
-        self._weights = [parameter.detach() for parameter in model.parameters()]
-        self._dtype = next(weight.dtype for weight in self._weights if weight.ndim)
+        self._model, self._settle = model, settle
+        self._dtype = model.text_projection.weight.dtype
         self.info = ModelInfo(
             device=device,
             dtype=dtype,
             logit_scale=float(model.logit_scale.detach().float().exp()),
-            parameters=sum(parameter.numel() for parameter in self._weights),
-            weights_bytes=sum(parameter.nbytes for parameter in self._weights),
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            weights_bytes=self._weights_bytes(),
             load_seconds=load_seconds,
+            native_dtypes=native,
         )
         place = torch.device(device)
         self._device: Device = Host() if place.type == "cpu" else Cuda(place)
@@ -157,17 +163,26 @@ class AltClipEncoder:
 
     def weights(self) -> list[Tensor]:
         """Every weight that is held as torch's own, for those who measure."""
-        return [weight for weight in self._weights if weight.device.type != "meta"]
+        return [weight.detach() for weight in self._model.parameters() if weight.device.type != "meta"]
 
     def warm_up(self) -> None:
-        """Records what is to be replayed, and runs one short text, one image, one prompt: every weight is
-        touched, every kernel chosen."""
+        """Chooses how to multiply, records what is to be replayed, and runs one short text, one image, one
+        prompt, so that every weight is touched."""
+        if self._settle is not None:
+            with faults_named(), torch.inference_mode():
+                table, packed = self._settle()
+            self._settle = None
+            bytes_now = self._weights_bytes()
+            self.info = replace(self.info, kernels=table, packed_bytes=packed, weights_bytes=bytes_now)
         if self._device.enqueues:
             self.record()
         ids = [np.array([0, 2], np.int32)]
         self.text(ids)()
         self.image([np.zeros((self._image_size, self._image_size, 3), np.uint8)])()
         self.prompt(ids, [0])()
+
+    def _weights_bytes(self) -> int:
+        return sum(parameter.nbytes for parameter in self._model.parameters())
 
     def record(self) -> None:
         """Make the recordings that small batches are run from; once."""

@@ -59,12 +59,11 @@ class Int8Linear:
             module.weight = nn.Parameter(stand_in, requires_grad=False)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        return self.times(rows, 1.0)
+        return self._times(rows, 1.0)
 
-    def times(self, rows: Tensor, scale: float) -> Tensor:
-        """scale × (rows · weight + bias)."""
-        product, largest = self._product(rows)
-        return torch.addcmul(self._bias * scale, product, largest, value=scale)
+    def silu(self, rows: Tensor, scale: float) -> Tensor:
+        """silu(scale × (rows · weight + bias))."""
+        return nn.functional.silu(self._times(rows, scale), inplace=True)
 
     def gelu(self, rows: Tensor) -> Tensor:
         """GELU(rows · weight + bias)."""
@@ -75,6 +74,11 @@ class Int8Linear:
         """residual + bias + scale × rows · weight, in the residual's memory."""
         product, largest = self._product(rows)
         return residual.add_(self._bias).addcmul_(product, largest, value=scale)
+
+    def _times(self, rows: Tensor, scale: float) -> Tensor:
+        """scale × (rows · weight + bias)."""
+        product, largest = self._product(rows)
+        return torch.addcmul(self._bias * scale, product, largest, value=scale)
 
     def _product(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """rows · weight of the rows as they are scaled, and what each was divided by."""

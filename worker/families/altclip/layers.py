@@ -6,13 +6,12 @@ All functions take and give rows: float [tokens, width], sequences one after ano
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from worker.families.altclip.few_rows import onednn_is_faster, product
 from worker.families.altclip.packing import Group
 
 __all__ = [
@@ -26,6 +25,7 @@ __all__ = [
     "Projections",
     "Sequences",
     "attend",
+    "joined_weights",
     "linear",
     "norm",
 ]
@@ -36,8 +36,8 @@ class LinearMap(Protocol):
 
     def __call__(self, rows: Tensor) -> Tensor: ...
 
-    def times(self, rows: Tensor, scale: float) -> Tensor:
-        """scale × (rows · weight + bias)."""
+    def silu(self, rows: Tensor, scale: float) -> Tensor:
+        """silu(scale × (rows · weight + bias))."""
         ...
 
     def gelu(self, rows: Tensor) -> Tensor:
@@ -80,15 +80,14 @@ class Linear(NamedTuple):
     bias: Tensor | None
 
     def __call__(self, rows: Tensor) -> Tensor:
-        if onednn_is_faster(rows):
-            return product(rows, self.weight, self.bias)
         return functional.linear(rows, self.weight, self.bias)
 
-    def times(self, rows: Tensor, scale: float) -> Tensor:
-        """scale × (rows · weight + bias)."""
-        if self.bias is None or onednn_is_faster(rows):
-            return self(rows).mul_(scale)
-        return torch.addmm(self.bias * scale, rows, self.weight.t(), alpha=scale)
+    def silu(self, rows: Tensor, scale: float) -> Tensor:
+        """silu(scale × (rows · weight + bias))."""
+        if self.bias is None:
+            return functional.silu(self(rows).mul_(scale), inplace=True)
+        wide = torch.addmm(self.bias * scale, rows, self.weight.t(), alpha=scale)
+        return functional.silu(wide, inplace=True)
 
     def gelu(self, rows: Tensor) -> Tensor:
         """GELU(rows · weight + bias)."""
@@ -99,13 +98,12 @@ class Linear(NamedTuple):
         """residual + bias + scale × rows · weight, in the residual's memory."""
         if self.bias is not None:
             residual.add_(self.bias)
-        if onednn_is_faster(rows):
-            return residual.add_(product(rows, self.weight, None), alpha=scale)
         return residual.addmm_(rows, self.weight.t(), alpha=scale)
 
-    def part(self, start: int, end: int | None = None) -> Linear:
+    def part(self, start: int, end: int | None = None) -> Self:
         """The map onto outputs `start` to `end`, without a copy."""
-        return Linear(self.weight[start:end], None if self.bias is None else self.bias[start:end])
+        bias = None if self.bias is None else self.bias[start:end]
+        return type(self)(self.weight[start:end], bias)
 
 
 class Norm(NamedTuple):
@@ -120,24 +118,14 @@ class Norm(NamedTuple):
 
 
 class FloatProjections:
-    """The three as one matrix product where the weights allow it.
-
-    They do when the checkpoint holds them next to each other (`convert` writes them so), or when they had to
-    be copied to the device anyway: mapped weights are never copied only to be joined.
-    """
+    """The three as one matrix product where the weights allow it: see `joined_weights`."""
 
     def __init__(self, query: nn.Linear, key: nn.Linear, value: nn.Linear) -> None:
-        modules = (query, key, value)
-        weights = [module.weight for module in modules]
-        joined = _joined(weights)
-        if joined is None and query.weight.untyped_storage().nbytes() == query.weight.nbytes:
-            joined = torch.cat(weights)  # copies already, each in memory of its own
-            for module, part in zip(modules, joined.chunk(3), strict=True):
-                module.weight = nn.Parameter(part, requires_grad=False)  # which can go
+        joined = joined_weights(query, key, value)
         self._parts = (linear(query), linear(key), linear(value))
         self._fused = None
         if joined is not None:
-            self._fused = Linear(joined, torch.cat([module.bias for module in modules]))
+            self._fused = Linear(joined, torch.cat([query.bias, key.bias, value.bias]))
 
     @property
     def joined(self) -> bool:
@@ -225,10 +213,25 @@ class FeedForward:
         if self._gelu:
             wide = self._up.gelu(rows)
         elif self._scale != 1.0:
-            wide = functional.silu(self._up.times(rows, self._scale), inplace=True)
+            wide = self._up.silu(rows, self._scale)
         else:
             wide = self._act(self._up(rows))
         return self._down.onto(wide, residual, 1 / self._scale)
+
+
+def joined_weights(*modules: nn.Linear) -> Tensor | None:
+    """The modules' weights as one matrix, where that takes no further memory.
+
+    It takes none when the checkpoint holds them next to each other (`convert` writes them so), or when they
+    had to be copied to the device anyway: mapped weights are never copied only to be joined.
+    """
+    weights = [module.weight for module in modules]
+    joined = _joined(weights)
+    if joined is None and weights[0].untyped_storage().nbytes() == weights[0].nbytes:
+        joined = torch.cat(weights)  # copies already, each in memory of its own
+        for module, part in zip(modules, joined.chunk(len(modules)), strict=True):
+            module.weight = nn.Parameter(part, requires_grad=False)  # which can go
+    return joined
 
 
 def _joined(weights: Sequence[Tensor]) -> Tensor | None:

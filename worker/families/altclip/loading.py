@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from pathlib import Path
@@ -12,9 +13,11 @@ from transformers import AltCLIPConfig, AltCLIPModel
 from worker import checkpoint
 from worker.errors import ModelError
 from worker.families.altclip import config
+from worker.families.altclip.cpu import FLOAT_WAYS, Cpu
 from worker.families.altclip.encoder import AltClipEncoder
 from worker.families.altclip.half import HALF
 from worker.families.altclip.int8 import INT8, require_int8
+from worker.families.altclip.kernels import AUTO, MKL, Table
 from worker.families.altclip.layers import FLOAT
 from worker.families.altclip.text import TextTower
 from worker.families.altclip.vision import VisionTower
@@ -31,10 +34,23 @@ DTYPES = {
     "int8": torch.float32,
 }
 """What the weights are loaded as; int8 rounds those of the layers afterwards."""
+PACKED_PAYS = {"float32": 0.7, "bfloat16": 0.97}
+"""Packed weights must need less than this part of the time. In bfloat16 they take the place of a copy. In
+float32 they take as much memory again as the mapped file, which several workers share."""
 
 
-def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncoder:
-    """Build the modules without memory, give them the checkpoint's weights; raises `ModelError`."""
+def load(
+    spec: ModelSpec,
+    device: str,
+    dtype: str,
+    threads: int,
+    kernels: str = AUTO,
+    known: Table | None = None,
+) -> AltClipEncoder:
+    """Build the modules without memory, give them the checkpoint's weights; raises `ModelError`.
+
+    kernels, known: see `Cpu.settle`.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda":
@@ -52,7 +68,10 @@ def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncod
         torch.cuda.set_device(device)
     if device == "cpu":
         torch.set_num_threads(threads or usable_cores())
-    arithmetic = FLOAT
+    arithmetic, cpu = FLOAT, None
+    if device == "cpu" and dtype != "int8":
+        cpu = Cpu(FLOAT_WAYS if dtype in PACKED_PAYS else {MKL: FLOAT_WAYS[MKL]}, PACKED_PAYS.get(dtype, 0.0))
+        arithmetic = cpu.arithmetic
     if device != "cpu" and dtype in ("bfloat16", "float16"):
         arithmetic = HALF
     if dtype == "int8":
@@ -67,7 +86,25 @@ def load(spec: ModelSpec, device: str, dtype: str, threads: int) -> AltClipEncod
         preprocessing = Preprocessing.read(directory)
         vision = VisionTower(model.vision_model, model.visual_projection, arithmetic, preprocessing)
     seconds = time.monotonic() - started
-    return AltClipEncoder(model, text, vision, spec, device, dtype, seconds)
+    settle = None
+    if cpu is not None:
+        found = {shape: tuple(choice) for shape, choice in (known or {}).items()}  # JSON made lists of them
+        settle = functools.partial(cpu.settle, kernels, found)
+    native = native_dtypes() if device == "cpu" else ()
+    return AltClipEncoder(model, text, vision, spec, device, dtype, seconds, native, settle)
+
+
+def native_dtypes() -> tuple[str, ...]:
+    """The smaller dtypes that this x86 processor multiplies by instructions of their own."""
+    known = {
+        "bfloat16": ("_is_avx512_bf16_supported", "_is_amx_tile_supported"),
+        "int8": ("_is_vnni_supported", "_is_amx_tile_supported"),
+    }
+    return tuple(
+        dtype
+        for dtype, names in known.items()
+        if any(getattr(torch.cpu, name, lambda: False)() for name in names)
+    )
 
 
 def empty_model(directory: Path) -> AltCLIPModel:

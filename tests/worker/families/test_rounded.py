@@ -1,4 +1,4 @@
-"""int8 against float32 on the same weights: near, and as good at what embeddings are for."""
+"""int8 and bfloat16 against float32 on the same weights: near, and as good at what embeddings are for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from tests.checkpoints import TEXTS
 from tests.worker.families.comparing import Side, cosine
 from worker.errors import ModelError
+from worker.families import family
 from worker.families.altclip.int8 import require_int8
 from worker.models.sources import bundled_directory
 from worker.spec import ALL_LANGUAGES
@@ -51,8 +52,11 @@ def test_its_weights_are_counted_in_the_bytes_that_they_take(sides: tuple[Side, 
     assert exact.weights_bytes / 4 < rounded.weights_bytes < exact.weights_bytes
 
 
-def test_the_bundled_model_finds_as_many_of_the_demos_pictures() -> None:
-    exact, rounded = Side(bundled_directory()), Side(bundled_directory(), "int8")
+@pytest.mark.parametrize("dtype", ["bfloat16", "int8"])
+def test_the_bundled_model_finds_as_many_of_the_demos_pictures(dtype: str) -> None:
+    exact, rounded = Side(bundled_directory()), Side(bundled_directory(), dtype)
+    for side in (exact, rounded):
+        side.encoder.warm_up()
     named = json.loads((PICTURES / "names.json").read_text(encoding="utf-8"))
     names = [entry["names"][language] for language in ALL_LANGUAGES for entry in named]
     processor = exact.family.image_processor(exact.spec)
@@ -71,3 +75,25 @@ def test_the_bundled_model_finds_as_many_of_the_demos_pictures() -> None:
 def test_a_cuda_device_is_refused() -> None:
     with pytest.raises(ModelError, match="int8 is for CPUs"):
         require_int8("cuda:0")
+
+
+@pytest.mark.full_size
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("dtype", "of_texts", "of_images"), [("bfloat16", 0.9999, 0.9998), ("int8", 0.9995, 0.9995)]
+)
+def test_at_full_size_random_weights_stay_near(
+    tmp_path: Path, dtype: str, of_texts: float, of_images: float
+) -> None:
+    from benchmarks.full_size import full_size_model, photographs, texts
+
+    ids, pixels = texts(16, 0), photographs(2, 0)
+    with full_size_model(tmp_path) as spec:
+        found = []
+        for each in ("float32", dtype):
+            encoder = family("altclip").load(spec, "cpu", each, 0)
+            encoder.warm_up()
+            found.append((encoder.text(ids)(), encoder.image(pixels)()))
+    (texts32, images32), (rounded_texts, rounded_images) = found
+    assert cosine(rounded_texts, texts32) >= of_texts
+    assert cosine(rounded_images, images32) >= of_images

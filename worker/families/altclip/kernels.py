@@ -1,0 +1,103 @@
+"""Which of several ways to multiply is the fastest on this machine: a table that is measured. No torch.
+
+    weight's shape ─▶ bucket of rows ─▶ way        4096x1024: onednn onednn onednn mkl …
+
+No processor's name tells it: what was fastest on one machine was not on the next, nor for other numbers of
+rows. The weights themselves are multiplied, each time those of another layer, because a product of few rows
+is all reading of a weight that no cache holds.
+
+A way that needs a packed copy of its weights is taken for every number of rows or for none, so that what
+serves holds one copy of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["AUTO", "KERNELS", "PACKED", "TRIED", "Choice", "Table", "bucket", "choose", "shape_name"]
+
+MKL, ONEDNN, PACKED = "mkl", "onednn", "onednn-packed"
+AUTO = "auto"
+KERNELS = (AUTO, MKL, ONEDNN, PACKED)
+"""What an operator may ask for."""
+
+BUCKETS = (1, 2, 8, 32, 128, 384)
+"""The smallest number of rows in each bucket."""
+TRIED = (1, 6, 20, 64, 256, 512)
+"""The number of rows that stands for each."""
+
+Choice = tuple[str, ...]
+"""A way for each bucket."""
+Table = Mapping[str, Choice]
+"""A choice for each shape of weights, "4096x1024" for 4,096 outputs of 1,024 inputs."""
+Run = Callable[[int], object]
+"""Multiplies so many rows."""
+
+SECONDS = 3.0
+"""The most that measuring may take. Buckets that it leaves out are computed as the last that was measured."""
+_RUNS = 3
+_CLEARLY = 0.97
+"""Another way than the first must take less than this part of its time."""
+
+
+def bucket(rows: int) -> int:
+    """The number of the bucket that so many rows, at least one, are in."""
+    return bisect_right(BUCKETS, rows) - 1
+
+
+def shape_name(outputs: int, inputs: int) -> str:
+    """As tables have it."""
+    return f"{outputs}x{inputs}"
+
+
+def choose(
+    trials: Mapping[str, Mapping[str, Run]],
+    packed_pays: float,
+    clock: Callable[[], float] = time.perf_counter,
+    seconds: float = SECONDS,
+) -> dict[str, Choice]:
+    """The fastest way for each shape and bucket, within so many seconds.
+
+    trials: shape → way → what multiplies in that way. Of each shape the first way is taken unless another is
+    clearly faster. packed_pays: the packed way is taken where it needs less than this part of the time of the
+    fastest other way, the buckets weighed alike.
+    """
+    ends = clock() + seconds
+    found: dict[str, list[Mapping[str, float]]] = {shape: [] for shape in trials}
+    for rows in TRIED:
+        for shape, ways in trials.items():
+            if clock() < ends:
+                found[shape].append(_quickest(ways, rows, clock))
+    return {shape: _choice(tuple(trials[shape]), found[shape], packed_pays) for shape in trials}
+
+
+def _quickest(ways: Mapping[str, Run], rows: int, clock: Callable[[], float]) -> dict[str, float]:
+    """The shortest time of several runs of each, in alternation: other work can only make a run longer."""
+    took = dict.fromkeys(ways, math.inf)
+    for _ in range(_RUNS):
+        for way, run in ways.items():
+            before = clock()
+            run(rows)
+            took[way] = min(took[way], clock() - before)
+    return took
+
+
+def _choice(ways: Sequence[str], found: Sequence[Mapping[str, float]], packed_pays: float) -> Choice:
+    """See `choose`. found: the seconds of each way, bucket after bucket, as far as they were measured."""
+    unpacked = [way for way in ways if way != PACKED]
+    if not unpacked:
+        return (PACKED,) * len(BUCKETS)
+    taken = [unpacked[0]] if not found else []
+    parts = []
+    for took in found:
+        fastest = min(unpacked, key=lambda way: took[way])
+        if took[fastest] >= _CLEARLY * took[unpacked[0]]:
+            fastest = unpacked[0]
+        taken.append(fastest)
+        parts.append(took.get(PACKED, math.inf) / max(took[fastest], 1e-9))
+    if parts and math.fsum(parts) / len(parts) < packed_pays:
+        return (PACKED,) * len(BUCKETS)
+    return (*taken, *[taken[-1]] * (len(BUCKETS) - len(taken)))
