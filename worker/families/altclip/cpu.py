@@ -32,7 +32,7 @@ from worker.families.altclip.kernels import (
 )
 from worker.families.altclip.layers import Arithmetic, Linear, LinearMap, joined_weights
 
-__all__ = ["FLOAT_WAYS", "Cpu", "CpuLinear", "OneDnn", "packed"]
+__all__ = ["FLOAT_WAYS", "Cpu", "CpuLinear", "OneDnn", "Way", "packed"]
 
 Way = Callable[[Tensor, Tensor | None], LinearMap]
 
