@@ -10,6 +10,7 @@ oneDNN puts the activation into the product: no second pass over the wide rows.
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -22,6 +23,7 @@ from worker.families.altclip.kernels import (
     MKL,
     ONEDNN,
     PACKED,
+    SECONDS,
     TRIED,
     Choice,
     Run,
@@ -210,6 +212,7 @@ class Cpu:
         kernels: "auto" measures, or else the way that is taken for all. known: what an earlier process of
         this model chose, which is taken over. Raises `ModelError` for a way that this machine does not have.
         """
+        started = time.perf_counter()
         maps: dict[str, list[CpuLinear]] = {}
         for each in self._maps:
             maps.setdefault(each.shape, []).append(each)
@@ -225,7 +228,8 @@ class Cpu:
             trials = {
                 shape: self._trials(same[:LAYERS]) for shape, same in maps.items() if shape not in table
             }
-            table |= choose(trials, self._packed_pays)
+            left = max(SECONDS / 3, SECONDS - (time.perf_counter() - started))
+            table |= choose(trials, self._packed_pays, seconds=left)
         for each in self._maps:
             each.take(table[each.shape], self._ways)
         return table, sum(each.nbytes for each in self._maps if each.packed)

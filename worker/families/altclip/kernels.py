@@ -17,7 +17,18 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["AUTO", "KERNELS", "PACKED", "TRIED", "Choice", "Table", "bucket", "choose", "shape_name"]
+__all__ = [
+    "AUTO",
+    "KERNELS",
+    "PACKED",
+    "SECONDS",
+    "TRIED",
+    "Choice",
+    "Table",
+    "bucket",
+    "choose",
+    "shape_name",
+]
 
 MKL, ONEDNN, PACKED = "mkl", "onednn", "onednn-packed"
 AUTO = "auto"
@@ -37,8 +48,10 @@ Run = Callable[[int], object]
 """Multiplies so many rows."""
 
 SECONDS = 3.0
-"""The most that measuring may take. Buckets that it leaves out are computed as the last that was measured."""
-_RUNS = 3
+"""The most that measuring may take, with what is made for it. Buckets that it leaves out are computed as the
+last that was measured."""
+_RUNS, _MOST_RUNS, _SHORT = 3, 6, 0.005
+"""Of each way; more where all take less than so many seconds: there a neighbour's work weighs most."""
 _CLEARLY = 0.97
 """Another way than the first must take less than this part of its time."""
 
@@ -63,7 +76,7 @@ def choose(
 
     trials: shape → way → what multiplies in that way. Of each shape the first way is taken unless another is
     clearly faster. packed_pays: the packed way is taken where it needs less than this part of the time of the
-    fastest other way, the buckets weighed alike.
+    fastest other way, by the geometric mean of the buckets.
     """
     ends = clock() + seconds
     found: dict[str, list[Mapping[str, float]]] = {shape: [] for shape in trials}
@@ -77,7 +90,9 @@ def choose(
 def _quickest(ways: Mapping[str, Run], rows: int, clock: Callable[[], float]) -> dict[str, float]:
     """The shortest time of several runs of each, in alternation: other work can only make a run longer."""
     took = dict.fromkeys(ways, math.inf)
-    for _ in range(_RUNS):
+    for done in range(_MOST_RUNS):
+        if done >= _RUNS and max(took.values()) >= _SHORT:
+            break
         for way, run in ways.items():
             before = clock()
             run(rows)
@@ -97,7 +112,8 @@ def _choice(ways: Sequence[str], found: Sequence[Mapping[str, float]], packed_pa
         if took[fastest] >= _CLEARLY * took[unpacked[0]]:
             fastest = unpacked[0]
         taken.append(fastest)
-        parts.append(took.get(PACKED, math.inf) / max(took[fastest], 1e-9))
-    if parts and math.fsum(parts) / len(parts) < packed_pays:
+        parts.append(max(took.get(PACKED, math.inf), 1e-9) / max(took[fastest], 1e-9))
+    # Of ratios the geometric mean: one bucket in which others had the machine decides little.
+    if parts and math.prod(parts) ** (1 / len(parts)) < packed_pays:
         return (PACKED,) * len(BUCKETS)
     return (*taken, *[taken[-1]] * (len(BUCKETS) - len(taken)))
