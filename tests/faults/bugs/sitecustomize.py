@@ -132,14 +132,11 @@ class Watched:
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
-        def product(rows: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
-            return 2 * rows[0] * rows[1] * weight[0]
-
         def onto(_: Sequence[int], rows: Sequence[int], weight: Sequence[int], *__: Any, **___: Any) -> int:
             return 2 * rows[0] * rows[1] * weight[1]
 
-        # Those that torch does not count by itself; few rows go to oneDNN's on some processors.
-        mapping = {torch.ops.mkldnn._linear_pointwise: product, torch.ops.aten.addmm_: onto}
+        # Which torch does not count by itself, and neither oneDNN's products: servers run with --kernels mkl.
+        mapping = {torch.ops.aten.addmm_: onto}
         with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
             pending = run()
         tokens = sum(map(len, items)) if modality != "image" else 0

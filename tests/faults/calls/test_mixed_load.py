@@ -59,7 +59,8 @@ def spy(tmp_path_factory: pytest.TempPathFactory) -> Spy:
 
 @pytest.fixture(scope="module")
 def running(spy: Spy) -> Iterator[RunningServer]:
-    with service(f"m={BUNDLED}", environment={**BUGS, "TEST_BATCHES": str(spy._path)}) as server:
+    arguments = (f"m={BUNDLED}", "--kernels=mkl")
+    with service(*arguments, environment={**BUGS, "TEST_BATCHES": str(spy._path)}) as server:
         yield server
 
 

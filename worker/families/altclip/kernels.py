@@ -52,7 +52,7 @@ SECONDS = 3.0
 last that was measured."""
 _RUNS, _MOST_RUNS, _SHORT = 3, 6, 0.005
 """Of each way; more where all take less than so many seconds: there a neighbour's work weighs most."""
-_CLEARLY = 0.97
+_CLEARLY = 0.95
 """Another way than the first must take less than this part of its time."""
 
 

@@ -34,7 +34,7 @@ DTYPES = {
     "int8": torch.float32,
 }
 """What the weights are loaded as; int8 rounds those of the layers afterwards."""
-PACKED_PAYS = {"float32": 0.7, "bfloat16": 0.97}
+PACKED_PAYS = {"float32": 0.7, "bfloat16": 0.95}
 """Packed weights must need less than this part of the time. In bfloat16 they take the place of a copy. In
 float32 they take as much memory again as the mapped file, which several workers share."""
 
