@@ -19,11 +19,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 __all__ = [
     "AUTO",
+    "BUCKETS",
     "KERNELS",
+    "MKL",
+    "ONEDNN",
     "PACKED",
     "SECONDS",
     "TRIED",
     "Choice",
+    "Run",
     "Table",
     "bucket",
     "choose",
