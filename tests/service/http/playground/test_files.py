@@ -59,6 +59,17 @@ async def test_the_page_and_a_language_weigh_less_than_it_promises() -> None:
     assert sum(len(files()[name].content) for name in once) + largest + english < MOST_BYTES
 
 
+async def test_the_page_asks_at_once_for_all_modules_that_it_begins_with() -> None:
+    found, todo = set[str](), ["main.js"]
+    while todo:
+        name = todo.pop()
+        text = files()[f"js/{name}"].content.decode()
+        todo += set(re.findall(r'^import .* from "\./(.+)";$', text, re.MULTILINE)) - found
+        found.add(name)
+    asked = re.findall(r'rel="modulepreload" href="playground/js/(.+?)"', files()["index.html"].content.decode())
+    assert sorted(asked) == sorted(found - {"main.js"})
+
+
 async def test_no_module_of_the_page_is_long() -> None:
     for path in [*FOLDER.rglob("*.js"), *FOLDER.rglob("*.css"), *FOLDER.rglob("*.html")]:
         assert len(path.read_text().splitlines()) <= 320, path.name

@@ -38,7 +38,7 @@ export const nameOf = (picture) => picture.names?.[currentLanguage()] ?? picture
 /** The user's own first, then the bundled ones. */
 export const ownFirst = () => [...pictures.filter((picture) => picture.own), ...pictures.filter((picture) => !picture.own)];
 
-/** Loads the list of bundled pictures; they themselves come when they are embedded or seen. */
+/** Loads the list of bundled pictures; they themselves come when they are embedded (`pump`) or seen. */
 export async function loadBundled() {
   const folder = new URL("playground/pictures/", document.baseURI);
   const answer = await fetch(new URL("names.json", folder));
@@ -48,7 +48,6 @@ export async function loadBundled() {
     add({ id: `bundled:${entry.concept}`, name: entry.file, concept: entry.concept, names: entry.names, own: false, src });
   }
   changed("pictures");
-  pump();
 }
 
 /** Takes files of the user's. Each is scaled, then embedded; what is no image is refused by name. */

@@ -27,14 +27,22 @@ export function t(key, values = {}) {
   return sentence.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? format(values[name]) : whole));
 }
 
+/** Kept, as to make one takes longer than all else of a picture's card. */
+const formats = new Map();
+
+function numbers(kind, options) {
+  const key = `${language} ${kind}`;
+  if (!formats.has(key)) formats.set(key, new Intl.NumberFormat(language, options));
+  return formats.get(key);
+}
+
 /** A number as this language writes it. */
 export function format(value, digits) {
   if (typeof value !== "number") return value;
-  return new Intl.NumberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits ?? 2 }).format(value);
+  return numbers(digits, { minimumFractionDigits: digits, maximumFractionDigits: digits ?? 2 }).format(value);
 }
 
-export const percent = (value) =>
-  new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 }).format(value);
+export const percent = (value) => numbers("percent", { style: "percent", maximumFractionDigits: 1 }).format(value);
 
 /** The language to begin with: what was chosen before, or the browser's. */
 export function preferredLanguage() {
@@ -55,7 +63,10 @@ export async function useLanguage(wanted) {
   table = loaded;
   document.documentElement.lang = wanted;
   document.documentElement.dir = wanted === "ar" ? "rtl" : "ltr";
-  for (const element of document.querySelectorAll("[data-i18n]")) element.textContent = t(element.dataset.i18n);
+  for (const element of document.querySelectorAll("[data-i18n]")) {
+    const sentence = t(element.dataset.i18n);
+    if (element.textContent !== sentence) element.textContent = sentence; // the page comes in English
+  }
   for (const element of document.querySelectorAll("[data-i18n-label]")) {
     element.setAttribute("aria-label", t(element.dataset.i18nLabel));
   }

@@ -192,8 +192,15 @@ async function start() {
     changed("typed");
     changed("server");
   };
-  startLive({ first: again, back: again, newWeights });
-  await loadBundled();
+  try {
+    await loadBundled();
+  } finally {
+    // Seen and typed into first: what asks the server, and embeds fifty pictures, comes a frame later.
+    requestAnimationFrame(() => setTimeout(() => {
+      startLive({ first: again, back: again, newWeights });
+      pump();
+    }));
+  }
   document.documentElement.dataset.ready = "";
 }
 

@@ -25,7 +25,7 @@ export function startWords() {
   on("typed tab", settled(run, 250));
   on("vectors", settled(drawFound, 200));
   on("pictures", settled(drawInputs, 60));
-  on("language link", drawInputs);
+  on("tab language link", drawInputs);
 }
 
 const bundled = () => pictures.filter((picture) => picture.names);
@@ -37,6 +37,7 @@ export function nineWords() {
 }
 
 function drawInputs() {
+  if (state.tab !== "words") return;
   if ($("nine").contains(document.activeElement)) return; // somebody types there
   const options = bundled().map((picture) => h("option", { value: picture.concept, selected: picture.concept === state.concept }, nameOf(picture)));
   $("concept").replaceChildren(...options);
