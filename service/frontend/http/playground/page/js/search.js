@@ -1,7 +1,7 @@
 // Pictures ranked for a query: words, a picture, or a weighted sum of several of either.
 
 import { ApiError, embed, embedText } from "./api.js";
-import { $, h, settled } from "./dom.js";
+import { $, h, onceAFrame, settled } from "./dom.js";
 import { dataUri } from "./files.js";
 import { blobOf, find, nameOf, pictures } from "./gallery.js";
 import { format, t } from "./i18n.js";
@@ -11,7 +11,9 @@ import { setResult } from "./results.js";
 import { changed, on, state } from "./state.js";
 import { ranked } from "./vectors.js";
 
-const PAGE = 48;
+/** So many cards are shown at first, and so many more come in a frame while the end of the list is near. */
+const PAGE = 24;
+const STEP = 8;
 /** Places in the ranking that are seen without scrolling. */
 const SEEN = 3;
 const EXAMPLES = ["strawberry", "猫", "fusée", "зонт", "ギター", "قطة"];
@@ -42,7 +44,7 @@ export function startSearch() {
     drawExamples();
     drawRanking();
   });
-  $("more").addEventListener("click", more);
+  $("more").addEventListener("click", () => more(PAGE));
   $("own-best").addEventListener("click", () => {
     const at = firstOwn();
     while (shown <= at) more();
@@ -50,9 +52,16 @@ export function startSearch() {
     element.querySelector("button").focus({ preventScroll: true });
     element.scrollIntoView({ block: "center" });
   });
+  let near = false;
+  const fill = onceAFrame(() => {
+    if (!near) return;
+    more();
+    fill();
+  });
   new IntersectionObserver((seen) => {
-    if (seen.some((each) => each.isIntersecting)) more();
-  }, { rootMargin: "400px" }).observe($("more"));
+    near = seen.at(-1).isIntersecting;
+    if (near) fill();
+  }, { rootMargin: "1200px" }).observe($("more"));
 }
 
 /** Replaces the query by this picture. */
@@ -186,11 +195,11 @@ async function value(part) {
 export const bestPictures = () => (vector ? ranked(vector, pictures).map((row) => row.picture) : []);
 
 /** The next ones. Those above stay as they are: to place two thousand of them anew would hold up the scrolling. */
-function more() {
+function more(step = STEP) {
   if (shown >= rows.length) return;
-  const next = rows.slice(shown, shown + PAGE);
+  const next = rows.slice(shown, shown + step);
   $("ranking").append(...next.map((row, at) => card(row, shown + at)));
-  shown += PAGE;
+  shown += step;
   $("more").hidden = shown >= rows.length;
 }
 
