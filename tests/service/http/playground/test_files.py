@@ -66,7 +66,9 @@ async def test_the_page_asks_at_once_for_all_modules_that_it_begins_with() -> No
         text = files()[f"js/{name}"].content.decode()
         todo += set(re.findall(r'^import .* from "\./(.+)";$', text, re.MULTILINE)) - found
         found.add(name)
-    asked = re.findall(r'rel="modulepreload" href="playground/js/(.+?)"', files()["index.html"].content.decode())
+    asked = re.findall(
+        r'rel="modulepreload" href="playground/js/(.+?)"', files()["index.html"].content.decode()
+    )
     assert sorted(asked) == sorted(found - {"main.js"})
 
 
