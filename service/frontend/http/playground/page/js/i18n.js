@@ -27,7 +27,7 @@ export function t(key, values = {}) {
   return sentence.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? format(values[name]) : whole));
 }
 
-/** Kept, as to make one takes longer than all else of a picture's card. */
+/** Kept: every card asks for two. */
 const formats = new Map();
 
 function numbers(kind, options) {
