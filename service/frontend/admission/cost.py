@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
-from service.frontend.api.messages import Image, Item, StreamItem
+from service.frontend.api.messages import Image
 from worker.runtime.notices import Priority
 
 __all__ = ["Cost", "Load", "Ticket"]
+
+
+class Priced(Protocol):
+    """What costs as much as its text or its picture, whichever it has."""
+
+    @property
+    def text(self) -> str | None: ...
+
+    @property
+    def image(self) -> Image | None: ...
 
 
 class Cost(NamedTuple):
@@ -20,7 +30,7 @@ class Cost(NamedTuple):
     size: int = 0
 
     @classmethod
-    def of(cls, items: Iterable[Item | StreamItem]) -> Self:
+    def of(cls, items: Iterable[Priced]) -> Self:
         """The cost of texts and pictures together; vectors cost nothing."""
         texts = images = size = 0
         for item in items:

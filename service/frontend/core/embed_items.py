@@ -19,7 +19,7 @@ from service.frontend.admission.cost import Cost
 from service.frontend.api import validation
 from service.frontend.api.encodings import sound
 from service.frontend.api.errors import Code, Internal, InvalidRequest, ServiceError
-from service.frontend.api.messages import Image, Item, Matrix, Options, Timings
+from service.frontend.api.messages import Image, Matrix, Options, Timings
 from service.frontend.api.vectors import normalized
 from service.frontend.calls.call import Call
 from service.frontend.compute.flights import Outcome
@@ -98,33 +98,32 @@ async def embed_items(
         raise InvalidRequest.at(path, "must not be empty")
     _at_most(path, "texts", texts, most_texts)
     _at_most(path, "images", images, model.limits.max_images if most_images is None else most_images)
-    plain = [Item(part.text, part.image) for part in parts]
-    with model.admitted(call, Cost.of(plain)), model.items(call, strict=strict) as computing:
+    with model.admitted(call, Cost.of(parts)), model.items(call, strict=strict) as computing:
         computed = _Parts(core, model, computing, parts, options)
         await computed.compute()
-        alone = all(len(item.parts) == 1 for item in items)
+        alone = len(parts) == len(items) and all(len(item.parts) == 1 for item in items)
         rows = _single(computed, options) if alone else _summed(computed, items, options)
-    counts, cut = computed.token_counts, computed.truncated
-    groups = _groups(items)
+    groups = None if alone else _groups(items)
     for index in np.flatnonzero(~sound(rows, options.encoding)).tolist():
-        computed.fail(groups[index].start, Internal())
+        computed.fail(groups[index].start if groups else index, Internal())
         rows[index] = 0.0
+    counts, cut, errors = computed.token_counts, computed.truncated, computed.errors
+    if groups is not None:
+        counts = [sum(counts[group]) for group in groups]
+        cut = [any(cut[group]) for group in groups]
+        errors = [next(filter(None, errors[group]), None) for group in groups]
     return EmbeddedItems(
         model=model.name,
         revision=model.pool.revision,
         rows=rows,
         timings=timings([each for each in computed.outcomes if each is not None and each.batch_size]),
-        token_counts=[sum(counts[group]) for group in groups],
-        truncated=[index for index, group in enumerate(groups) if any(cut[group])],
+        token_counts=counts,
+        truncated=[index for index, each in enumerate(cut) if each],
         image_count=images,
         image_sizes=[
             size for part, size in zip(parts, computed.sizes, strict=True) if part.image is not None
         ],
-        errors={
-            index: next(filter(None, computed.errors[group]))
-            for index, group in enumerate(groups)
-            if any(computed.errors[group])
-        },
+        errors={index: error for index, error in enumerate(errors) if error is not None},
     )
 
 
@@ -198,6 +197,8 @@ class _Parts:
                 if part.vector is None:
                     bad[Modality.TEXT if part.text is not None else Modality.IMAGE] += 1
         for modality, count in bad.items():
+            if not count:
+                continue
             self._core.metrics.accepted.inc(self._model.name, modality.label, by=count)
             self._core.metrics.items.inc(self._model.name, modality.label, "failed", by=count)
 

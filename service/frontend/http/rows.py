@@ -83,12 +83,15 @@ def number_rows(rows: Matrix, kind: Numbers, *, as_base64: bool) -> Iterator[Any
         yield pybase64.b64encode_as_string(row.tobytes()) if as_base64 else row
 
 
-async def json_list(objects: Sequence[Any], numbers: int) -> orjson.Fragment:
-    """The objects as a JSON list, to stand in another value. numbers: how many all of them hold, about.
+async def json_list(objects: Sequence[Any], numbers: int) -> Sequence[Any] | orjson.Fragment:
+    """The objects as a JSON list, to stand in a `Response`. numbers: how many all of them hold, about.
 
-    Long lists are written in parts, between which other calls have their turn.
+    Long lists are written in parts, between which other calls have their turn. A short one stays as it is:
+    the response writes it with all else, and nothing is copied.
     """
-    parts = max(1, -(-numbers // NUMBERS_AT_ONCE))
+    if numbers <= NUMBERS_AT_ONCE:
+        return objects
+    parts = -(-numbers // NUMBERS_AT_ONCE)
     size = max(1, -(-len(objects) // parts))
     written = []
     for start in range(0, len(objects), size):

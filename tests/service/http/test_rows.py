@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import orjson
 import pytest
 
 from service.frontend.api.messages import Encoding
+from service.frontend.http.routes import Response
 from service.frontend.http.rows import NUMBERS_AT_ONCE, embedding_rows, json_list
 from tests.service.http.asking import Asking
 from tests.service.spoiling import gives
@@ -16,7 +16,7 @@ from tests.service.spoiling import gives
 
 async def written(rows: np.ndarray) -> np.ndarray:
     found = [row for row, _ in embedding_rows(rows, Encoding.FLOAT32, as_base64=False)]
-    text = orjson.dumps({"data": await json_list(found, rows.size)})
+    text = Response.of({"data": await json_list(found, rows.size)}).body
     return np.array(json.loads(text)["data"], np.float64).astype(np.float32)
 
 
@@ -38,11 +38,11 @@ async def test_those_between_minus_one_and_one_do_for_every_step_of_some_powers_
 async def test_a_list_that_is_written_in_parts_is_one_list(count: int) -> None:
     objects = [{"index": index} for index in range(count)]
     for numbers in (0, NUMBERS_AT_ONCE, 7 * NUMBERS_AT_ONCE, 1000 * NUMBERS_AT_ONCE):
-        assert json.loads(orjson.dumps(await json_list(objects, numbers))) == objects
+        assert json.loads(Response.of(await json_list(objects, numbers)).body) == objects
 
 
 async def test_an_empty_list_is_one_too() -> None:
-    assert orjson.dumps(await json_list([], 0)) == b"[]"
+    assert Response.of(await json_list([], 0)).body == b"[]"
 
 
 async def test_a_number_that_half_precision_cannot_hold_is_the_error_of_its_item(http: Asking) -> None:
