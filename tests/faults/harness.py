@@ -23,6 +23,7 @@ from tests.server import RunningServer, start_server, until
 
 __all__ = [
     "BUGS",
+    "DRAINED",
     "QUICK",
     "ROOM",
     "Failure",
@@ -49,6 +50,10 @@ QUICK = ("--restart-backoff=100ms", "--grace=10", "--batch-tokens=4096", "--batc
 
 ROOM = 8.0
 """Seconds that a machine whose cores are all taken may add to a bound that is stated in seconds."""
+
+DRAINED = frozenset({"UNAVAILABLE", "CANCELLED"})
+"""How a call without retries may end, beside its answer, at a server that drains: it is refused, or, in the
+moment of the GOAWAY, ended by gRPC's core before any handler sees it (docs/reliability.md)."""
 
 _FOLDER = str(Path(__file__).parent / "bugs")
 BUGS = {"PYTHONPATH": os.pathsep.join(filter(None, [_FOLDER, os.environ.get("PYTHONPATH", "")]))}

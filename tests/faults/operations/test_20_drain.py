@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from altclip.channel import CHANNEL_OPTIONS
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.faults.harness import ROOM, embed, open_stub, service, under_way
+from tests.faults.harness import DRAINED, ROOM, embed, open_stub, service, under_way
 from tests.server import Logs, RunningServer, launch, until
 
 
@@ -57,7 +57,10 @@ def test_20_a_drain_under_load_ends_well_and_refuses_politely() -> None:
         for thread in threads:
             thread.join(60)
         # A client without retries sees the refusal; what was admitted had its answer.
-        assert set(ended) <= {"OK", "UNAVAILABLE"}, ended
+        assert set(ended) <= {"OK", *DRAINED}, ended
+        counted = server.logs.wait_for("stopped")["calls"]
+        assert counted["OK"] == ended["OK"]
+        assert set(counted) <= {"OK", "UNAVAILABLE"}
 
 
 def test_20_no_call_fails_with_the_documented_configuration_while_one_of_two_servers_drains() -> None:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.faults.harness import (
+    DRAINED,
     QUICK,
     Holds,
     embed,
@@ -135,7 +136,10 @@ def test_as_long_as_one_of_two_models_crash_loops_the_other_serves(tmp_path: Pat
         gave_up = logs.wait_for("gave_up")
         assert "altclip-worker bad cpu failed 6 times in a row" in gave_up["message"]
         assert ended["OK"] > 0
-        assert set(ended) <= {"OK", "UNAVAILABLE"}
+        assert set(ended) <= {"OK", *DRAINED}
+        counted = logs.wait_for("stopped")["calls"]
+        assert counted["OK"] == 3 + ended["OK"]
+        assert set(counted) <= {"OK", "UNAVAILABLE"}
         titles = {record["title"] for record in logs.records if record["event"] == "child_ended"}
         assert titles == {"altclip-worker bad cpu"}
     finally:
