@@ -6,7 +6,6 @@ import io
 import itertools
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from altclip.v1 import embedding_service_pb2 as pb
+from demo.pictures import FOLDER as PICTURES
 from service.frontend.api.vectors import lengths, normalized
 from tests.load import picture
 from worker.families import family
@@ -26,7 +26,6 @@ Floats = npt.NDArray[np.float32]
 POISON = "poison"
 """A word that the stub fails on."""
 
-_PICTURES = Path(__file__).parents[2] / "demo" / "pictures"
 _WORDS = ("red", "cat", "on", "a", "mat", "две", "кошки", "猫", "قطة", "in", "the", "rain", "with", "dogs")
 
 
@@ -92,24 +91,27 @@ class Computed:
 
 
 class Learned:
-    """The bundled model's: what came back when it was quiet must come back in trouble, too."""
+    """The bundled model's: what came back when it was quiet must come back in trouble, too.
+
+    texts, pictures: all that it is asked for.
+    """
 
     tolerance = 2e-3
     logit_scale = 0.0
 
     def __init__(self, model: str) -> None:
         self.model = model
-        names = json.loads((_PICTURES / "names.json").read_text(encoding="utf-8"))
-        self._texts = [name for each in names[:12] for name in each["names"].values()]
-        self._pictures = _files()
+        names = json.loads((PICTURES / "names.json").read_text(encoding="utf-8"))
+        self.texts = [name for each in names[:12] for name in each["names"].values()]
+        self.pictures = _files()
         self._text_rows = self._picture_rows = np.empty((0, 0), np.float32)
 
     async def learn(self, stub: Any, metadata: Sequence[tuple[str, str]]) -> None:
         """Asks once for everything. The server should be quiet."""
-        texts = pb.EmbedTextRequest(model=self.model, texts=self._texts)
+        texts = pb.EmbedTextRequest(model=self.model, texts=self.texts)
         self._text_rows = rows_of((await stub.EmbedText(texts, metadata=metadata, timeout=60)).embeddings)
         images = pb.EmbedImageRequest(
-            model=self.model, images=[pb.Image(content=content) for content in self._pictures]
+            model=self.model, images=[pb.Image(content=content) for content in self.pictures]
         )
         self._picture_rows = rows_of(
             (await stub.EmbedImage(images, metadata=metadata, timeout=60)).embeddings
@@ -117,13 +119,13 @@ class Learned:
 
     def text(self, random: Random) -> tuple[str, Floats]:
         """A name of something, in one of nine languages."""
-        index = random.randrange(len(self._texts))
-        return self._texts[index], self._text_rows[index]
+        index = random.randrange(len(self.texts))
+        return self.texts[index], self._text_rows[index]
 
     def picture(self, random: Random) -> tuple[bytes, Floats]:
         """A picture that was learned; bytes after its end make another file of it."""
-        index = random.randrange(len(self._pictures))
-        return self._pictures[index] + random.randbytes(8), self._picture_rows[index]
+        index = random.randrange(len(self.pictures))
+        return self.pictures[index] + random.randbytes(8), self._picture_rows[index]
 
     def states(self, text: str) -> Floats | None:
         """Nobody knows."""
@@ -136,10 +138,10 @@ def _normal(row: Floats) -> Floats:
 
 
 def _files() -> list[bytes]:
-    """Every sixth picture of the demo in each format and several sizes, up to two megapixels."""
+    """Every fourth picture of the demo in each format and several sizes, up to two megapixels."""
     kinds = (("PNG", 72), ("JPEG", 300), ("WEBP", 640), ("GIF", 120), ("JPEG", 1500), ("BMP", 100))
     found = []
-    for path, (kind, side) in zip(sorted(_PICTURES.glob("*.png"))[::4], itertools.cycle(kinds), strict=False):
+    for path, (kind, side) in zip(sorted(PICTURES.glob("*.png"))[::4], itertools.cycle(kinds), strict=False):
         with Image.open(path) as opened:
             image = opened.convert("RGB").resize((side, side))
         file = io.BytesIO()

@@ -1,13 +1,17 @@
-"""The reckoning finds what is lost, wherever it was lost."""
+"""The reckoning finds what is lost, wherever it was lost; and what is asked of the bundled model is there."""
 
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections import Counter
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from demo.pictures import LANGUAGES
+from tests.soak.content import Learned
 from tests.soak.ledger import Ledger
 from tests.soak.reckoning import Found, reckon, slope
 from tests.soak.traffic import BURST, FICKLE, STEADY
@@ -136,3 +140,14 @@ def test_a_counter_that_falls_or_goes_is_found() -> None:
 def test_a_caller_that_was_never_asked_is_no_loss() -> None:
     assert BURST not in {who for who, _, _ in found().ledger.told}
     assert "told = counted (burst)" not in failing(found())
+
+
+def test_the_bundled_model_is_asked_for_names_in_nine_languages_and_pictures_in_every_format() -> None:
+    content = Learned("bundled")
+    assert len(content.texts) == 12 * len(LANGUAGES)
+    assert all(content.texts)
+    formats = set()
+    for file in content.pictures:
+        with Image.open(io.BytesIO(file)) as opened:
+            formats.add(opened.format)
+    assert formats == {"PNG", "JPEG", "WEBP", "GIF", "BMP"}

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demo.pictures import FOLDER as PICTURES
 from tests.checkpoints import TEXTS
 from tests.worker.families.comparing import Side, cosine
 from worker.errors import ModelError
@@ -16,8 +17,6 @@ from worker.families import family
 from worker.families.altclip.int8 import require_int8
 from worker.models.sources import bundled_directory
 from worker.spec import ALL_LANGUAGES
-
-PICTURES = Path(__file__).parents[3] / "service/frontend/http/playground/page/pictures"
 
 
 @pytest.fixture(scope="module", params=["small", "bundled"])
