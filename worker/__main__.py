@@ -73,8 +73,10 @@ def main() -> int:
 
 def _load(spec: ModelSpec, config: dict[str, Any]) -> Encoder:
     started = time.monotonic()
-    given = (config[name] for name in ("device", "dtype", "threads", "kernels", "known_kernels"))
-    encoder = family(spec.model_type).load(spec, *given)
+    known = {shape: tuple(ways) for shape, ways in config["known_kernels"].items()}
+    encoder = family(spec.model_type).load(
+        spec, config["device"], config["dtype"], config["threads"], config["kernels"], known
+    )
     loaded = time.monotonic()
     try:
         encoder.warm_up()
@@ -89,18 +91,17 @@ def _load(spec: ModelSpec, config: dict[str, Any]) -> Encoder:
         warm_up_seconds=round(warm - loaded, 3),
         parameters=encoder.info.parameters,
     )
-    _tell_kernels(encoder.info, config)
+    _tell_kernels(encoder.info, measured=config["kernels"] == "auto" and encoder.info.kernels != known)
     return encoder
 
 
-def _tell_kernels(info: ModelInfo, config: dict[str, Any]) -> None:
+def _tell_kernels(info: ModelInfo, *, measured: bool) -> None:
     """Logs how matrices are multiplied, where there is a choice."""
     if not info.kernels:
         return
-    known = {shape: tuple(ways) for shape, ways in config["known_kernels"].items()}
     facts = {
         "native": " ".join(info.native_dtypes),
-        "measured": config["kernels"] == "auto" and info.kernels != known,
+        "measured": measured,
         "packed_mb": round(info.packed_bytes / 1e6),
     }
     ways = {shape: " ".join(choice) for shape, choice in info.kernels.items()}

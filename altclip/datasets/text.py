@@ -15,6 +15,9 @@ from altclip.datasets.items import DataError
 
 MARK = "\ufeff"
 
+LONGEST_LINE = 256 << 20
+"""Bytes of a line of bulk input, and characters of its cells; what is longer is refused."""
+
 
 def read_text(path: Path) -> str:
     """A file's text. Raises DataError."""

@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from altclip.datasets.items import DataError
-from altclip.datasets.text import decode, json_object
-
-LONGEST_LINE = 256 << 20
+from altclip.datasets.text import LONGEST_LINE, decode, json_object
 
 
 @dataclass(frozen=True, slots=True)

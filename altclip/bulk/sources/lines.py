@@ -28,13 +28,10 @@ from altclip.bulk.sources.json_types import Rows, encodes, json_text, storable, 
 from altclip.bulk.sources.locations import Location, reading
 from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS
 from altclip.datasets.items import DataError
-from altclip.datasets.text import decode, json_object
+from altclip.datasets.text import LONGEST_LINE, decode, json_object
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-LONGEST_LINE = 256 << 20
-"""Bytes of a line, and characters of a cell."""
 
 
 class Mark(NamedTuple):

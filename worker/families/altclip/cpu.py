@@ -30,6 +30,7 @@ from worker.families.altclip.kernels import (
     Table,
     bucket,
     choose,
+    everywhere,
     shape_name,
 )
 from worker.families.altclip.layers import Arithmetic, Linear, LinearMap, joined_weights
@@ -218,13 +219,13 @@ class Cpu:
             maps.setdefault(each.shape, []).append(each)
         if kernels != AUTO:
             self._require(kernels, self._maps[0])
-            table: dict[str, Choice] = dict.fromkeys(maps, _everywhere(kernels))
+            table: dict[str, Choice] = dict.fromkeys(maps, everywhere(kernels))
         elif maps.keys() == known.keys():
-            table = {shape: tuple(choice) for shape, choice in known.items()}
+            table = dict(known)
         else:
             first, *others = self._ways
             plain = {shape for shape, (each, *_) in maps.items() if each.small or not others}
-            table = dict.fromkeys(plain, _everywhere(first))
+            table = dict.fromkeys(plain, everywhere(first))
             trials = {
                 shape: self._trials(same[:LAYERS]) for shape, same in maps.items() if shape not in table
             }
@@ -283,10 +284,6 @@ class Cpu:
             if bool((cosines >= least).all()):
                 found.append(name)
         return found
-
-
-def _everywhere(way: str) -> Choice:
-    return (way,) * len(TRIED)
 
 
 def _run(maps: Sequence[LinearMap], rows: Tensor) -> Run:

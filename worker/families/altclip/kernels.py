@@ -31,6 +31,7 @@ __all__ = [
     "Table",
     "bucket",
     "choose",
+    "everywhere",
     "shape_name",
 ]
 
@@ -63,6 +64,11 @@ _CLEARLY = 0.95
 def bucket(rows: int) -> int:
     """The number of the bucket that so many rows, at least one, are in."""
     return bisect_right(BUCKETS, rows) - 1
+
+
+def everywhere(way: str) -> Choice:
+    """The choice of one way for every number of rows."""
+    return (way,) * len(BUCKETS)
 
 
 def shape_name(outputs: int, inputs: int) -> str:
@@ -108,7 +114,7 @@ def _choice(ways: Sequence[str], found: Sequence[Mapping[str, float]], packed_pa
     """See `choose`. found: the seconds of each way, bucket after bucket, as far as they were measured."""
     unpacked = [way for way in ways if way != PACKED]
     if not unpacked:
-        return (PACKED,) * len(BUCKETS)
+        return everywhere(PACKED)
     taken = [unpacked[0]] if not found else []
     parts = []
     for took in found:
@@ -119,5 +125,5 @@ def _choice(ways: Sequence[str], found: Sequence[Mapping[str, float]], packed_pa
         parts.append(max(took.get(PACKED, math.inf), 1e-9) / max(took[fastest], 1e-9))
     # Of ratios the geometric mean: one bucket in which others had the machine decides little.
     if parts and math.prod(parts) ** (1 / len(parts)) < packed_pays:
-        return (PACKED,) * len(BUCKETS)
+        return everywhere(PACKED)
     return (*taken, *[taken[-1]] * (len(BUCKETS) - len(taken)))

@@ -88,8 +88,7 @@ def load(
     seconds = time.monotonic() - started
     settle = None
     if cpu is not None:
-        found = {shape: tuple(choice) for shape, choice in (known or {}).items()}  # JSON made lists of them
-        settle = functools.partial(cpu.settle, kernels, found)
+        settle = functools.partial(cpu.settle, kernels, known or {})
     native = native_dtypes() if device == "cpu" else ()
     return AltClipEncoder(model, text, vision, spec, device, dtype, seconds, native, settle)
 

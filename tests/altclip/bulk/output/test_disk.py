@@ -23,7 +23,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if made.returncode:
         pytest.skip("nobody may mount a tmpfs here")
     yield folder
-    # Lazily: what still has a file there open, the desktop's indexer say, does not keep it mounted.
+    # Lazily: whoever still has a file there open does not keep it mounted.
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
