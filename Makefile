@@ -58,12 +58,13 @@ serve: $(SERVING) ## Run the service (ARGS="--model NAME=SOURCE …" goes to alt
 
 # Installs no system package: what needs one is skipped, and the closing lines say why.
 # Most tests wait for processes, not for cores: three at a time keep two cores busy. A file's tests stay together,
-# for they share a server.
+# for they share a server; tests/conftest.py puts the files in order.
+IN_TURN := -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 test: setup ## Run the tests, TEST_PROCESSES at a time (ARGS="-k words" goes to pytest)
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest $(IN_TURN) $(ARGS)
 
 test-busy: setup ## The same while other processes take every core: must pass, too
-	$(BIN)/python -m tests.busy $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	$(BIN)/python -m tests.busy $(BIN)/python -m pytest $(IN_TURN) $(ARGS)
 
 lint: setup ## Check style, types, protos, stubs, container and chart
 	$(BIN)/ruff check

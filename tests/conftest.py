@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from unittest.mock import patch
 
 import hypothesis
@@ -17,6 +19,22 @@ from tests.server import RunningServer, start_server
 # tests start do not inherit it: what they write is looked at.
 with patch.dict(os.environ, GRPC_VERBOSITY="NONE"):
     import grpc  # noqa: F401
+
+
+TESTS = Path(__file__).parent
+WITH_PROCESSES = (
+    "altclip/bulk",
+    "docs",
+    "e2e",
+    "faults",
+    "interop",
+    "playground",
+    "service/supervisor",
+    "test_wheels.py",
+    "worker/families",
+    "worker/models",
+)
+"""Where a test takes seconds, since it starts servers, browsers or whole models."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,6 +73,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             # A keyword may also be the name of the test's folder.
             if not wanted and item.get_closest_marker(name):
                 item.add_marker(pytest.mark.skip(reason=reason))
+    _put_long_files_first(items)
+
+
+def _put_long_files_first(items: list[pytest.Item]) -> None:
+    """Short files come last: of several processes none then works alone on a long one while others idle."""
+    sizes = Counter(item.path for item in items)
+    slow = {path: any(path.is_relative_to(TESTS / part) for part in WITH_PROCESSES) for path in sizes}
+    items.sort(key=lambda item: (not slow[item.path], -sizes[item.path]))
 
 
 def _has_cuda() -> bool:

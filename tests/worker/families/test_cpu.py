@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tests.worker.families.comparing import Side, cosine
 from worker.errors import ModelError
+from worker.families.altclip import cpu as cpu_maps
 from worker.families.altclip.cpu import FLOAT_WAYS, Cpu, CpuLinear, OneDnn
 from worker.families.altclip.kernels import BUCKETS, KERNELS, MKL, ONEDNN, PACKED, TRIED
 from worker.families.altclip.layers import Linear
@@ -30,6 +31,11 @@ needs_onednn = pytest.mark.skipif(
 def module(bias: bool = True, dtype: torch.dtype = torch.float32) -> nn.Linear:
     torch.manual_seed(0)
     return nn.Linear(WIDTH, WIDE, bias=bias).to(dtype).requires_grad_(False)
+
+
+@pytest.fixture
+def even_small_weights_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu_maps, "SMALL", 0)
 
 
 def multiplies_bfloat16() -> bool:
@@ -85,6 +91,7 @@ def test_a_part_of_a_map_is_that_part_of_its_outputs(kernels: str) -> None:
 
 
 @needs_onednn
+@pytest.mark.usefixtures("even_small_weights_are_tried")
 def test_the_choice_is_made_by_multiplying_and_is_one_of_the_ways_for_every_bucket() -> None:
     cpu = Cpu(FLOAT_WAYS, 0.9)
     linear = cpu.arithmetic.linear(module())
@@ -100,6 +107,7 @@ def test_the_choice_is_made_by_multiplying_and_is_one_of_the_ways_for_every_buck
 
 
 @needs_onednn
+@pytest.mark.usefixtures("even_small_weights_are_tried")
 def test_what_an_earlier_process_found_is_taken_over_unless_the_shapes_are_others() -> None:
     known = {f"{WIDE}x{WIDTH}": (ONEDNN, MKL, ONEDNN, MKL, ONEDNN, MKL)}
     cpu = Cpu(FLOAT_WAYS, 0.9)
@@ -151,6 +159,7 @@ def test_weights_that_are_no_numbers_or_zero_are_multiplied_all_the_same() -> No
         assert bool(rows.isnan().all()) == (value != 0.0)
 
 
+@pytest.mark.usefixtures("even_small_weights_are_tried")
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_a_model_is_near_the_reference_with_every_way(checkpoints: Callable[..., Path], kernels: str) -> None:
     from tests.checkpoints import TEXTS
@@ -168,8 +177,10 @@ def test_a_model_is_near_the_reference_with_every_way(checkpoints: Callable[...,
 WITHOUT = """
 import json, sys
 from worker.families import family
+from worker.families.altclip import cpu
 from worker.models.sources import resolve
 import numpy as np
+cpu.SMALL = 0  # so that every way is tried
 spec = resolve("m=" + sys.argv[1])
 ids = [np.array(each, np.int32) for each in json.loads(sys.argv[2])]
 found = {}

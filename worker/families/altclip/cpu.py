@@ -39,8 +39,8 @@ __all__ = ["FLOAT_WAYS", "Cpu", "CpuLinear", "OneDnn", "Way", "packed"]
 
 Way = Callable[[Tensor, Tensor | None], LinearMap]
 
-SMALL = 1 << 14
-"""Weights of fewer numbers are left to torch: whatever multiplies them takes microseconds."""
+SMALL = 1 << 18
+"""Weights of fewer numbers are left to torch: trying ways would take longer than the best of them saves."""
 LAYERS = 4
 """How many layers' weights are tried in turn: at full size more than caches hold."""
 ROWS = 8
