@@ -22,10 +22,10 @@ def _engine(quick: bool) -> Found:
     return Found(engine.rows())
 
 
-def _int8(quick: bool) -> Found:
-    import benchmarks.engine.int8 as int8  # imports torch
+def _dtypes(quick: bool) -> Found:
+    import benchmarks.engine.dtypes as dtypes  # imports torch
 
-    return Found(int8.rows())
+    return dtypes.found()
 
 
 def _cuda(quick: bool) -> Found:
@@ -167,7 +167,7 @@ def _padding(quick: bool) -> Found:
 
 PARTS: Mapping[str, Callable[[bool], Found]] = {
     "engine": _engine,
-    "int8": _int8,
+    "dtypes": _dtypes,
     "cuda": _cuda,
     "service": _service,
     "unary": _unary,
@@ -191,7 +191,7 @@ PARTS: Mapping[str, Callable[[bool], Found]] = {
 }
 FULL_SIZE = (
     "engine",
-    "int8",
+    "dtypes",
     "cuda",
     "service",
     "roofline",

@@ -33,7 +33,7 @@ from worker.families.altclip.loading import empty_model
 from worker.runtime.cores import usable_cores
 from worker.spec import ModelSpec
 
-__all__ = ["image_work", "padded", "rows", "text_work", "transformers_model"]
+__all__ = ["image_work", "padded", "peak", "rows", "text_work", "transformers_model"]
 
 Times = Sequence[float]
 
@@ -219,14 +219,14 @@ def _apart(spec: ModelSpec) -> dict[str, float]:
     return {**json.loads(run.stdout), "read": _seconds(read)}
 
 
-def peak() -> float:
-    """Floating-point operations a second of a large float32 matrix product, kept up for a second.
+def peak(dtype: torch.dtype = torch.float32) -> float:
+    """Floating-point operations a second of a large matrix product, kept up for a second.
 
     Kept up, because whoever shares the machine disturbs what is measured beside it for as long. By the
     fastest of torch's ways, also one that the engine leaves out for its memory.
     """
-    shape, way = _fastest()
-    multiply = _product(shape, way)
+    shape, way = _fastest(dtype)
+    multiply = _product(shape, way, dtype)
     started, count = time.perf_counter(), 0
     with torch.inference_mode():
         while (seconds := time.perf_counter() - started) < 1:
@@ -236,13 +236,13 @@ def peak() -> float:
 
 
 @functools.cache
-def _fastest() -> tuple[tuple[int, int, int], Way]:
+def _fastest(dtype: torch.dtype) -> tuple[tuple[int, int, int], Way]:
     """Which of a few large products (rows, inputs, outputs) this processor is fastest at, in which way."""
     shapes = ((2048, 1024, 4096), (2048, 2048, 2048), (1024, 4096, 1024))
 
     def rate(tried: tuple[tuple[int, int, int], Way]) -> float:
         try:
-            multiply = _product(*tried)
+            multiply = _product(*tried, dtype)
             return math.prod(tried[0]) / min(_seconds(multiply) for _ in range(4))
         except (AttributeError, RuntimeError):  # a way that this machine does not have
             return 0.0
@@ -250,9 +250,10 @@ def _fastest() -> tuple[tuple[int, int, int], Way]:
     return max(itertools.product(shapes, FLOAT_WAYS.values()), key=rate)
 
 
-def _product(shape: tuple[int, int, int], way: Way) -> Callable[[], object]:
+def _product(shape: tuple[int, int, int], way: Way, dtype: torch.dtype) -> Callable[[], object]:
     rows, inputs, outputs = shape
-    given, made = torch.randn(rows, inputs), way(torch.randn(outputs, inputs), None)
+    given, weight = (torch.randn(size, inputs).to(dtype) for size in (rows, outputs))
+    made = way(weight, None)
     return lambda: made(given)
 
 
