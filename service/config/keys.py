@@ -4,8 +4,9 @@
     search    sha256:9f86d081884c…   requests=20/s items=500/s concurrency=8 models=m9,tiny
 
 `altclip-server key NAME` makes a key and its line. A name may stand on several lines with the same limits, so
-that a caller can change its key without a pause. Keys are 256 random bits, so that a plain SHA-256 suffices:
-there is nothing to guess. Imports the standard library only.
+that a caller can change its key without a pause. For environment variables a semicolon ends a key, too; a
+comment reaches to the real end of its line, whatever stands in it. Keys are 256 random bits, so that a plain
+SHA-256 suffices: there is nothing to guess. Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -64,7 +65,6 @@ class Keyring:
         # Keys are looked up by a keyed hash, so that the time of a lookup tells nothing about them.
         self._secret = secrets.token_bytes(32)
         self._keys = {self._blind(key.digest): key for key in keys}
-        self.names = tuple(dict.fromkeys(key.name for key in keys))
         self.quotas = {key.name: key.quota for key in keys}
 
     def find(self, given: str) -> Key | None:
@@ -89,7 +89,7 @@ def parse(text: str) -> tuple[Key, ...]:
     """Every key of a file's text; at least one. Raises KeyFileError for the first line that is wrong."""
     keys: dict[bytes, Key] = {}
     quotas: dict[str, Quota] = {}
-    for number, words in _lines(text):
+    for place, words in _entries(text):
         try:
             key = _key(words)
             if key.digest in keys:
@@ -97,7 +97,7 @@ def parse(text: str) -> tuple[Key, ...]:
             if quotas.setdefault(key.name, key.quota) != key.quota:
                 raise KeyFileError("the name stands above with other limits")
         except KeyFileError as error:
-            raise KeyFileError(f"line {number}: {error}") from None
+            raise KeyFileError(f"{place}: {error}") from None
         keys[key.digest] = key
     if not keys:
         raise KeyFileError("holds no key")
@@ -119,11 +119,14 @@ def line_of(name: str, key: str, words: tuple[str, ...] = ()) -> str:
     return " ".join((name, "sha256:" + hashlib.sha256(key.encode()).hexdigest(), *words))
 
 
-def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    # In an environment variable a line may end with a semicolon.
-    for number, line in enumerate(re.split(r"[\n;]", text), start=1):
-        if words := line.partition("#")[0].split():
-            yield number, words
+def _entries(text: str) -> Iterator[tuple[str, list[str]]]:
+    """The words of each key, and where it stands."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        # The comment goes first: what stands after a semicolon in it must never become a key.
+        entries = line.partition("#")[0].split(";")
+        for position, entry in enumerate(entries, start=1):
+            if words := entry.split():
+                yield f"line {number}" + (f", key {position}" if len(entries) > 1 else ""), words
 
 
 def _key(words: list[str]) -> Key:

@@ -28,7 +28,7 @@ class Settings(ServingSettings):
     """Sizes are in bytes, times in seconds, unless the help says otherwise."""
 
     # Processes
-    frontends: int = option(1, readers.integer(1, 256), "frontend processes behind the gRPC port")
+    frontends: int = option(1, readers.integer(1, 256), "frontend processes, which answer gRPC and HTTP")
     replicas: int = option(1, readers.integer(1, 256), "workers per model and device")
     threads: int = option(
         0,
@@ -161,7 +161,8 @@ class Settings(ServingSettings):
     )
     hang_timeout: float = option(
         60.0,
-        readers.seconds(0.1, 86_400),
+        # Frontends are held to it as well. They tell only every quarter of a second that they run.
+        readers.seconds(1, 86_400),
         "a worker that owes answers and makes no progress for so long is replaced; "
         "keep it well above the time of one batch",
     )

@@ -113,16 +113,19 @@ class Admission:
         caller: str = "",
         priority: Priority = Priority.INTERACTIVE,
         deadline: float | None = None,
+        *,
+        whole: Cost | None = None,
     ) -> Ticket:
         """Lets a unary call in; `leave` must follow. Raises DeadlineTooShort or QueueFull.
 
-        deadline: in seconds of this object's clock.
+        cost: of what it has in the queue at a time. deadline: in seconds of this object's clock. whole: of
+        all that must be computed before its answer, where that is more.
         """
         now = self._clock()
         wait = self.expected_wait(priority) if cost.items else 0.0
         if cost.images:
             wait = max(wait, self._decoding(priority))
-        if deadline is not None and now + self._until_answered(wait, cost, priority) >= deadline:
+        if deadline is not None and now + self._until_answered(wait, whole or cost, priority) >= deadline:
             raise DeadlineTooShort
         callers = self._shares.active(caller, now)
         if cost.items and self._all.total:

@@ -300,9 +300,10 @@ class CallItems:
         return True
 
     def _refuse(self, index: int, error: ServiceError) -> None:
-        """Ends an item that is not to be computed. Strict: raises its error."""
+        """Ends an item that is not computed: it was not cut, and has no tokens. Strict: raises its error."""
         if self.strict:
             raise error
+        self.tokens[index], self.truncated[index] = 0, False
         self.settle(index, Outcome(None, error))
 
     def _wait(self, index: int, flight: SharedFlight, *, final: bool) -> None:

@@ -60,7 +60,7 @@ class Labels:
 
 
 class LookUp:
-    """The labels of one call. cost: how many prompts the call has in the queue at a time."""
+    """The labels of one call. prompts: how many it has to compute. at_once: those in the queue at a time."""
 
     def __init__(
         self,
@@ -78,7 +78,8 @@ class LookUp:
         self._seat: Seat[Labelled] | None = None
         missing = len(keys) - len(found)
         joins = labels.under_way.joinable(self._keys, call.priority)
-        self.cost = 0 if joins else min(missing * len(keys[0].templates), PROMPTS_AT_ONCE)
+        self.prompts = 0 if joins else missing * len(keys[0].templates)
+        self.at_once = min(self.prompts, PROMPTS_AT_ONCE)
 
     def __enter__(self) -> Self:
         if len(self._found) < len(self._keys):

@@ -9,6 +9,7 @@ others their rows.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -59,8 +60,9 @@ class WholeItem(NamedTuple):
 class EmbeddedItems:
     """rows: float32 [n, dimension], as `Options.normalize` says; a row of zeros where `errors` has the item.
 
-    token_counts: of each item, the sum over its texts. truncated: items of which a text was cut. image_sizes:
-    widths and heights in pixels, of all parts that are images in their order; zeros where one has an error.
+    token_counts: of each item, the sum over its texts. truncated: items of which a text was cut. image_count:
+    of all items together. An item with an error counts in none of the three. image_sizes: widths and heights
+    in pixels, of all parts that are images in their order; zeros where one has an error.
     """
 
     model: str
@@ -112,14 +114,17 @@ async def embed_items(
         counts = [sum(counts[group]) for group in groups]
         cut = [any(cut[group]) for group in groups]
         errors = [next(filter(None, errors[group]), None) for group in groups]
+    good = [error is None for error in errors]
     return EmbeddedItems(
         model=model.name,
         revision=model.pool.revision,
         rows=rows,
         timings=timings([each for each in computed.outcomes if each is not None and each.batch_size]),
-        token_counts=counts,
-        truncated=[index for index, each in enumerate(cut) if each],
-        image_count=images,
+        token_counts=[each if is_good else 0 for each, is_good in zip(counts, good, strict=True)],
+        truncated=[index for index, each in enumerate(cut) if each and good[index]],
+        image_count=sum(
+            part.image is not None for item in itertools.compress(items, good) for part in item.parts
+        ),
         image_sizes=[
             size for part, size in zip(parts, computed.sizes, strict=True) if part.image is not None
         ],

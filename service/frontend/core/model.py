@@ -68,14 +68,15 @@ class Model:
         return self.pool.info
 
     @contextmanager
-    def admitted(self, call: Call, cost: Cost) -> Iterator[None]:
+    def admitted(self, call: Call, cost: Cost, *, whole: Cost | None = None) -> Iterator[None]:
         """Admits a call to the model's queue, for a `with` block, before any work is done for it.
 
-        Raises DeadlineTooShort, QueueFull, QuotaExceeded.
+        whole: all that is computed for it, where it has only a part of that in the queue at a time. Raises
+        DeadlineTooShort, QueueFull, QuotaExceeded.
         """
-        ticket = self.admission.enter(self._held(cost), call.whose, call.priority, call.deadline)
+        ticket = self.admission.enter(self._held(cost), call.whose, call.priority, call.deadline, whole=whole)
         try:
-            call.grant.spend(cost.items)
+            call.grant.spend((whole or cost).items)
             yield
         finally:
             self.admission.leave(ticket)

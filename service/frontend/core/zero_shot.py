@@ -47,8 +47,9 @@ async def classify(
     info = model.info
     prompts = tuple(templates or known)
     looked_up = core.labels.look_up(model, call, labels, prompts)
-    cost = Cost.of_images(images)._replace(texts=looked_up.cost)
-    with model.admitted(call, cost), model.items(call) as pictures:
+    own = Cost.of_images(images)
+    held, whole = own._replace(texts=looked_up.at_once), own._replace(texts=looked_up.prompts)
+    with model.admitted(call, held, whole=whole), model.items(call) as pictures:
         validation.pictures("images", images, model.limits)
         check_labels(labels, prompts, model.limits.max_text_bytes)
         paths = [f"images[{index}]" for index in range(len(images))]

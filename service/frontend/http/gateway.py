@@ -215,7 +215,7 @@ class _Exchange:
             return await found.route.handler(request)
         given = authorization(self._headers)
         self._lifecycle.known(given)
-        raw = await self._body(found)
+        raw = await self._body(found, call)
         with self._lifecycle.admitted(call, given, free=found.route.free):
             await self._parse(found, request, raw)
             del raw
@@ -241,14 +241,15 @@ class _Exchange:
                 raise InvalidRequest.at("x-request-timeout-ms", "must be a whole number of milliseconds")
             set_deadline(request.call, int(given) / 1000, "x-request-timeout-ms", time.monotonic())
 
-    async def _body(self, found: Found) -> bytearray:
+    async def _body(self, found: Found, call: Call) -> bytearray:
         if not found.route.body:
             return bytearray()
         check_type(self._headers, found.route.body, untyped=found.route.untyped)
         raw = await self._gateway._bodies.read(self._headers, self._receive, lambda: self._protocol.broken)
         self._held, self._unread = len(raw), False
         if found.route.body == "json" and len(raw) > INLINE_BYTES:
-            count = await self._service.core.threads.run(lambda: values(raw))
+            async with within_deadline(call):
+                count = await self._service.core.threads.run(lambda: values(raw))
             memory = VALUE_BYTES * min(count, MOST_VALUES)  # of more than that, none is made
             self._held = self._gateway._bodies.hold(memory, len(raw))
         return raw
@@ -265,7 +266,8 @@ class _Exchange:
         if len(raw) <= INLINE_BYTES:
             read()
         else:
-            await self._service.core.threads.run(read)
+            async with within_deadline(request.call):
+                await self._service.core.threads.run(read)
         timeout = request.body.get("timeout")
         if timeout is not None:
             set_deadline(request.call, number(timeout, "timeout"), "timeout", arrived)
@@ -299,7 +301,7 @@ class _Exchange:
             if self._method == "OPTIONS"
             else None,
         )
-        if long or self._service.draining or self._protocol.broken:
+        if long or self._protocol.broken or self._service.answers_last(self._protocol.connected_at):
             headers.append(("connection", "close"))
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
         with self._protocol.as_one():

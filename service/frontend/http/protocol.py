@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
@@ -92,6 +93,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def __init__(self, protocols: Protocols) -> None:
         super().__init__(protocols.config, protocols.state, {}, asyncio.get_running_loop())
+        self.connected_at = time.monotonic()
         self.task: asyncio.Task[Any] | None = None
         """What works for the client at the moment."""
         self.broken = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,12 @@ class Service:
     def ready(self) -> bool:
         """Whether every model answers."""
         return self.core.pools.ready and not self.draining
+
+    def answers_last(self, connected_at: float) -> bool:
+        """Whether a connection that was made then (time.monotonic() seconds) ends with its next answer: in a
+        drain, and from the age on that the operator has set."""
+        oldest = self.settings.max_connection_age
+        return self.draining or 0 < oldest <= time.monotonic() - connected_at
 
     def model(self, request: Request, name: str) -> Model:
         """The model of that name or alias for this caller. Raises ModelNotFound or PermissionDenied."""

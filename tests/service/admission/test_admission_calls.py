@@ -37,6 +37,16 @@ def test_a_call_over_the_limit_is_admitted_alone() -> None:
     assert admission.in_flight == 0
 
 
+def test_what_comes_in_parts_is_weighed_as_a_whole_against_its_deadline_alone() -> None:
+    clock = Clock()
+    admission = measured(clock, items=10)
+    with pytest.raises(DeadlineTooShort):
+        admission.enter(texts(10), deadline=clock.now + 11.9, whole=texts(100))
+    assert admission.in_flight == 0
+    admission.enter(texts(10), deadline=clock.now + 12.1, whole=texts(100))  # 10 s, and some margin
+    assert admission.in_flight == 10
+
+
 def test_what_needs_no_device_is_never_refused() -> None:
     admission = measured(Clock(), items=10, seconds=1.0)
     admission.enter(texts(10))

@@ -27,6 +27,22 @@ def test_lines_in_an_environment_variable_end_with_semicolons() -> None:
     assert [key.name for key in parse(f"{line_of('a', ONE)}; {line_of('b', TWO)};")] == ["a", "b"]
 
 
+@pytest.mark.parametrize("after", ["", f"\n{line_of('c', ONE)}"])
+def test_a_comment_holds_no_key_even_after_a_semicolon(after: str) -> None:
+    taken_back = f"# taken back: {line_of('a', ONE)}; {line_of('b', TWO)}"
+    kept = line_of("web", "a-secret-of-three")
+    assert [key.name for key in parse(f"{kept}  {taken_back}{after}")] == (["web", "c"] if after else ["web"])
+    with pytest.raises(KeyFileError, match="no key"):
+        parse(taken_back)
+
+
+def test_an_error_names_the_line_and_which_of_its_keys() -> None:
+    with pytest.raises(KeyFileError, match=r"^line 2, key 2: after the name"):
+        parse(f"# one; two; three\n{line_of('a', ONE)}; b; {line_of('c', TWO)}")
+    with pytest.raises(KeyFileError, match=r"^line 2: after the name"):
+        parse("# one; two; three\nb")
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -65,7 +81,7 @@ def test_a_key_is_found_by_itself_alone() -> None:
 def test_a_caller_may_have_two_keys_while_it_changes_them() -> None:
     ring = Keyring(parse(f"{line_of('one', ONE)}\n{line_of('one', TWO)}"))
     assert {key.name for key in (ring.find(ONE), ring.find(TWO)) if key} == {"one"}
-    assert ring.names == ("one",)
+    assert set(ring.quotas) == {"one"}
 
 
 def test_a_made_key_is_long_unlike_any_other_and_not_in_its_line() -> None:

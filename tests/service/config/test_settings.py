@@ -197,6 +197,7 @@ def test_other_addresses_are_refused(address: str) -> None:
         ("--grace", "-1"),
         ("--grace", "nan"),
         ("--hang-timeout", "0"),
+        ("--hang-timeout", "900ms"),
         ("--max-message-bytes", "4GiB"),
         ("--model", " "),
         ("--max-texts", "_"),

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
+from service.config.keys import line_of
+from service.config.operator_files import API_KEYS
 from service.frontend.api.messages import Matrix
+from service.frontend.compute.flights import Batch
 from service.frontend.core import class_labels as labels_module
 from service.frontend.core.templates import TEMPLATES
 from tests.service.fake_pools import DIMENSION
@@ -131,3 +134,38 @@ async def test_many_labels_go_to_the_worker_in_parts(
     np.testing.assert_allclose(
         found(answer), await expected(service, labels, ["{}", "a {}", "the {}"]), atol=1e-5
     )
+
+
+FIFTY = [f"label {number}" for number in range(50)]
+THREE = ["{}", "a {}", "the {}"]
+"""With them, 150 prompts: more than are in the queue at a time in the tests below."""
+
+
+async def test_every_prompt_counts_in_the_quota_though_few_are_in_the_queue_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(labels_module, "PROMPTS_AT_ONCE", 20)
+    key = (("authorization", "Bearer secret"),)
+    files = {API_KEYS: line_of("search", "secret", ("items=1/h",)).encode()}
+    async with running(api_keys="/keys", files=files, callers=["search"]) as service:
+        await service.call("ClassifyImage", request(labels=FIFTY, templates=THREE), metadata=key)
+        refused = await service.refusal("EmbedText", pb.EmbedTextRequest(texts=["a"]), metadata=key)
+        assert refused.reason == "QUOTA_EXCEEDED"
+        # 150 prompts and 3 pictures, at one an hour; the wait that is told is up to a quarter longer.
+        assert 152 * 3600 <= refused.retry_seconds <= 1.25 * 153 * 3600
+
+
+async def test_every_prompt_counts_in_the_time_that_a_call_needs(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels_module, "PROMPTS_AT_ONCE", 20)
+    admission = service.server.core.model("").admission
+    admission.observe(Batch(Modality.TEXT, items=10, of=10, fill=1.0, seconds=100.0, wait=0.0))
+    everything = request(labels=FIFTY, templates=THREE)
+    # A text takes 10 s: 20 of them would be in time, 150 are not.
+    refused = await service.refusal("ClassifyImage", everything, timeout=1000)
+    assert refused.reason == "DEADLINE_TOO_SHORT"
+    assert (service.pool.computed, admission.in_flight) == ([], 0)
+    await service.call("ClassifyImage", everything, timeout=3000)
+    # Now they are known, and cost nothing.
+    await service.call("ClassifyImage", everything, timeout=1000)

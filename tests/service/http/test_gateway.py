@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from service.frontend.http import gateway
 from service.frontend.http.apis import table
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Response, Route, Routes
+from service.frontend.http.server import HttpTransport
 from service.frontend.http.service import Service
 from tests.service.http.asking import SECRET, Asking, asking, keyed, post_request
 from tests.service.running import eventually, lingering, too_late
@@ -119,6 +122,22 @@ async def test_a_deadline_that_passes_ends_the_request(
     http.service.pool.hold.set()
 
 
+@pytest.mark.parametrize("step", ["values", "read_object"])
+async def test_a_deadline_ends_what_waits_for_a_thread_that_reads_its_body(
+    http: Asking, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Large bodies are counted and parsed in threads; here one stands still."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(gateway, step, lambda raw: goes_on.wait())
+    body = {"input": "a" * (gateway.INLINE_BYTES + 1)}
+    try:
+        async with asyncio.timeout(60):
+            answer = await http.post("/v1/embeddings", body, headers={"x-request-timeout-ms": "200"})
+        assert (answer.status, answer.error["code"]) == (504, "deadline_too_short")
+    finally:
+        goes_on.set()
+
+
 @pytest.mark.parametrize("given", ["soon", "-1", "0", "1.5", "9" * 13])
 async def test_a_deadline_that_is_no_time_is_refused(http: Asking, given: str) -> None:
     answer = await http.post("/v1/embeddings", {"input": "a"}, headers={"x-request-timeout-ms": given})
@@ -175,6 +194,30 @@ async def test_a_drain_answers_what_was_admitted_and_refuses_the_rest(
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     close_connections.set()
     assert await asyncio.wait_for(draining, 60) == 0
+
+
+async def aged(http: Asking, seconds: float) -> bool:
+    """Whether a connection that was open for so long before it asked is told to end."""
+    await http.get("/healthz")
+    (transport,) = [each for each in http.service.server._transports if isinstance(each, HttpTransport)]
+    connections: set[Any] = {*transport._protocols.state.connections}
+    (connection,) = connections
+    connection.connected_at -= seconds
+    answer = await http.get("/healthz")
+    assert answer.status == 200
+    return answer.headers.get("connection") == "close"
+
+
+async def test_a_connection_ends_with_an_answer_once_it_has_the_operators_age() -> None:
+    async with asking(max_connection_age=3600.0) as http:
+        assert await aged(http, 3600.0)
+        assert "connection" not in (await http.get("/healthz")).headers  # a new one
+
+
+@pytest.mark.parametrize(("age", "seconds"), [(3600.0, 1800.0), (0.0, 1e9)], ids=["young", "no age is set"])
+async def test_a_connection_within_the_operators_age_stays(age: float, seconds: float) -> None:
+    async with asking(max_connection_age=age) as http:
+        assert not await aged(http, seconds)
 
 
 async def test_every_route_stands_in_the_table_of_the_metrics(http: Asking) -> None:

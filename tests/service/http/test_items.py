@@ -10,6 +10,9 @@ from service.frontend.api.errors import InvalidRequest
 from service.frontend.api.messages import Image
 from service.frontend.core.embed_items import Part
 from service.frontend.http.items import conversations, item, items
+from tests.service.http.asking import PICTURE as FILE
+from tests.service.http.asking import asking, data_uri
+from tests.service.running import LONG
 
 URI = "data:image/png;base64,AAAA"
 PICTURE = Image(uri=URI)
@@ -159,3 +162,22 @@ def test_a_broken_conversation_is_refused_at_its_place(messages: Any, path: str)
     with pytest.raises(InvalidRequest) as refused:
         conversations(messages, "messages", most=10)
     assert refused.value.violations[0].path == path
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new", "computed before"])
+async def test_an_item_with_an_error_is_neither_cut_nor_used(known: bool) -> None:
+    good = ["a cat", {"image": data_uri(FILE)}, {"content": ["a", {"image": data_uri(FILE)}]}]
+    bad = [LONG, {"content": [LONG, "a"]}, {"content": ["a", {"image": data_uri(FILE)}, {"image": "AAAA"}]}]
+    async with asking(cache_bytes=1 << 20) as http:
+        if known:
+            await http.embed(input=[LONG, "a", {"image": data_uri(FILE)}])
+        chosen = {"error_policy": "per_item", "truncation": "reject"}
+        mixed = (await http.embed(input=[*bad, *good], **chosen)).json
+        assert [each["object"] for each in mixed["data"]] == ["error"] * 3 + ["embedding"] * 3
+        assert mixed["truncated"] == []
+        assert mixed["usage"] == (await http.embed(input=good)).json["usage"]
+        # Where cutting is allowed, an item that fails for another reason is not cut either.
+        broken = {"content": [LONG, {"image": "AAAA"}]}
+        mixed = (await http.embed(input=[broken, LONG], error_policy="per_item")).json
+        assert mixed["truncated"] == [1]
+        assert mixed["usage"] == (await http.embed(input=[LONG])).json["usage"]

@@ -48,6 +48,28 @@ async def test_options_are_form_fields(http: Asking) -> None:
     assert (refused.status, refused.error["param"]) == (400, "text[0]")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dimensions", "16"),
+        ("output_dimension", "16"),
+        ("normalize", "true"),
+        ("normalized", "true"),
+        ("priority", "0"),
+        ("priority", "bulk"),
+        ("timeout", "600.5"),
+        ("truncate_prompt_tokens", "-1"),
+        ("truncation", "true"),
+        ("truncation", "truncate"),
+    ],
+)
+async def test_what_json_has_as_a_number_or_as_true_is_a_field_too(
+    http: Asking, name: str, value: str
+) -> None:
+    answer = await upload(http, ("text", "a cat"), (name, value))
+    assert (answer.status, len(answer.json["data"])) == (200, 1)
+
+
 async def test_a_large_file_is_read_in_a_thread(http: Asking) -> None:
     answer = await upload(http, ("text", "a"), ("note", "x"), ("image", PICTURE + b"\0" * (1 << 20)))
     assert len(answer.json["data"]) == 2
@@ -61,6 +83,7 @@ async def test_a_large_file_is_read_in_a_thread(http: Asking) -> None:
         ([("text", b"\xff")], "text[0]"),
         ([("text", "a"), ("dimensions", "5")], "dimensions"),
         ([("text", "a"), ("dimensions", "five")], "dimensions"),
+        ([("text", "a"), ("output_dimension", "5")], "output_dimension"),
         ([("text", "a"), ("normalize", "maybe")], "normalize"),
         ([("text", "a"), ("timeout", "-1")], "timeout"),
         ([("text", "a"), ("model", "m"), ("model", "m")], None),

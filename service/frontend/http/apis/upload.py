@@ -23,7 +23,16 @@ __all__ = ["api"]
 
 LONGEST_OPTION = 1024
 _NO_STRINGS = frozenset(
-    {"dimensions", "normalize", "normalized", "priority", "timeout", "truncate_prompt_tokens", "truncation"}
+    {
+        "dimensions",
+        "normalize",
+        "normalized",
+        "output_dimension",
+        "priority",
+        "timeout",
+        "truncate_prompt_tokens",
+        "truncation",
+    }
 )
 """Options that JSON has as a number, or as true or false."""
 _WORDS = {"true": True, "false": False}
