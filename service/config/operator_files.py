@@ -24,21 +24,15 @@ __all__ = [
     "certificate",
     "from_descriptor",
     "keyring",
-    "wants_keys",
 ]
 
 API_KEYS = "api_keys"
 TLS = "tls"
 
 
-def wants_keys(settings: Settings) -> bool:
-    """Whether callers have to show a key."""
-    return bool(settings.api_keys or settings.api_key_lines)
-
-
 def keyring(settings: Settings, content: Mapping[str, bytes]) -> keys.Keyring | None:
     """The keys of callers; None where the server asks for none. Raises KeyError if they are missing."""
-    if not wants_keys(settings):
+    if not settings.wants_keys:
         return None
     return keys.Keyring(keys.parse(content[API_KEYS].decode()))
 

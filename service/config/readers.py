@@ -8,7 +8,7 @@ tuple.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ __all__ = [
     "key_file",
     "key_lines",
     "model",
+    "names_host",
     "origins",
     "path",
     "prefix",
@@ -166,6 +167,14 @@ def host_names(text: str) -> tuple[str, ...]:
     """Names of this server without a port, also short ones, separated by white space or commas."""
     accepted = "host names without a port, such as altclip, embed.example.com or *.example.com"
     return _all(text, r"(\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*", accepted)
+
+
+def names_host(host: str, names: Sequence[str]) -> bool:
+    """Whether a host is one of such names; `*.example.com` is every name below example.com alone."""
+    return any(
+        host.endswith(name[1:]) and len(host) > len(name) - 1 if name.startswith("*.") else host == name
+        for name in names
+    )
 
 
 def origins(text: str) -> tuple[str, ...]:

@@ -134,6 +134,11 @@ class ServingSettings:
         metavar="URL",
     )
 
+    @property
+    def wants_keys(self) -> bool:
+        """Whether callers have to show a key."""
+        return bool(self.api_keys or self.api_key_lines)
+
     def aliases(self) -> dict[str, str]:
         """Each alias and the name of its model."""
         return dict(map(readers.split_alias, self.alias))

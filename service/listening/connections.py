@@ -161,11 +161,6 @@ class Listener:
         self._timer: asyncio.TimerHandle | None = None
         self._paused: asyncio.TimerHandle | None = None
 
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        return len(self._open)
-
     def start(self) -> None:
         """Begins to accept."""
         self._bound.setblocking(False)

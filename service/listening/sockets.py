@@ -9,11 +9,12 @@ Where the machine has no IPv6, a wildcard is every IPv4 address.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 from service.config.readers import split_address
 
-__all__ = ["bind", "join_address"]
+__all__ = ["bind", "is_loopback", "join_address"]
 
 _WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - the operator's choice
 
@@ -37,6 +38,11 @@ def bind(address: str, *, shared: bool = False) -> tuple[socket.socket, str]:
 def join_address(host: str, port: int) -> str:
     """`host:port`, with brackets around IPv6."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches a `host:port` in numbers."""
+    return ipaddress.ip_address(split_address(address)[0].partition("%")[0]).is_loopback
 
 
 def _wildcard(port: int, shared: bool) -> socket.socket:

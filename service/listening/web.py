@@ -1,11 +1,10 @@
-"""An aiohttp application on a bounded port: what operations and HTTP share below their routes."""
+"""An aiohttp application on a bounded port: what the operations port is below its routes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -50,10 +49,8 @@ class BoundedServer:
         )
         self._listener: Listener | None = None
 
-    async def start(
-        self, bound: socket.socket, tls: Callable[[], ssl.SSLContext | None] = lambda: None
-    ) -> None:
-        """bound: does not listen yet; ours from now on. tls: asked for each connection."""
+    async def start(self, bound: socket.socket) -> None:
+        """bound: does not listen yet; ours from now on."""
         await self._runner.setup()
         server = self._runner.server
         assert server is not None  # noqa: S101 - setup makes it
@@ -61,13 +58,8 @@ class BoundedServer:
         def protocol() -> asyncio.Protocol:
             return server()
 
-        self._listener = Listener(bound, protocol, self._bounds, port=self._port, tls=tls)
+        self._listener = Listener(bound, protocol, self._bounds, port=self._port)
         self._listener.start()
-
-    @property
-    def connections(self) -> int:
-        """How many are open."""
-        return self._listener.connections if self._listener is not None else 0
 
     def stop_accepting(self) -> None:
         """Frees the port; requests that are under way go on."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 
 from service.config.options import OptionError
-from service.config.readers import split_address
 from service.listening import sockets
 
-__all__ = ["is_loopback", "open_port", "reserve"]
+__all__ = ["open_port", "reserve"]
 
 
 def reserve(address: str, option: str) -> tuple[socket.socket, str]:
@@ -36,8 +34,3 @@ def open_port(address: str, option: str) -> tuple[socket.socket, str]:
         raise OptionError(
             f"{names}: cannot listen on {address}: {error.strerror}; give another HOST:PORT"
         ) from None
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches an address in numbers."""
-    return ipaddress.ip_address(split_address(address)[0].partition("%")[0]).is_loopback

@@ -8,9 +8,9 @@ import importlib.util
 from collections.abc import Sequence
 
 from service.config import readers, rpcs
-from service.config.operator_files import wants_keys
 from service.config.options import OptionError
 from service.config.settings import Settings
+from service.listening import sockets
 from service.supervisor import devices, ports
 from service.supervisor.file_watch import OperatorFiles
 from service.supervisor.pages import Pages
@@ -56,7 +56,7 @@ def prepare(settings: Settings, version: str) -> Supervisor:
     for message in doubts(settings):
         _events.warning("doubtful_settings", message)
     bound = {"grpc": grpc_address, **({"http": http_address} if http_address else {})}
-    if not all(map(ports.is_loopback, bound.values())):
+    if not all(map(sockets.is_loopback, bound.values())):
         for event, message in exposure(settings):
             _events.warning(event, message, **bound)
     chosen_settings = dataclasses.replace(settings, grpc_address=grpc_address, http_address=http_address)
@@ -96,10 +96,10 @@ def _is_installed(module: str) -> bool:
 def exposure(settings: Settings) -> list[tuple[str, str]]:
     """What an operator should know whose ports other machines can reach: events and their messages."""
     warnings = []
-    if not wants_keys(settings) and not settings.tls_client_ca:
+    if not settings.wants_keys and not settings.tls_client_ca:
         message = "no API keys are set: everyone who reaches the port may call (see --api-keys)"
         warnings.append(("open_to_everyone", message))
-    if wants_keys(settings) and not settings.tls_certificate:
+    if settings.wants_keys and not settings.tls_certificate:
         message = (
             "API keys travel unencrypted, unless something before the port encrypts (see --tls-certificate)"
         )

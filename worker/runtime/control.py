@@ -1,12 +1,13 @@
 """The control channel between the supervisor and each child. Standard library only, and setproctitle.
 
-    supervisor → worker     config {model, device, dtype, threads, batching, metrics, log_level, slot} + page
+    supervisor → worker     config {model, device, dtype, threads, kernels, known_kernels, batching, metrics,
+                            log_level, number} + page
                             link {frontend} + socket, drain
     worker → supervisor     ready {info, budgets}, weights {sha256}
     supervisor → frontend   config {index, settings, models, metrics} + page, + all pages' totals
                             file {name, size} + memory (all there are before begin, later those that changed)
                             begin
-                            worker {id, slot, model, device, info} + socket, worker_gone {id},
+                            worker {id, number, model, device, info} + socket, worker_gone {id},
                             weights {model, sha256}, drain {grace}
     frontend → supervisor   listening {grpc, http}, drained
     both → supervisor       failed {reason}: it can never work; failing {reason}: this time it could not start

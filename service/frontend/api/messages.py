@@ -122,8 +122,7 @@ class Timings(NamedTuple):
 class Embedded(NamedTuple):
     """Embeddings of texts or images.
 
-    rows: float32 [n, dimension], as `Options.normalize` says. token_counts, truncated: of texts only. sizes:
-    of images only, their own widths and heights in pixels, turned where `Options.orientation` turned them.
+    rows: float32 [n, dimension], as `Options.normalize` says. token_counts, truncated: of texts only.
     """
 
     model: str
@@ -132,7 +131,6 @@ class Embedded(NamedTuple):
     timings: Timings
     token_counts: Sequence[int] = ()
     truncated: Sequence[int] = ()
-    sizes: Sequence[tuple[int, int]] = ()
 
 
 class ScoreRow(NamedTuple):

@@ -176,7 +176,6 @@ class Core:
             revision=model.pool.revision,
             rows=matrix(outcomes, options.normalize),
             timings=timings(outcomes),
-            sizes=items.sizes,
         )
 
     async def similarity(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
-__all__ = ["cors_headers", "host_name", "is_address", "names_host"]
+__all__ = ["cors_headers", "host_name", "is_address"]
 
 Headers = Sequence[tuple[str, str]]
 
@@ -34,14 +34,6 @@ def is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def names_host(name: str, allowed: Sequence[str]) -> bool:
-    """Whether it is one of these names; `*.example.com` is every name below example.com."""
-    return any(
-        name.endswith(each[1:]) and len(name) > len(each) - 1 if each.startswith("*.") else name == each
-        for each in allowed
-    )
 
 
 def cors_headers(origin: str, allowed: Sequence[str], *, wanted_headers: str | None = None) -> Headers:

@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from altclip.tracing import names
+from service.config.readers import names_host
 from service.frontend.api.errors import InvalidRequest, ServiceError, Unauthenticated
 from service.frontend.calls.call import Call
 from service.frontend.calls.callers import Callers
 from service.frontend.calls.lifecycle import Lifecycle, within_deadline
 from service.frontend.calls.trace_context import SpanStart
 from service.frontend.http.body import Bodies, check_type, content_length, discard
-from service.frontend.http.browsers import cors_headers, host_name, is_address, names_host
+from service.frontend.http.browsers import cors_headers, host_name, is_address
 from service.frontend.http.errors import (
     BadHttp,
     MethodNotAllowed,
@@ -69,7 +70,7 @@ class Gateway:
         self._counted = frozenset(core.metrics.layout.values("route"))
         self._lifecycle = Lifecycle(core.gate, callers, core.metrics, tracing=core.tracing)
         self._bodies = Bodies(settings.http_max_body_bytes, settings.max_queue_bytes)
-        self._warn_of_host = reachable and not (settings.api_keys or settings.api_key_lines)
+        self._warn_of_host = reachable and not settings.wants_keys
         self.active: set[asyncio.Task[Any]] = set()
         """Tasks that answer a request."""
 

@@ -23,6 +23,7 @@ from service.frontend.http.fields import number, wrong
 
 __all__ = [
     "Modality",
+    "content_item",
     "conversations",
     "image_value",
     "item",
@@ -80,6 +81,15 @@ def item(value: Any, path: str, modality: Modality = "") -> WholeItem:
     if isinstance(value, list) and value and all(type(each) is int for each in value):
         refuse_tokens(path)
     raise wrong(path, value, "a string or an object")
+
+
+def content_item(value: Any, path: str) -> WholeItem:
+    """An object whose `content` is one vector, all its parts together."""
+    if not isinstance(value, dict):
+        raise wrong(path, value, "an object")
+    if value.get("content") is None:
+        raise InvalidRequest.at(f"{path}.content", "is missing")
+    return item(value, path)
 
 
 def scored_items(value: Any, path: str, *, width: int, most: int) -> Sequence[WholeItem]:

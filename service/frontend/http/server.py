@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import ssl
 import time
 from collections.abc import Mapping
@@ -12,7 +11,6 @@ from collections.abc import Mapping
 import orjson
 
 from service.config import operator_files
-from service.config.readers import split_address
 from service.frontend.calls.callers import Callers
 from service.frontend.core.core import Core
 from service.frontend.http.apis import table
@@ -40,7 +38,7 @@ class HttpTransport:
         self.file_changed(operator_files.TLS)
         bound, self.address = sockets.bind(core.settings.http_address, shared=True)
         apis = table.chosen(self._service)
-        reachable = not is_loopback(split_address(self.address)[0])
+        reachable = not sockets.is_loopback(self.address)
         self._gateway = Gateway(self._service, callers, apis, reachable=reachable)
         self._protocols = Protocols(self._gateway, self._refused)
         self._listener = Listener(bound, self._protocols, BOUNDS, port="http", tls=lambda: self._tls)
@@ -99,11 +97,3 @@ def not_http(status: int, message: str) -> bytes:
         f"content-type: application/json\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"
     )
     return head.encode() + content
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NamedTuple
 from urllib.parse import quote, urljoin
 
-from service.config.readers import PORTS
+from service.config.readers import PORTS, names_host
 
 __all__ = ["Address", "NotAllowed", "Rules", "Target", "is_public", "is_web"]
 
@@ -61,7 +61,7 @@ class Rules:
         """Raises NotAllowed unless the target may be fetched."""
         if (target.scheme, target.port) not in self.origins:
             raise NotAllowed("the server does not fetch from this scheme and port")
-        if self.hosts and not any(matches(target.host, pattern) for pattern in self.hosts):
+        if self.hosts and not names_host(target.host, self.hosts):
             raise NotAllowed("the server does not fetch from this host")
         if target.address is not None and not is_public(target.address):
             raise NotAllowed("its host is not a public address")
@@ -126,13 +126,6 @@ def is_public(address: Address) -> bool:
     if address not in _UNICAST or not address.is_global:
         return False
     return not any(address in network for network in _INSIDE_6)
-
-
-def matches(host: str, pattern: str) -> bool:
-    """Whether a host matches a pattern. `*.name` is everything below name, and not name itself."""
-    if pattern.startswith("*."):
-        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
-    return host == pattern
 
 
 def _split(authority: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import ImageOps
 from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.api.messages import Image, Options, Orientation
 from service.frontend.calls.call import Call
+from service.frontend.core.embed_items import Part, WholeItem, embed_items
 from tests.service.running import Running, running
 from tests.service.streaming import batch, run
 
@@ -132,10 +133,13 @@ async def test_an_orientation_that_there_is_not_is_refused_by_name(
 
 
 async def test_the_core_tells_each_pictures_own_size_computed_or_cached(service: Running) -> None:
-    core = service.server.core
     images = [Image(content=photograph()), Image(content=turned(photograph()))]
+    items = [WholeItem("input", [Part("input", image=image)]) for image in images]
+
+    async def sizes(options: Options) -> Sequence[tuple[int, int]]:
+        done = await embed_items(service.server.core, Call(), "", items, options, path="input", most_texts=0)
+        return done.image_sizes
+
     for _ in range(2):
-        stored = await core.embed_image(Call(), "", images, Options())
-        assert stored.sizes == [(50, 30), (30, 50)]
-        upright = await core.embed_image(Call(), "", images, Options(orientation=Orientation.UPRIGHT))
-        assert upright.sizes == [(30, 50), (30, 50)]
+        assert await sizes(Options()) == [(50, 30), (30, 50)]
+        assert await sizes(Options(orientation=Orientation.UPRIGHT)) == [(30, 50), (30, 50)]

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from service.listening import sockets
-from service.listening.connections import Bounds
+from service.listening.connections import Bounds, Listener
 from service.listening.web import BoundedServer
 from tests.certificates import make_pair
 from tests.service.running import eventually
@@ -91,10 +91,10 @@ class Client:
 
 
 @contextlib.asynccontextmanager
-async def opened(tls: ssl.SSLContext | None = None, **bounds: float) -> AsyncIterator[Port]:
+async def opened(**bounds: float) -> AsyncIterator[Port]:
     port = Port(Bounds(**{"connections": 8, **bounds}))  # type: ignore[arg-type]
     bound, address = sockets.bind("127.0.0.1:0")
-    await port.server.start(bound, lambda: tls)
+    await port.server.start(bound)
     port.address = ("127.0.0.1", int(address.rpartition(":")[2]))
     try:
         yield port
@@ -179,9 +179,18 @@ async def test_who_reads_nothing_is_closed_and_who_reads_slowly_is_not() -> None
             received += len(chunk)
             await asyncio.sleep(0.1)
         assert received > len(LARGE)
-        await eventually(lambda: port.server.connections == 0)
+        await eventually(lambda: port.server._listener is not None and not port.server._listener._open)
         with contextlib.suppress(ConnectionError):
             assert len(await deaf.reader.read()) < len(LARGE)
+
+
+class Greeting(asyncio.Protocol):
+    """Says something as soon as it may, and ends the connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(b"hello")
+        transport.close()
 
 
 async def test_silence_before_tls_is_bounded_as_well(tmp_path: Path) -> None:
@@ -189,12 +198,23 @@ async def test_silence_before_tls_is_bounded_as_well(tmp_path: Path) -> None:
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(chain, key)
     trusting = ssl.create_default_context(cafile=str(chain))
-    async with opened(server) as port, aiohttp.ClientSession() as session:
-        clients = [await port.silent() for _ in range(100)]
-        url = f"https://localhost:{port.address[1]}/small"
-        async with session.get(url, ssl=trusting) as response:
-            assert await response.text() == "small"
+    bound, address = sockets.bind("127.0.0.1:0")
+    listener = Listener(bound, Greeting, Bounds(connections=8), port="test", tls=lambda: server)
+    listener.start()
+    to = ("127.0.0.1", int(address.rpartition(":")[2]))
+    clients: list[Client] = []
+    try:
+        clients += [Client(*await asyncio.open_connection(*to)) for _ in range(100)]
+        secure = Client(*await asyncio.open_connection(*to, ssl=trusting, server_hostname="localhost"))
+        clients.append(secure)
+        async with asyncio.timeout(60):
+            assert await secure.reader.read() == b"hello"
         await asyncio.gather(*(client.closed() for client in clients[:92]))
+    finally:
+        for client in clients:
+            await client.end()
+        listener.close()
+        await eventually(lambda: not listener._tasks)
 
 
 async def test_the_log_tells_of_too_many_once(caplog: pytest.LogCaptureFixture) -> None:

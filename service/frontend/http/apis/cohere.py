@@ -13,7 +13,7 @@ from service.frontend.api.errors import InvalidRequest, ServiceError
 from service.frontend.api.messages import Matrix, Options
 from service.frontend.core.embed_items import Part, WholeItem
 from service.frontend.http import fields
-from service.frontend.http.items import image_value, item
+from service.frontend.http.items import content_item, image_value
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Response, Route
 from service.frontend.http.rows import NUMBERS, json_list, number_rows
@@ -74,7 +74,7 @@ class _Handlers:
         source, most = given[0], self.service.most_items
         if source == "inputs":
             values = fields.elements(body, source, most)
-            return source, [_input(value, f"inputs[{index}]") for index, value in enumerate(values)]
+            return source, [content_item(value, f"inputs[{index}]") for index, value in enumerate(values)]
         paths = [f"{source}[{index}]" for index in range(len(fields.strings(body, source, most)))]
         return source, [
             WholeItem(path, [Part(path, text=value) if source == "texts" else _image(value, path)])
@@ -84,14 +84,6 @@ class _Handlers:
 
 def _image(value: str, path: str) -> Part:
     return Part(path, image=image_value(value, path))
-
-
-def _input(value: Any, path: str) -> WholeItem:
-    if not isinstance(value, dict):
-        raise fields.wrong(path, value, "an object")
-    if value.get("content") is None:
-        raise InvalidRequest.at(f"{path}.content", "is missing")
-    return item(value, path)
 
 
 def embedding_types(body: Mapping[str, Any]) -> Sequence[str]:

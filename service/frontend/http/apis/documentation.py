@@ -49,8 +49,7 @@ class _Handlers:
     @cached_property
     def _description(self) -> Response:
         settings = self._settings
-        keys = bool(settings.api_keys or settings.api_key_lines)
-        made = document(self.apis, prefix=settings.http_prefix, keys=keys)
+        made = document(self.apis, prefix=settings.http_prefix, keys=settings.wants_keys)
         return Response(orjson.dumps(made), headers=_HEADERS)
 
     @cached_property

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from service.frontend.api.errors import InvalidRequest, ModelNotFound, ServiceError
+from service.frontend.api.errors import ModelNotFound, ServiceError
 from service.frontend.api.messages import Options
-from service.frontend.core.embed_items import EmbeddedItems, WholeItem
+from service.frontend.core.embed_items import EmbeddedItems
 from service.frontend.http import fields
-from service.frontend.http.items import item
+from service.frontend.http.items import content_item
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Response, Route
 from service.frontend.http.rows import NUMBERS, Numbers, json_list, number_rows
@@ -46,18 +46,9 @@ class _Handlers:
         as_base64 = fields.choice(body, "encoding_format", {"base64": True}, False)
         fields.dimensions(body, spec.dimension, "output_dimension")
         values = fields.elements(body, "inputs", self.service.most_items)
-        items = [input_item(value, f"inputs[{index}]") for index, value in enumerate(values)]
+        items = [content_item(value, f"inputs[{index}]") for index, value in enumerate(values)]
         done = await self.service.embed(request, name, items, options, path="inputs")
         return await answer(done, kind, as_base64=as_base64)
-
-
-def input_item(value: Any, path: str) -> WholeItem:
-    """An input: all parts of its content together are one vector."""
-    if not isinstance(value, dict):
-        raise fields.wrong(path, value, "an object")
-    if value.get("content") is None:
-        raise InvalidRequest.at(f"{path}.content", "is missing")
-    return item(value, path)
 
 
 async def answer(done: EmbeddedItems, kind: Numbers, *, as_base64: bool) -> Response:
