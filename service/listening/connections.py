@@ -42,8 +42,9 @@ class Bounds:
     """Times are in seconds.
 
     connections: open at a time, and never more than a quarter of the descriptors that the process may have.
-    first_request: from the connection's begin to the end of a request's header. idle: the same between two
-    requests. stalled: for which the client has read nothing of what was there for it.
+    first_request: from the connection's begin to the end of a request's header, and from the first byte of a
+    later header to its end where the protocol tells of that byte. idle: from an answer to the end of the next
+    header. stalled: for which the client has read nothing of what was there for it.
     """
 
     connections: int
@@ -61,14 +62,15 @@ class Bounds:
 
 class Connection(asyncio.Protocol):
     """One connection, in front of the protocol that serves it. Whoever handles a request calls `begin` when
-    its header is there and `end` when its answer was handed over."""
+    its header is there and `end` when its answer was handed over; who sees its first byte, also `hear`."""
 
     def __init__(
         self, inner: asyncio.Protocol, accepted: socket.socket, closed: Callable[[Connection], None]
     ) -> None:
         """closed: called once it is."""
         self.idle_since = time.monotonic()
-        self.first = True
+        self.hurried = True
+        """Whether `first_request` holds, and not `idle`."""
         self._inner = inner
         self._socket = accepted
         self._closed = closed
@@ -82,10 +84,15 @@ class Connection(asyncio.Protocol):
         """Whether a request is being handled."""
         return self._requests > 0
 
+    def hear(self) -> None:
+        """The first byte of a request's header has come."""
+        if not self.hurried:
+            self.hurried, self.idle_since = True, time.monotonic()
+
     def begin(self) -> None:
         """A request's header has been read."""
         self._requests += 1
-        self.first = False
+        self.hurried = False
 
     def end(self) -> None:
         """Its answer has been handed over, though perhaps not yet read."""
@@ -100,7 +107,7 @@ class Connection(asyncio.Protocol):
         if unread:
             self.idle_since = now
             return now - self._unread_since > bounds.stalled
-        patience = bounds.first_request if self.first else bounds.idle
+        patience = bounds.first_request if self.hurried else bounds.idle
         return not self.busy and now - self.idle_since > patience
 
     def abort(self) -> None:

@@ -141,7 +141,7 @@ class Lifecycle:
         chosen = given or f"{random.getrandbits(64):016x}"
         logs.request_id.set(chosen)
         deadline = None if seconds is None else time.monotonic() + seconds
-        call = Call(chosen, deadline, peer=peer, method=method)
+        call = Call(chosen, deadline, peer=unmapped(peer), method=method)
         if self._tracing is not None and span is not None:
             call.trace = self._traced(self._tracing, span, context, chosen)
         if call.trace is not None:
@@ -276,6 +276,12 @@ async def within_deadline(call: Call) -> AsyncIterator[None]:
         if timeout.expired():
             raise DeadlineTooShort("The deadline passed before the answer was ready.") from None
         raise
+
+
+def unmapped(address: str) -> str:
+    """An IPv4 address as such, where a socket for both gives it in IPv6: "::ffff:10.0.0.1" is "10.0.0.1"."""
+    found = address.removeprefix("::ffff:")
+    return found if "." in found else address
 
 
 def valid_request_id(value: str) -> bool:

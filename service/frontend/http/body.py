@@ -132,11 +132,12 @@ async def _message(receive: Receive) -> Mapping[str, Any]:
     return message
 
 
-async def discard(receive: Receive, *, waiting: bool) -> None:
-    """Throws away what is left of a body, for a while. waiting: the client asked before it would send any."""
+async def discard(receive: Receive, broken: Callable[[], bool], *, waiting: bool) -> None:
+    """Throws away what is left of a body, for a while. broken: as in `Bodies.read`. waiting: the client asked
+    before it would send any."""
     try:
         async with asyncio.timeout(LINGER_WAITING_SECONDS if waiting else LINGER_SECONDS):
-            while (await _message(receive)).get("more_body"):
+            while (await _message(receive)).get("more_body") and not broken():
                 pass
     except TimeoutError:
         pass

@@ -10,12 +10,36 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 
-__all__ = ["cors_headers", "host_name", "is_address"]
+from service.config.readers import names_host
+from service.frontend.http import request
+from service.frontend.http.errors import BadHttp, Misdirected
+
+__all__ = ["cors_headers", "known_host"]
 
 Headers = Sequence[tuple[str, str]]
 
 EXPOSED = "x-request-id, retry-after, retry-after-ms, x-should-retry"
 PREFLIGHT_SECONDS = 600
+
+
+def known_host(headers: request.Headers, version: str, allowed: Sequence[str], *, keyless: bool) -> bool:
+    """Whether a request asks for an address or for one of these names.
+
+    version: of HTTP; in 1.0 a request may lack a Host, as probes of load balancers do and browsers do not.
+    keyless: the route needs no key. Raises Misdirected for another name than those, BadHttp for none or two.
+    """
+    given = headers.get("host", ())
+    if not given and version == "1.0":
+        if allowed and not keyless:
+            raise Misdirected
+        return True
+    if len(given) != 1:
+        raise BadHttp("A request has exactly one Host header.")
+    name = host_name(given[0])
+    known = is_address(name) or names_host(name, allowed)
+    if allowed and not known:
+        raise Misdirected
+    return known
 
 
 def host_name(host: str) -> str:

@@ -14,22 +14,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from altclip.tracing import names
-from service.config.readers import names_host
 from service.frontend.api.errors import InvalidRequest, ServiceError, Unauthenticated
 from service.frontend.calls.call import Call
 from service.frontend.calls.callers import Callers
 from service.frontend.calls.lifecycle import Lifecycle, within_deadline
 from service.frontend.calls.trace_context import SpanStart
 from service.frontend.http.body import Bodies, check_type, content_length, discard
-from service.frontend.http.browsers import cors_headers, host_name, is_address
-from service.frontend.http.errors import (
-    BadHttp,
-    MethodNotAllowed,
-    Misdirected,
-    Shape,
-    openai_error,
-    retry_headers,
-)
+from service.frontend.http.browsers import cors_headers, known_host
+from service.frontend.http.errors import MethodNotAllowed, Shape, openai_error, retry_headers
 from service.frontend.http.fields import number, set_deadline
 from service.frontend.http.json_body import MOST_VALUES, VALUE_BYTES, read_object, values
 from service.frontend.http.multipart import read_form
@@ -110,18 +102,10 @@ class Gateway:
             return path[len(prefix) :]
         return path
 
-    def check_host(self, headers: Headers) -> None:
+    def check_host(self, headers: Headers, version: str, *, keyless: bool) -> None:
         """Raises Misdirected or BadHttp."""
-        given = headers.get("host", ())
-        if len(given) != 1:
-            raise BadHttp("A request has exactly one Host header.")
-        name = host_name(given[0])
         allowed = self._service.settings.http_hosts
-        if is_address(name) or names_host(name, allowed):
-            return
-        if allowed:
-            raise Misdirected
-        if self._warn_of_host:
+        if not known_host(headers, version, allowed, keyless=keyless) and self._warn_of_host:
             self._warn_of_host = False
             _log.warning(
                 "unknown_host",
@@ -151,6 +135,7 @@ class _Exchange:
         self._held = 0
         self._shape: Shape = openai_error
         self._route = OTHER
+        self._keyless = False
         self._span: SpanStart | None = None
 
     @property
@@ -163,6 +148,8 @@ class _Exchange:
         if methods:
             first = next(iter(methods.values()))
             self._route, self._shape = first.route.path, first.api.shape
+            asked = methods.get("GET" if self._method == "HEAD" else self._method)
+            self._keyless = asked is not None and asked.route.keyless
             if self._method in methods and not methods[self._method].route.keyless:
                 facts = {names.HTTP_METHOD: self._method, names.HTTP_ROUTE: self._route}
                 self._span = SpanStart(f"{self._method} {self._route}", facts)
@@ -196,7 +183,7 @@ class _Exchange:
         )
 
     async def _response(self, call: Call) -> Response:
-        self._gateway.check_host(self._headers)
+        self._gateway.check_host(self._headers, self._scope["http_version"], keyless=self._keyless)
         if self._is_preflight:
             return Response(status=204, content_type="")
         if self._is_prefix_alone:  # the page's addresses are relative: without the slash they lead elsewhere
@@ -293,7 +280,7 @@ class _Exchange:
         headers = [("x-request-id", call.request_id), *response.headers]
         if response.content_type:
             headers.append(("content-type", response.content_type))
-        if response.status != 204:
+        if response.status not in (204, 304):  # with 304 it would be the length of what the client has
             headers.append(("content-length", str(len(response.body))))
         headers += cors_headers(
             self._origin,
@@ -310,5 +297,5 @@ class _Exchange:
             # The end is told apart: uvicorn waits before it until the client has taken most of the body.
             await self._send({"type": "http.response.body", "body": response.body, "more_body": True})
         if long and not self._protocol.broken:
-            await discard(self._receive, waiting="expect" in self._headers)
+            await discard(self._receive, lambda: self._protocol.broken, waiting="expect" in self._headers)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})

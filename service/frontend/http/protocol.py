@@ -2,8 +2,13 @@
 
     bytes ─▶ head: too large, or no HTTP? answered here ─▶ the gateway, in a task ─▶ answer
 
-A client that goes away cancels the task that works for it. `service/listening` bounds the connections: their
-number, how long a head may take, how long a client may leave an answer unread.
+- A head that offers another protocol (`Upgrade`) is parsed once more without the offer: httptools skips the
+  body of such a request, and would take it for the next one.
+- Trailers are counted and dropped: they come when the headers have been judged.
+- A client that goes away cancels the task that works for it.
+
+`service/listening` bounds the connections: their number, how long a head may take, how long a client may
+leave an answer unread.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from contextlib import contextmanager
 from email.utils import formatdate
 from typing import Any
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -25,7 +31,8 @@ from service.listening.connections import Bounds, Connection
 __all__ = ["BOUNDS", "HttpProtocol", "Protocols"]
 
 HEAD_BYTES = 64 << 10
-"""Of the request line and headers together."""
+"""Of the request line, headers and trailers together."""
+REFUSALS = {400: "This is not a valid HTTP request.", 431: "The request's headers are too large."}
 BOUNDS = Bounds(connections=2048, stalled=60.0)
 """Of each frontend."""
 DATE_SECONDS = 1.0
@@ -100,8 +107,11 @@ class HttpProtocol(HttpToolsProtocol):
         """What came last is no HTTP; nothing more is read."""
         self._protocols = protocols
         self._bounded: Connection | None = None
-        self._head = 0
         self._in_head = True
+        self._size = 0
+        """Of the head's and trailers' fields that were parsed."""
+        self._unparsed = 0
+        """Bytes since a head, a piece of a body or a request last ended; the parser may keep them."""
         self._owed = 0
         """Requests whose headers came and whose answer has not been handed over."""
 
@@ -133,33 +143,75 @@ class HttpProtocol(HttpToolsProtocol):
         """asyncio's hook."""
         if self.broken or self.transport.is_closing():
             return
-        if self._in_head:
-            self._head += len(data)
-        super().data_received(data)
-        if self._in_head and self._head > HEAD_BYTES:
-            self._refuse(431, "The request's headers are too large.")
+        self._unset_keepalive_if_required()
+        self._unparsed += len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError:
+            self._refuse(431 if self._size > HEAD_BYTES else 400)
+        else:
+            if self._unparsed > HEAD_BYTES:
+                self._refuse(431)
+
+    def _parse(self, data: bytes) -> None:
+        rest: bytes | memoryview = data
+        while rest:
+            try:
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as offer:
+                rest = memoryview(rest)[offer.args[0] :]
+                again = self._head_without_offer()
+                self.parser = httptools.HttpRequestParser(self)  # the old one may be at the connection's end
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self.parser.feed_data(again)
+
+    def _head_without_offer(self) -> bytes:
+        line = (self.parser.get_method(), self.url, self.parser.get_http_version().encode())
+        kept = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        return b"%s %s HTTP/%s\r\n%s\r\n" % (*line, b"".join(kept))
 
     def on_message_begin(self) -> None:
-        """The parser's hook."""
+        """The parser's hook, as are those below."""
         super().on_message_begin()
         self.scope["extensions"] = {"altclip.protocol": {"protocol": self}}
+        self._in_head, self._size = True, 0
+        if self._bounded is not None:
+            self._bounded.hear()
+
+    def on_url(self, url: bytes) -> None:
+        self._grow(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._grow(len(name) + len(value) + len(b": \r\n"))
+        if self._in_head:
+            super().on_header(name, value)
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > HEAD_BYTES:
+            raise httptools.HttpParserError(REFUSALS[431])
 
     def on_headers_complete(self) -> None:
-        """The parser's hook."""
-        self._in_head = False
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":  # what follows it is no HTTP
+                raise httptools.HttpParserError(REFUSALS[400])
+            return  # `_parse` goes on
+        super().on_headers_complete()  # may raise: nothing counts as a request before it has returned
+        self._in_head, self._unparsed = False, 0
         self._owed += 1
         if self._bounded is not None:
             self._bounded.begin()
-        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unparsed = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The parser's hook."""
-        self._in_head, self._head = True, 0
-        super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """uvicorn's hook, for what is no HTTP."""
-        self._refuse(400, "This is not a valid HTTP request.")
+        if not self.parser.should_upgrade():
+            self._unparsed = 0
+            super().on_message_complete()
 
     def finished(self) -> None:
         """The gateway has answered a request."""
@@ -168,15 +220,19 @@ class HttpProtocol(HttpToolsProtocol):
         if self._bounded is not None:
             self._bounded.end()
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _refuse(self, status: int) -> None:
         self.broken = True
-        self.flow.pause_reading()
+        assert isinstance(self.transport, _Joining)  # noqa: S101 - set when the connection was made
+        self.transport.lingers = True
+        if self._bounded is not None:
+            self._bounded.hear()  # closed soon, whatever it still says
         if self._owed:
             # The request before it is answered; one whose body is broken is told so by the gateway.
+            self.flow.pause_reading()
             self.cycle.keep_alive = False
             self.cycle.message_event.set()
-        elif not self.transport.is_closing():
-            self.transport.write(self._protocols.refused(status, message))
+        else:
+            self.transport.write(self._protocols.refused(status, REFUSALS[status]))
             self.transport.close()
 
 
@@ -186,7 +242,11 @@ class _Joining(asyncio.Transport):
     def __init__(self, below: asyncio.Transport) -> None:
         super().__init__()
         self.held: list[bytes] | None = None
+        self.lingers = False
+        """Whether the client may still be sending when the connection is closed. It could lose the answer
+        then; so what it sends is read until it has gone, or is overdue."""
         self._below = below
+        self._ended = False
 
     def write(self, data: Any) -> None:
         """As a transport's, as are those below."""
@@ -202,10 +262,15 @@ class _Joining(asyncio.Transport):
             self._below.write(held[0] if len(held) == 1 else b"".join(held))
 
     def close(self) -> None:
-        self._below.close()
+        if self.lingers and not self._ended and self._below.can_write_eof():  # TLS cannot
+            self._ended = True
+            self._below.write_eof()
+            self._below.resume_reading()
+        else:
+            self._below.close()
 
     def abort(self) -> None:
         self._below.abort()
 
     def is_closing(self) -> bool:
-        return self._below.is_closing()
+        return self._ended or self._below.is_closing()

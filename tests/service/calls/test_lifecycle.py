@@ -82,6 +82,21 @@ def test_a_request_id_that_no_log_can_take_is_replaced(given: str | bytes) -> No
     assert all(len(each) == 16 for each in made)
 
 
+@pytest.mark.parametrize(
+    ("given", "peer"),
+    [
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("::1", "::1"),
+        ("::ffff:1:2", "::ffff:1:2"),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("", ""),
+    ],
+)
+def test_a_client_is_the_same_over_a_socket_for_ipv4_and_one_for_both(given: str, peer: str) -> None:
+    assert Transport().lifecycle.begin("Method", peer=given).whose == peer
+
+
 def test_an_admitted_call_bears_its_callers_name_and_leaves_when_it_ends() -> None:
     transport = Transport(None, "concurrency=1")
     call = transport.lifecycle.begin("Method", peer="127.0.0.1")

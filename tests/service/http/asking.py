@@ -19,9 +19,24 @@ import aiohttp
 
 from service.config.keys import line_of
 from service.config.operator_files import API_KEYS
+from service.frontend.http.server import HttpTransport
 from tests.service.running import Running, pictures, running
 
-__all__ = ["KEY", "PICTURE", "SECRET", "Answer", "Asking", "asking", "data_uri", "keyed", "post_request"]
+__all__ = [
+    "HEALTH",
+    "KEY",
+    "PICTURE",
+    "SECRET",
+    "Answer",
+    "Asking",
+    "answered",
+    "asking",
+    "connected",
+    "connections",
+    "data_uri",
+    "keyed",
+    "post_request",
+]
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,37 @@ async def keyed(*limits: str, models: Iterable[str] = ("m",), **settings: Any) -
     files = {API_KEYS: line_of("search", SECRET, limits).encode()}
     async with asking(*models, api_keys="/keys", files=files, callers=["search"], **settings) as http:
         yield http
+
+
+@asynccontextmanager
+async def connected(
+    http: Asking, **options: Any
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection of its own, for bytes."""
+    host, _, port = http.service.http.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port), **options)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+
+
+async def answered(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
+    """Status, head and body of one answer."""
+    async with asyncio.timeout(60):
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        return int(head.split()[1]), head, await reader.readexactly(length)
+
+
+def connections(http: Asking) -> set[Any]:
+    """The protocols of all that are open."""
+    (transport,) = [each for each in http.service.server._transports if each.name == "http"]
+    assert isinstance(transport, HttpTransport)
+    return {*transport._protocols.state.connections}
+
+
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
 def post_request(body: bytes, *headers: str, path: str = "/v1/embeddings") -> bytes:

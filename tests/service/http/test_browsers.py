@@ -38,6 +38,28 @@ async def test_a_request_has_exactly_one_host(http: Asking) -> None:
         assert got.startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize(
+    ("line", "hosts", "status"),
+    [
+        (b"GET /healthz", (), 200),
+        (b"GET /v1/models", (), 200),
+        (b"GET /healthz", ("altclip",), 200),
+        (b"HEAD /healthz", ("altclip",), 200),
+        (b"GET /v1/models", ("altclip",), 421),
+        (b"POST /", ("altclip",), 421),  # of the same path, GET needs no key
+        (b"GET /nothing", ("altclip",), 421),
+    ],
+)
+async def test_a_probe_in_http_1_0_may_lack_a_host(line: bytes, hosts: tuple[str, ...], status: int) -> None:
+    async with asking(http_hosts=hosts) as http:
+        assert (await http.raw(line + b" HTTP/1.0\r\n\r\n")).startswith(b"HTTP/1.1 %d " % status)
+
+
+async def test_http_1_0_has_no_two_hosts(http: Asking) -> None:
+    got = await http.raw(b"GET /healthz HTTP/1.0\r\nhost: a\r\nhost: b\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 400 ")
+
+
 async def test_pages_of_other_origins_may_read_nothing_by_default(http: Asking) -> None:
     asks = {"origin": "https://app.example.com", "access-control-request-method": "POST"}
     preflight = await http.ask("OPTIONS", "/v1/embeddings", headers=asks)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
+from altclip.v1 import embedding_service_pb2 as pb
 from tests.service.http.asking import KEY, SECRET, keyed, post_request
 
 
@@ -48,6 +50,19 @@ async def test_a_stranger_is_refused(headers: dict[str, str]) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
         assert http.caller_calls("anonymous", "UNAUTHENTICATED") == 1
         assert http.counted("/v1/embeddings", 401) == 1
+
+
+async def test_a_client_has_the_same_address_over_both_transports(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with keyed(http_address="0.0.0.0:0") as http:  # of IPv6 and IPv4, where the machine has both
+        port = int(http.service.http.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(post_request(b"", "connection: close"))
+        assert (await reader.read()).startswith(b"HTTP/1.1 401 ")
+        writer.close()
+        await http.service.refusal("EmbedText", pb.EmbedTextRequest(texts=["a"]))
+    said = [vars(record).get("fields", {}) for record in caplog.records]
+    assert [fields["peer"] for fields in said if "peer" in fields] == ["127.0.0.1"] * 2
 
 
 async def test_two_keys_that_differ_are_refused_and_one_sent_twice_is_not() -> None:

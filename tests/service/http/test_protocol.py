@@ -5,40 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from service.frontend.http import body, protocol, server
 from service.listening.connections import Bounds
-from tests.service.http.asking import KEY, Asking, asking, keyed, post_request
+from tests.service.http.asking import (
+    HEALTH,
+    KEY,
+    Asking,
+    answered,
+    asking,
+    connected,
+    connections,
+    keyed,
+    post_request,
+)
 from tests.service.running import eventually
 
 GOOD = b'{"input": "a"}'
-HEALTH = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 LAST = HEALTH[:-2] + b"connection: close\r\n\r\n"
-
-
-@asynccontextmanager
-async def connected(
-    http: Asking, **options: int
-) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    host, _, port = http.service.http.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port), **options)
-    try:
-        yield reader, writer
-    finally:
-        writer.close()
-
-
-async def answered(reader: asyncio.StreamReader) -> tuple[int, bytes, bytes]:
-    """Status, head and body of one answer."""
-    async with asyncio.timeout(60):
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        return int(head.split()[1]), head, await reader.readexactly(length)
 
 
 async def test_a_connection_is_used_for_one_request_after_another(http: Asking) -> None:
@@ -101,14 +87,6 @@ async def test_a_good_request_before_garbage_has_its_answer(http: Asking) -> Non
         status, _, content = await answered(reader)
         assert (status, len(json.loads(content)["data"])) == (200, 1)
         assert await reader.read() == b""
-
-
-async def test_headers_are_bounded(http: Asking) -> None:
-    for head in (b"a: " + b"b" * 100_000, b"a: b\r\n" * 20_000, b"a" * 100_000):
-        got = await http.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\n" + head)
-        assert got.startswith(b"HTTP/1.1 431 ")
-    assert (await http.raw(b"GET /" + b"a" * 100_000)).startswith(b"HTTP/1.1 431 ")
-    assert http.counted("other", 431) == 4
 
 
 @pytest.mark.parametrize("chunks", [b"zz\r\n", b"5\r\nabcdefgh\r\n", b"-1\r\n", b"fffffffffffffffff\r\n"])
@@ -180,14 +158,6 @@ async def test_who_goes_in_the_middle_of_a_body_leaves_nothing_behind(http: Aski
     await eventually(lambda: http.counted("/v1/embeddings", 499) == 1)
     assert http.service.server.core.gate.active == 0
     assert (await http.embed(input="a")).status == 200
-
-
-@pytest.mark.parametrize("upgrade", ["h2c", "websocket", "TLS/1.3"])
-async def test_an_offer_of_another_protocol_is_not_taken(http: Asking, upgrade: str) -> None:
-    head = f"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: {upgrade}\r\n\r\n".encode()
-    async with connected(http) as (reader, writer):
-        writer.write(head)
-        assert (await answered(reader))[0] == 200
 
 
 async def test_http_1_0_is_answered_and_closed(http: Asking) -> None:
@@ -262,12 +232,6 @@ async def test_who_reads_nothing_is_let_go_and_nobody_else_notices(monkeypatch: 
         await eventually(lambda: not connections(http) or len(connections(http)) <= 1)
         assert http.counted("/v1/embeddings", 200) < 50
         lazy.close()
-
-
-def connections(http: Asking) -> set[Any]:
-    (transport,) = [each for each in http.service.server._transports if each.name == "http"]
-    assert isinstance(transport, server.HttpTransport)
-    return {*transport._protocols.state.connections}
 
 
 async def test_a_drain_ends_connections_that_are_idle_or_half_asked(http: Asking) -> None:

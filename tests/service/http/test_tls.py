@@ -15,8 +15,8 @@ import pytest
 from service.config.certificates import Certificate
 from service.config.operator_files import TLS
 from tests.certificates import Pair, make_pair
-from tests.service.http.asking import Asking
-from tests.service.running import running
+from tests.service.http.asking import Asking, answered, connected, connections
+from tests.service.running import eventually, running
 
 BODY = {"input": "a"}
 
@@ -48,6 +48,16 @@ async def test_http_is_encrypted_where_grpc_is(tmp_path: Path) -> None:
         with contextlib.suppress(ConnectionError):
             got = await http.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert b"HTTP" not in got
+
+
+async def test_what_is_no_http_is_answered_there_too(tmp_path: Path) -> None:
+    pair = make_pair(tmp_path, "one")
+    async with encrypted(pair, {TLS: certificate(pair)}) as http:
+        async with connected(http, ssl=trusting(pair)) as (reader, writer):
+            writer.write(b"CONNECT a:80 HTTP/1.1\r\n\r\n")
+            assert (await answered(reader))[0] == 400
+            assert await reader.read() == b""
+        await eventually(lambda: not connections(http))
 
 
 async def test_a_new_certificate_is_that_of_new_connections(tmp_path: Path) -> None:

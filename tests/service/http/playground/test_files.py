@@ -36,6 +36,7 @@ async def test_every_file_is_served_with_its_type_and_once_only(shared: Asking) 
         assert answer.headers["content-type"] == file.content_type
     again = await shared.get("/playground/js/main.js", headers={"if-none-match": files()["js/main.js"].etag})
     assert (again.status, again.body) == (304, b"")
+    assert "content-length" not in again.headers  # it would be that of the file
 
 
 @pytest.mark.parametrize(
