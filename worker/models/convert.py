@@ -19,7 +19,7 @@ import struct
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from altclip.version import VERSION
 from worker import checkpoint
@@ -44,13 +44,15 @@ PARTS = ("query", "q_proj", "key", "k_proj", "value", "v_proj")
 # Mapped tensors start on a cache line of their own.
 ALIGNMENT = 64
 _CONVERTER = f"altclip {VERSION}"
+_CONVERTERS = "altclip "
+"""How the converter of any version begins."""
 
 
 def convert(source: str, directory: str | Path, *, dtype: str | None = None) -> Path:
     """Convert `source` (a directory, or OWNER/NAME[@REVISION]) into `directory`, which is returned.
 
     Raises `ModelError`. dtype: "float32", "float16" or "bfloat16"; None keeps each tensor's own. `directory`
-    must be missing, empty, or an earlier conversion, which is replaced.
+    must be missing, empty, or an earlier conversion with nothing else in it, which is replaced.
     """
     target = Path(directory).expanduser().absolute()
     if dtype is not None and dtype not in SAFETENSORS_DTYPES:
@@ -84,7 +86,7 @@ def is_current(source: str, directory: str | Path) -> bool:
     if not is_hub_name(source) or "@" not in source or Path(source).is_dir():
         return False
     try:
-        manifest = json.loads((target / checkpoint.MANIFEST).read_text(encoding="utf-8"))
+        manifest = _manifest(target)
         if (manifest["source"], manifest["converter"]) != (source, _CONVERTER):
             return False
         return all((target / file["name"]).stat().st_size == file["bytes"] for file in manifest["files"])
@@ -95,8 +97,31 @@ def is_current(source: str, directory: str | Path) -> bool:
 def _check_target(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise ModelError(f"{target} exists and is no directory")
-    if target.is_dir() and any(target.iterdir()) and not (target / checkpoint.MANIFEST).is_file():
-        raise ModelError(f"{target} is not empty and no earlier conversion; give another directory")
+    if not target.is_dir():
+        return
+    own = _own_files(target)
+    foreign = sorted(path.name for path in target.iterdir() if path.name not in own or not path.is_file())
+    if foreign:
+        told = f"{target} is not empty and no earlier conversion"
+        raise ModelError(f"{told} (it holds {foreign[0]}); give another directory")
+
+
+def _own_files(target: Path) -> set[str]:
+    """The names of all that an earlier conversion put here; none where there is none.
+
+    Other programs, and bulk jobs, too, call a file manifest.json.
+    """
+    try:
+        manifest = _manifest(target)
+        if manifest["converter"].startswith(_CONVERTERS):
+            return {checkpoint.MANIFEST, *(file["name"] for file in manifest["files"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    return set()
+
+
+def _manifest(target: Path) -> Any:
+    return json.loads((target / checkpoint.MANIFEST).read_text(encoding="utf-8"))
 
 
 def _write(origin: Path, work: Path, dtype: str | None) -> list[str]:

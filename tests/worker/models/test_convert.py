@@ -141,6 +141,41 @@ def test_a_directory_with_anything_else_in_it_is_left_alone(source: Path, tmp_pa
         convert(str(source), source)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"version": 1, "state": "done", "parts": [{"name": "part-00000.parquet"}]}',  # a bulk job's
+        '{"name": "an app", "converter": 3, "files": [{"name": "part-00000.parquet"}]}',
+        '{"converter": "altclip 0.1.0", "files": "part-00000.parquet"}',
+        '{"converter": "altclip 0.1.0", "files": []}',
+        "[]",
+        "no JSON",
+    ],
+)
+def test_a_manifest_of_another_kind_saves_the_directory(source: Path, tmp_path: Path, content: str) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "part-00000.parquet").write_bytes(b"hours of work")
+    (mine / "manifest.json").write_text(content)
+    before = everything(mine)
+    with pytest.raises(ModelError, match="not empty"):
+        convert(str(source), mine)
+    assert everything(mine) == before
+    (mine / "part-00000.parquet").unlink()
+    if "altclip" not in content:
+        with pytest.raises(ModelError, match=r"holds manifest\.json"):
+            convert(str(source), mine)
+
+
+def test_what_was_added_to_a_conversion_is_named_and_kept(source: Path, tmp_path: Path) -> None:
+    converted = convert(str(source), tmp_path / "converted")
+    (converted / "notes").mkdir()
+    (converted / "notes" / "measured.txt").write_text("days of work")
+    with pytest.raises(ModelError, match="holds notes"):
+        convert(str(source), converted)
+    assert (converted / "notes" / "measured.txt").read_text() == "days of work"
+
+
 def test_a_full_disk_leaves_the_earlier_conversion_as_it_was(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
