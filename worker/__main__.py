@@ -116,11 +116,10 @@ def _check_weights(channel: Channel, spec: ModelSpec) -> None:
     from worker import checkpoint  # imports safetensors' reader
 
     channel.send("weights", {"sha256": checkpoint.weights_sha256(spec)})
-    if damaged := checkpoint.damaged_files(spec):
-        reason = (
-            f"{spec.source}: {', '.join(damaged)} is not what the manifest beside it says; convert it anew"
-        )
-        channel.send("failed", {"reason": reason})
+    try:
+        checkpoint.check_digests(spec)
+    except ModelError as error:
+        channel.send("failed", {"reason": str(error)})
         leave()
 
 

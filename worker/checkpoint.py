@@ -27,7 +27,6 @@ __all__ = [
     "MANIFEST",
     "SINGLE",
     "check_names",
-    "damaged_files",
     "has_no_effect",
     "indexed",
     "is_weight",
@@ -198,17 +197,21 @@ def weights_sha256(spec: ModelSpec) -> str:
     return _joined(sha256_of(file) for file in files)
 
 
-def damaged_files(spec: ModelSpec) -> list[str]:
-    """The names of the weights' files that are not what the conversion's manifest says; reads them whole."""
+def check_digests(spec: ModelSpec) -> None:
+    """Raises `ModelError` that names the files of weights that are not what the conversion's manifest says.
+    Reads them whole."""
     if not spec.directory:
-        return []
+        return
     directory = Path(spec.directory)
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         listed = {entry["name"]: entry["sha256"] for entry in manifest["files"]}
     except (OSError, KeyError, TypeError, ValueError):
-        return []  # nobody said what they should be
-    return [file.name for file in weight_files(directory) if listed.get(file.name) != sha256_of(file)]
+        return  # nobody said what they should be
+    damaged = [file.name for file in weight_files(directory) if listed.get(file.name) != sha256_of(file)]
+    if damaged:
+        told = f"{', '.join(damaged)} is not what the manifest beside it says; convert it anew"
+        raise ModelError(f"{spec.source}: {told}")
 
 
 def sha256_of(path: Path) -> str:

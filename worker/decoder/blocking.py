@@ -89,8 +89,9 @@ class Decoder:
         """The process's channel and memory. Raises RuntimeError where none starts."""
         if self._channel is not None and self._slab is not None:
             return self._channel, self._slab
-        descriptor = memory.create("altclip-decoder", self._output + 3 * self._size**2)
+        descriptor = -1
         try:
+            descriptor = memory.create("altclip-decoder", self._output + 3 * self._size**2)
             self._slab = memory.attach(descriptor)
             self._channel, theirs = Channel.pair()
             with theirs:
@@ -102,7 +103,8 @@ class Decoder:
             self.close()
             raise RuntimeError("no decoder process starts") from error
         finally:
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
         if message is None or message.type != "ready":
             self.close()
             raise RuntimeError("no decoder process starts")

@@ -11,28 +11,25 @@ from __future__ import annotations
 
 import math
 import time
-import traceback
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from worker.arrays import Floats
-from worker.engine.batcher import Budget, Policy
 from worker.engine.jobs import Job, Origin
 from worker.engine.queue import JobQueue
-from worker.errors import DeviceLost, OutOfMemory
+from worker.engine.scales import Scales, halves, let_go
+from worker.errors import DeviceLost
 from worker.families import Encoder, Pending
 from worker.runtime import logs
 from worker.runtime.control import leave
 from worker.runtime.metrics import Metrics
 from worker.runtime.notices import Modality, Result, Status
 
-__all__ = ["Engine", "scaled"]
+__all__ = ["Engine"]
 
 _log = logs.get("engine")
-_RECOVERY = 1.02
-_LEAST_SCALE = 1 / 64
 
 
 class _Launched(NamedTuple):
@@ -41,21 +38,6 @@ class _Launched(NamedTuple):
     pending: Pending | None
     """None where the launch itself failed; `error` tells why."""
     error: Exception | None
-
-
-def scaled(policy: Policy, scales: Mapping[Modality, float]) -> Policy:
-    """The policy with each budget times its scale; a batch may always hold one item."""
-    return replace(
-        policy,
-        budgets={
-            modality: Budget(
-                max(1, int(budget.cost * scales[modality])),
-                max(1, int(budget.items * scales[modality])),
-                max(1, int(budget.beside * scales[modality])),
-            )
-            for modality, budget in policy.budgets.items()
-        },
-    )
 
 
 class Engine:
@@ -84,8 +66,7 @@ class Engine:
         self._device = device
         self._number = number
         self._ahead = 0 if encoder.info.device == "cpu" else 1
-        self._policy = queue.policy
-        self._scales = dict.fromkeys(Modality, 1.0)
+        self._scales = Scales(queue.policy.budgets)
 
     def run(self) -> None:
         launched: deque[_Launched] = deque()
@@ -155,31 +136,30 @@ class Engine:
             )
             leave()
         except Exception as error:  # whatever a model raises, the other items of the batch are computed
-            if isinstance(error, OutOfMemory):
-                self._rescale(modality, 0.5)
-            _let_go(error)
+            if self._scales.failed(modality, error):
+                self._rescale()
+                scale = round(self._scales[modality], 3)
+                _log.warning(
+                    "out_of_memory", "batches are made smaller", modality=modality.label, scale=scale
+                )
+            let_go(error)
             self._retry_in_halves(launched.jobs, error)
             # It holds this frame, and so a batch whose frontend may be gone, until cycles are collected.
             error.__traceback__ = None
             return
-        if self._scales[modality] < 1:
-            self._rescale(modality, _RECOVERY)
+        if self._scales.fitted(modality):
+            self._rescale()
         self._deliver(launched, rows)
 
-    def _rescale(self, modality: Modality, factor: float) -> None:
-        self._scales[modality] = min(1.0, max(_LEAST_SCALE, self._scales[modality] * factor))
-        self._queue.policy = scaled(self._policy, self._scales)
-        if factor < 1:
-            scale = round(self._scales[modality], 3)
-            _log.warning("out_of_memory", "batches are made smaller", modality=modality.label, scale=scale)
+    def _rescale(self) -> None:
+        self._queue.policy = replace(self._queue.policy, budgets=self._scales.budgets)
 
     def _retry_in_halves(self, jobs: Sequence[Job], error: Exception) -> None:
         if len(jobs) == 1:
             _log.error("item_failed", "the encoder raised for one item alone", error=error)
             self._end(jobs, Status.FAILED)
             return
-        middle = len(jobs) // 2
-        for half in (jobs[:middle], jobs[middle:]):
+        for half in halves(jobs):
             self._observe_progress([jobs])
             self._finish(self._launch(half))
 
@@ -217,11 +197,3 @@ class Engine:
         self._metrics.last_progress.set(time.monotonic(), self._number)
         oldest = min((job.submitted for jobs in unanswered for job in jobs), default=0.0)
         self._metrics.oldest_inflight.set(oldest, self._model, self._device)
-
-
-def _let_go(error: BaseException) -> None:
-    """The frames that an error came through hold what they had computed: memory that the halves need."""
-    cause: BaseException | None = error
-    while cause is not None:
-        traceback.clear_frames(cause.__traceback__)
-        cause = cause.__cause__ or cause.__context__

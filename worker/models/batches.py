@@ -14,15 +14,14 @@ from dataclasses import dataclass, field
 
 from worker.arrays import Floats, Ids, Pixels
 from worker.engine.batcher import Budget
-from worker.errors import DeviceLost, OutOfMemory
+from worker.engine.scales import Scales, halves, let_go
+from worker.errors import DeviceLost
 from worker.families import Encoder, Pending
 from worker.runtime.notices import Modality
 
 __all__ = ["Batches", "Call", "Item", "Launched", "Outcome"]
 
 IMAGE_WEIGHT = 4
-LEAST_SCALE = 1 / 64
-RECOVERY = 1.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +85,18 @@ class Batches:
 
     def __init__(self, encoder: Encoder, sizes: Mapping[Modality, Budget]) -> None:
         self._encoder = encoder
-        self._sizes = sizes
-        self._scales = dict.fromkeys(Modality, 1.0)
+        self._scales = Scales(sizes)
         self._last = Modality.IMAGE
 
     def take(self, prepared: Mapping[Modality, deque[Item]]) -> Sequence[Item]:
         """Takes the next batch: both kinds in turn, oldest first, at least one item."""
         other = Modality.TEXT if self._last is Modality.IMAGE else Modality.IMAGE
         modality = other if prepared[other] else self._last
-        line, budget, scale = prepared[modality], self._sizes[modality], self._scales[modality]
+        line, budget = prepared[modality], self._scales.budgets[modality]
         self._last = modality
         items: list[Item] = []
         cost = 0
-        while line and (
-            not items
-            or (cost + line[0].cost <= budget.cost * scale and len(items) + 1 <= budget.items * scale)
-        ):
+        while line and (not items or (cost + line[0].cost <= budget.cost and len(items) < budget.items)):
             cost += line[0].cost
             items.append(line.popleft())
         return items
@@ -122,7 +117,6 @@ class Batches:
     def finish(self, launched: Launched) -> list[Outcome]:
         """The outcome of each item. Raises DeviceLost."""
         items = launched.items
-        scales, modality = self._scales, items[0].modality
         try:
             if launched.pending is None:
                 raise launched.error or RuntimeError("a batch was launched without a result")
@@ -130,19 +124,16 @@ class Batches:
         except DeviceLost:
             raise
         except Exception as error:
-            if isinstance(error, OutOfMemory):
-                scales[modality] = max(LEAST_SCALE, scales[modality] / 2)
+            self._scales.failed(items[0].modality, error)
+            let_go(error)
             if len(items) == 1:
+                error.__traceback__ = None  # it holds this frame, and so the batch
                 return [_outcome(items[0], None, error)]
-            error.__traceback__ = None  # its frames hold what they had computed: memory that the halves need
         else:
-            scales[modality] = min(1.0, scales[modality] * RECOVERY)
+            self._scales.fitted(items[0].modality)
             return [_outcome(item, row) for item, row in zip(items, rows, strict=True)]
-        launched.pending = None
-        middle = len(items) // 2
-        return [
-            outcome for half in (items[:middle], items[middle:]) for outcome in self.finish(self.launch(half))
-        ]
+        launched.pending = launched.error = None
+        return [outcome for half in halves(items) for outcome in self.finish(self.launch(half))]
 
 
 def _outcome(item: Item, row: Floats | None, error: Exception | None = None) -> Outcome:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 from worker.decoder.blocking import Decoder
 from worker.engine.tuning import budgets
-from worker.errors import ImageError
 from worker.families import Encoder, ImageProcessor, family
 from worker.inputs.formats import sniff
 from worker.models.batches import Batches, Call, Item, Launched, Outcome
@@ -209,7 +208,7 @@ class Offline:
         try:
             sniff(content)
             item.pixels = decoder.decode(content, upright=item.upright)
-        except (ImageError, RuntimeError) as error:
+        except Exception as error:  # whatever it is, an item without an outcome would be waited for
             self._deliver([item], [Outcome(item.key, error=error)])
             return
         item.content = b""  # pixels are all that is needed from now on
@@ -249,7 +248,7 @@ class Offline:
             self._stop(error)
 
     def _next_batch(self, batches: Batches, *, wait: bool) -> Sequence[Item] | None:
-        """The next batch, of the kind that waits longest; empty without `wait`, None at the end."""
+        """The next batch, of both kinds in turn; empty without `wait`, None at the end."""
         with self._lock:
             while wait and not self._closed and not any(self._prepared.values()):
                 self._to_encode.wait()

@@ -15,13 +15,17 @@ __all__ = ["attach", "create"]
 
 
 def create(name: str, size: int) -> int:
-    """A descriptor of `size` zero bytes, closed on exec. `name` shows only in /proc."""
+    """A descriptor of `size` zero bytes, closed on exec. `name` shows only in /proc. Raises OSError."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(descriptor, size)
-        fcntl.fcntl(
-            descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-        )
+        try:
+            os.ftruncate(descriptor, size)
+            fcntl.fcntl(
+                descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+            )
+        except OSError:
+            os.close(descriptor)
+            raise
         return descriptor
     with tempfile.TemporaryFile(prefix=f"{name}-") as file:  # already unlinked
         os.ftruncate(file.fileno(), size)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +98,39 @@ def test_an_item_that_does_not_fit_alone_fails_alone() -> None:
         model.close()
     assert [key for key, each in found.items() if each.row is None] == [3]
     assert isinstance(found[3].error, OutOfMemory)
+
+
+WITHOUT_DESCRIPTORS = """
+import errno, resource, sys
+from worker.errors import UndecodableImage
+from worker.models.offline import Offline, Sizes
+from worker.models.sources import resolve
+
+picture = sys.stdin.buffer.read()
+sizes = Sizes(threads=1, decoders=1, batch_tokens=64, batch_images=4)
+model = Offline(resolve("m=stub:dimension=8"), sizes=sizes)
+
+def outcome(content):
+    ((found,),) = model.embed([("key", content)])
+    return found
+
+assert isinstance(outcome(b"plain").error, UndecodableImage)  # before any decoder is started
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+error = outcome(picture).error
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+assert isinstance(error, RuntimeError) and error.__cause__.errno == errno.EMFILE, error
+assert outcome(picture).row is not None  # by the same thread
+model.close()
+print("whole")
+"""
+
+
+def test_where_no_decoder_can_be_started_an_image_fails_and_the_next_one_does_not() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DESCRIPTORS], input=png(1), capture_output=True, timeout=240
+    )
+    assert done.stdout == b"whole\n", done.stderr.decode()
 
 
 def test_what_the_iterator_raises_reaches_the_caller(stub: Offline) -> None:

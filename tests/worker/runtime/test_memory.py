@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +27,18 @@ def test_nobody_can_resize_it(size: int) -> None:
     with pytest.raises(PermissionError):
         os.ftruncate(descriptor, size)
     os.close(descriptor)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="no memfd_create here")
+def test_memory_that_cannot_be_had_leaves_no_descriptor() -> None:
+    with pytest.raises(OSError, match="Invalid argument"):
+        memory.create("test-no-size", -1)
+    held = []
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # of another thread, which has closed it
+            held.append(str(path.readlink()))
+    assert held
+    assert not any("test-no-size" in name for name in held)
 
 
 def test_an_unlinked_file_serves_where_memfd_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
