@@ -73,7 +73,8 @@ def classify(evaluation: Evaluation, language: str, names: Sequence[str]) -> tup
         ):
             for row, best, worst in answer.ranks:
                 store.put(row, (best, worst))
-            store.put(len(pictures), (answer.cut, 0))
+            if answer.ranks:  # else no call was answered that could tell
+                store.put(len(pictures), (answer.cut, 0))
             evaluation.leave_out(answer.refused)
             done += len(answer.ranks)
             progress(done)

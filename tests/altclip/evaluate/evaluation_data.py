@@ -156,7 +156,10 @@ class SeeingService(FakeService):
             best = np.argsort(-chances, kind="stable")[: request.top_k or None]
             scores = [pb.LabelScore(label=request.labels[i], index=i, probability=chances[i]) for i in best]
             results.append(pb.Classification(labels=scores))
-        return pb.ClassifyImageResponse(model="seeing", results=results, revision=self.revision)
+        cut = [i for i, label in enumerate(request.labels) if label.endswith("long")]
+        return pb.ClassifyImageResponse(
+            model="seeing", results=results, revision=self.revision, truncated=cut
+        )
 
 
 @dataclass

@@ -61,6 +61,21 @@ def test_a_picture_that_the_server_refuses_does_not_spoil_its_call(evaluate: Run
     assert [each["reason"] for each in found["left_out"]] == ["UNDECODABLE_IMAGE: no picture"]
 
 
+def test_a_call_of_refused_pictures_alone_says_nothing_of_cut_prompts(
+    evaluate: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # One call after the other, and the last one has nothing but what is refused.
+    monkeypatch.setattr(server_prompts, "CALLS", 1)
+    monkeypatch.setattr(server_prompts, "CALL_IMAGES", len(LABELLED))
+    write_labelled(tmp_path / "set", LABELLED, [*ENGLISH[:-1], "moon that is long"])
+    write_tar(tmp_path / "set" / "test" / "1.tar", [("x.jpg", b"no picture"), ("x.cls", b"0")])
+    (tmp_path / "set" / "test" / "nshards.txt").write_text("2\n")
+    for _ in range(2):  # the second time from the store, but for what was refused
+        status, _, _, found = evaluate(tmp_path / "set", "--prompts", "server")
+        assert status == 0
+        assert (found["results"][0]["images"], found["results"][0]["cut_prompts"]) == (14, 1)
+
+
 def test_more_classes_than_the_server_takes(
     evaluate: Run, seeing_service: SeeingService, tmp_path: Path
 ) -> None:
