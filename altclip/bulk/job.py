@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from altclip.bulk.columns import Embedded, Shape, choose, may_be_embedded, output_schema
 from altclip.bulk.flow.servers import Servers
@@ -20,16 +21,22 @@ from altclip.bulk.flow.work import Maker, Work
 from altclip.bulk.output.folder import Folder, faults_of_files
 from altclip.bulk.output.layout import PARQUET, layout_of
 from altclip.bulk.output.manifest import DONE, Manifest, Part
-from altclip.bulk.plan import ROWS_PER_SHARD, Options, Summary, Wanted, begin, tasks
+from altclip.bulk.output.parts import stored_schema
+from altclip.bulk.output.reading import schema_of
+from altclip.bulk.plan import ROWS_PER_SHARD, Options, Summary, Task, Wanted, begin, tasks
 from altclip.bulk.rehearsal import Rehearsal, rehearse
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.files import Found, find
 from altclip.bulk.sources.locations import Location, absolute, location_of
 from altclip.bulk.sources.opening import changed_image, identify, open_source
 from altclip.bulk.sources.source import Source
+from altclip.bulk.sources.tables import difference
 from altclip.client import Client
 from altclip.datasets.items import DataError
 from altclip.results import Model
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def run(
@@ -149,7 +156,7 @@ class Job:
         require()
         if self.wanted.rows_per_shard < 1:
             raise DataError("a shard holds at least one row")
-        found = find(self.source)
+        found = find(self.source, self.output)
         source = open_source(found, may_be_embedded(self.wanted.text, self.wanted.image))
         return found, source, choose(source.schema, self.wanted.text, self.wanted.image, self.wanted.id)
 
@@ -193,6 +200,7 @@ class Job:
             self.options.max_errors,
             self.options.patience,
         )
+        self._check_columns(work.schema, manifest, todo)
         self._save(folder, manifest)
 
         def keep(part: Part) -> None:
@@ -203,6 +211,17 @@ class Job:
 
         self.maker.make(work, todo, keep, self.look, self.tell)
         self._save(folder, replace(manifest, state=DONE))
+
+    def _check_columns(self, schema: pa.Schema, manifest: Manifest, todo: Sequence[Task]) -> None:
+        """Raises DataError where parts that stay have other columns than those that are made: new files of
+        JSON lines or tar files may add some, and change types."""
+        made = {manifest.layout.main(task.number) for task in todo}
+        kept = next((part for part in manifest.parts if part.name not in made), None)
+        if kept is None or not todo:
+            return
+        if told := difference(schema_of(self.output, kept), stored_schema(schema)):
+            hint = "give the new files another output" if self.options.extend else "--fresh begins anew"
+            raise DataError(f"the output was made otherwise: {told} than in {kept.name}; {hint}")
 
     def _save(self, folder: Folder, manifest: Manifest) -> None:
         folder.save(manifest)

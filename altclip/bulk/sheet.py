@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from altclip.bulk.columns import ROW
+from altclip.bulk.flow.cells import SCHEMES
 from altclip.bulk.output.layout import columns_of
 from altclip.bulk.output.manifest import Manifest
 from altclip.bulk.output.reading import cells_of, schema_of
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 TILE, CAPTION, GAP, ACROSS = 224, 36, 8, 5
 """Pixels of a tile's sides, of the lines below it, and between tiles; tiles in a row."""
-SCHEMES = ("http://", "https://", "data:")
 
 
 def image_column(manifest: Manifest, searched: str) -> str:

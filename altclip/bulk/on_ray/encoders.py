@@ -59,6 +59,7 @@ class Encoders:
         )
         try:
             spec = resolve(model or BUNDLED)
+            checkpoint.check_digests(spec)
             self._sha256 = checkpoint.weights_sha256(spec)
             self._offline = Offline(spec, sizes=sizes)
         except ModelError as error:

@@ -66,10 +66,13 @@ class HashedFile:
         self._digest = hashlib.sha256()
         self.size = 0
         self.closed = False
+        self._discarded = False
 
     def write(self, content: bytes) -> int:
         """Appends. Raises OutputError."""
         view = memoryview(content)
+        if self._discarded:  # pyarrow writes a file's end when its writer is collected, whatever became of it
+            return view.nbytes
         self._output.write(view)  # type: ignore[arg-type]  # what a file takes
         self._digest.update(view)
         self.size += view.nbytes
@@ -105,6 +108,7 @@ class HashedFile:
 
     def discard(self) -> None:
         """Nothing of it is kept."""
+        self._discarded = True
         self._output.discard()
 
 

@@ -17,6 +17,7 @@ from altclip.bulk.sources.locations import Location
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 GROUP_ROWS, GROUP_BYTES = 10_000, 64 << 20
 """A row group is written when it holds so much."""
@@ -96,7 +97,7 @@ class PartWriter:
         new = self._added(block, rows)
         mask = pa.array(kept)
         arrays = [
-            new[field.name] if field.name in new else block.batch.column(field.name).filter(mask)
+            new[field.name] if field.name in new else _filtered(block.batch.column(field.name), mask)
             for field in self._schema
         ]
         batch = pa.RecordBatch.from_arrays(arrays, schema=self._schema)
@@ -188,6 +189,17 @@ class PartWriter:
         return pa.ListArray.from_arrays(pa.array(offsets), flat, type=kind)
 
 
+def _filtered(column: pa.Array, mask: pa.Array) -> pa.Array:
+    """The cells where the mask is true."""
+    import pyarrow as pa
+
+    try:
+        return column.filter(mask)
+    except pa.ArrowNotImplementedError:  # of string_view and binary_view
+        rows = np.flatnonzero(mask)
+        return pa.concat_arrays([column.slice(0, 0), *(column.slice(int(row), 1) for row in rows)])
+
+
 def _writer(file: HashedFile, schema: pa.Schema, columns: Sequence[Embedded]) -> Any:
     """A Parquet writer: vectors are not compressed, for they hardly become smaller."""
     import pyarrow.parquet as pq
@@ -206,10 +218,19 @@ def _writer(file: HashedFile, schema: pa.Schema, columns: Sequence[Embedded]) ->
 
 def _leaves(schema: pa.Schema) -> list[str]:
     """The paths of the columns as Parquet counts them."""
+    found = _without_rows(schema).schema
+    return [found.column(n).path for n in range(len(found))]
+
+
+def stored_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema as a part has it when it is read again: Parquet lacks some of Arrow's types."""
+    return _without_rows(schema).schema_arrow
+
+
+def _without_rows(schema: pa.Schema) -> pq.ParquetFile:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
     pq.ParquetWriter(sink, schema).close()
-    found = pq.ParquetFile(sink.getvalue()).schema
-    return [found.column(n).path for n in range(len(found))]
+    return pq.ParquetFile(sink.getvalue())

@@ -15,6 +15,7 @@ from altclip.bulk.output.manifest import DONE, Manifest, Part
 from altclip.bulk.output.reading import errors_of, rows_of, schema_of, vectors_of
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.locations import Location
+from altclip.bulk.sources.tables import difference
 from altclip.datasets.items import DataError
 
 NORM_TOLERANCE = {"float32": 1e-3, "float16": 4e-3, "int8": 3e-2}
@@ -41,9 +42,12 @@ def verify(output: Location) -> Verified:
         raise DataError(f"{output}: no output of a bulk job")
     size = int(manifest.options["rows_per_shard"])
     faults = [*_faults_of_books(manifest), *_strangers(output, manifest)]
+    whole: list[Part] = []
     for part in manifest.parts:
-        found = list(faults_of_files(output, part))
-        faults += found or _faults_of_part(output, manifest, part, size)
+        found = list(faults_of_files(output, part)) or _faults_of_part(output, manifest, part, size)
+        faults += found
+        whole += [] if found else [part]
+    faults += _faults_of_columns(output, whole)
     return Verified(manifest.rows, manifest.embedded, manifest.errors, faults)
 
 
@@ -65,6 +69,14 @@ def _faults_of_books(manifest: Manifest) -> Iterator[str]:
     if manifest.state == DONE and manifest.embedded + manifest.errors != manifest.rows:
         told = f"{manifest.embedded:,} in parts and {manifest.errors:,} in errors"
         yield f"the books do not balance: {manifest.rows:,} rows in the input, {told}"
+
+
+def _faults_of_columns(output: Location, parts: Sequence[Part]) -> Iterator[str]:
+    """Parts that are sound by themselves, but cannot be read as one table."""
+    schemas = [schema_of(output, part) for part in parts]
+    for part, schema in zip(parts, schemas, strict=True):
+        if told := difference(schemas[0], schema):
+            yield f"{part.name}: {told} than in {parts[0].name}"
 
 
 def _faults_of_part(output: Location, manifest: Manifest, part: Part, size: int) -> list[str]:

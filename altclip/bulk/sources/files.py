@@ -6,19 +6,23 @@ path below the base: the folder, or the folder that holds the file or the glob.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import glob
+import gzip
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from pathlib import Path, PurePath, PurePosixPath
+from typing import IO, cast
 
 from altclip.bulk.sources.locations import Location, Remote, location_of, reading
 from altclip.datasets.items import PICTURE_SUFFIXES, DataError
 
 TABLES = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+COMPRESSIONS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd"}
 IMAGES = PICTURE_SUFFIXES | {"avif", "heic", "heif"}
 
 WHOLE = 1 << 30
@@ -52,14 +56,18 @@ def below(file: Location, base: Location) -> str:
     return file.relative_to(base).as_posix()  # type: ignore[arg-type]  # both are of one kind
 
 
-def find(given: str) -> Found:
-    """The files of an input. Raises DataError where there is nothing to read, or more than one kind."""
+def find(given: str, output: Location | None = None) -> Found:
+    """The files of an input. Raises DataError where there is nothing to read, or more than one kind.
+
+    output: A folder or glob is read without the files in it, so that it may lie in the input.
+    """
     path = location_of(given)
     if isinstance(path, Remote):
         with reading(path):
-            return _find_remote(given, path)
+            return _find_remote(given, path, output)
     if path.is_dir():
-        return _of_one_kind(given, path, [file for file in _walk(path) if kind_of(file)])
+        files = [file for file in _walk(path) if kind_of(file)]
+        return _of_one_kind(given, path, _outside(output, path, files))
     if path.exists():
         _check_kind(given, path)
         return _of_one_kind(given, path.parent, [path])
@@ -67,22 +75,41 @@ def find(given: str) -> Found:
         raise DataError(f"{given}: no such file or folder")
     matches = (Path(each) for each in glob.glob(str(path), recursive=True))  # noqa: PTH207 - the pattern may be absolute
     base = Path(_base_of_pattern(str(path)))
-    return _of_one_kind(given, base, [each for each in matches if each.is_file() and kind_of(each)])
+    files = [each for each in matches if each.is_file() and kind_of(each)]
+    return _of_one_kind(given, base, _outside(output, base, files))
 
 
-def _find_remote(given: str, path: Remote) -> Found:
+def _find_remote(given: str, path: Remote, output: Location | None) -> Found:
     # First as a file: some stores would read all of it to tell whether it is a folder.
     if kind_of(path) and not glob.has_magic(path.path) and path.is_file():
         return _of_one_kind(given, path.parent, [path])
     if glob.has_magic(path.path):
         base = Remote(path.system, _base_of_pattern(path.path))
-        return _of_one_kind(
-            given, base, [file for file in path.matches() if file.is_file() and kind_of(file)]
-        )
+        files = [file for file in path.matches() if file.is_file() and kind_of(file)]
+        return _of_one_kind(given, base, _outside(output, base, files))
     files = [file for file in path.below() if kind_of(file) and not _passed_over(below(file, path))]
     if not files and path.exists():
         _check_kind(given, path)
-    return _of_one_kind(given, path, files)
+    return _of_one_kind(given, path, _outside(output, path, files))
+
+
+def _outside(output: Location | None, base: Location, files: Sequence[Location]) -> Sequence[Location]:
+    """The files that are not in the output. All of them where the input itself lies in it: that is refused
+    later, when the output is opened."""
+    if output is None:
+        return files
+    own = _place(output)
+
+    @functools.cache
+    def is_within(folder: Location) -> bool:
+        return _place(folder).is_relative_to(own)
+
+    return files if is_within(base) else [file for file in files if not is_within(file.parent)]
+
+
+def _place(folder: Location) -> PurePath:
+    """What tells two folders apart, whichever links and relative paths lead there."""
+    return Path(os.path.realpath(folder)) if isinstance(folder, Path) else PurePosixPath(str(folder))
 
 
 def _check_kind(given: str, path: Location) -> None:
@@ -105,6 +132,28 @@ def kind_of(path: Location) -> str:
     if len(suffixes) > 1 and suffixes[-1] in COMPRESSIONS and suffixes[-2] != ".parquet":
         return TABLES.get(suffixes[-2], "")
     return TABLES.get(suffixes[-1], "") if suffixes else ""
+
+
+def compression_of(path: Location) -> str:
+    """gzip or zstd, by a file's name; empty for a file that is plain."""
+    return COMPRESSIONS.get(path.suffix.lower(), "")
+
+
+@contextlib.contextmanager
+def decompressed(path: Location) -> Iterator[IO[bytes]]:
+    """A file's content for reading, whether it is compressed or not."""
+    compression = compression_of(path)
+    with path.open("rb") as file:
+        if compression == "gzip":
+            with gzip.open(file, "rb") as stream:
+                yield cast(IO[bytes], stream)
+        elif compression:
+            import pyarrow as pa
+
+            with pa.input_stream(file, compression=compression, buffer_size=1 << 20) as raw:
+                yield cast(IO[bytes], io.BufferedReader(raw))
+        else:
+            yield file
 
 
 def _of_one_kind(given: str, base: Location, files: Sequence[Location]) -> Found:

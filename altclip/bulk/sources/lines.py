@@ -2,8 +2,8 @@
 
 They are read twice. The first reading counts the rows, finds the types of the columns, and refuses a damaged
 file before hours of work; the second one makes batches. Columns of CSV and TSV are strings. In JSON lines a
-column has one type; ints and floats together are floats, and anything else that is mixed is kept as JSON
-text.
+column has one type; ints and floats together are floats where these hold the ints exactly, and anything else
+that is mixed is kept as JSON text.
 
 A line that is too long is a row of JSON lines that cannot be read. In CSV and TSV it may be the middle of a
 cell, so that nobody knows where the next row begins: there it ends the reading.
@@ -15,16 +15,13 @@ on, and not from its beginning.
 from __future__ import annotations
 
 import bisect
-import contextlib
 import csv
-import gzip
-import io
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, NamedTuple
 
-from altclip.bulk.sources.files import COMPRESSIONS, Found
-from altclip.bulk.sources.json_types import Rows, encodes, json_text, storable, widen
+from altclip.bulk.sources.files import Found, compression_of, decompressed
+from altclip.bulk.sources.json_types import Rows, Types, encodes, json_text, storable
 from altclip.bulk.sources.locations import Location, reading
 from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS
 from altclip.datasets.items import DataError
@@ -64,7 +61,7 @@ class LinesSource:
         self.base = found.base
         self._kind = found.kind
         self._files: list[tuple[Location, int, list[Mark]]] = []
-        types: dict[str, pa.DataType | None] = {}
+        types = Types()
         header: tuple[str, ...] = ()
         unreadable: dict[int, str] = {}
         before = 0
@@ -77,20 +74,20 @@ class LinesSource:
                 marks.append(start)
                 count += len(rows)
                 if self._kind == "jsonl":
-                    widen(types, rows)
+                    types.widen(rows)
                 elif not header:
                     header = names
                 elif names != header:
                     raise DataError(f"{path}: other columns than {', '.join(header)}: {', '.join(names)}")
             unreadable |= {before + row: told for row, told in too_long.items()}
             before += count
-            compressed = path.suffix.lower() in COMPRESSIONS
-            self._files.append((path, count, [FIRST] if compressed else marks))
+            self._files.append((path, count, [FIRST] if compression_of(path) else marks))
         self.rows = sum(count for _, count, _ in self._files)
         self.unreadable: Mapping[int, str] = unreadable
-        self._json = {name for name, kind in types.items() if kind is None or not storable(kind)}
+        kinds = types.columns
+        self._json = {name for name, kind in kinds.items() if kind is None or not storable(kind)}
         self._strings = {name for name in self._json if name in embedded}
-        columns = {name: pa.string() if name in self._json else kind for name, kind in types.items()}
+        columns = {name: pa.string() if name in self._json else kind for name, kind in kinds.items()}
         columns |= dict.fromkeys(header, pa.string())
         if not columns:
             raise DataError(next(iter(self.unreadable.values()), f"{found.files[0]}: no columns"))
@@ -136,7 +133,7 @@ def _chunks(
     too_long: gets the rows that cannot be read, by their place in the file, and why; they have no columns.
     """
     try:
-        with reading(path), _opened(path) as stream:
+        with reading(path), decompressed(path) as stream:
             lines = _Lines(path, stream, start)
             if kind == "jsonl":
                 yield from _json_chunks(lines, start, {} if too_long is None else too_long)
@@ -144,22 +141,6 @@ def _chunks(
                 yield from _csv_chunks(lines, start, "\t" if kind == "tsv" else ",")
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole compressed file ({error})") from None
-
-
-@contextlib.contextmanager
-def _opened(path: Location) -> Iterator[IO[bytes]]:
-    compression = COMPRESSIONS.get(path.suffix.lower())
-    with path.open("rb") as file:
-        if compression == "gzip":
-            with gzip.open(file, "rb") as stream:
-                yield cast(IO[bytes], stream)
-        elif compression:
-            import pyarrow as pa
-
-            with pa.input_stream(file, compression=compression, buffer_size=1 << 20) as raw:
-                yield cast(IO[bytes], io.BufferedReader(raw))
-        else:
-            yield file
 
 
 class _Lines:

@@ -34,7 +34,7 @@ class ParquetSource:
                 self.schema: pa.Schema = schema
                 _check_names(path, schema.names)
             elif not schema.equals(self.schema):
-                raise DataError(f"{path}: {_difference(self.schema, schema)} than in {found.files[0]}")
+                raise DataError(f"{path}: {difference(self.schema, schema)} than in {found.files[0]}")
         self.rows = sum(rows for _, rows in self._files)
 
     def batches(self, first: int) -> Iterator[pa.RecordBatch]:
@@ -86,7 +86,10 @@ def _check_names(path: Location, names: list[str]) -> None:
         raise DataError(f"{path}: several columns are called {twice[0]!r}")
 
 
-def _difference(wanted: pa.Schema, found: pa.Schema) -> str:
+def difference(wanted: pa.Schema, found: pa.Schema) -> str:
+    """How the columns found differ from those wanted, to be followed by "than"; empty where they do not."""
+    if found.equals(wanted):
+        return ""
     for field in found:
         if field.name not in wanted.names:
             return f"a column {field.name!r} more"

@@ -6,16 +6,14 @@ The columns are `key`, and one for each kind of text member, called by its suffi
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any
 
-from altclip.bulk.sources.files import IMAGES, Found
+from altclip.bulk.sources.files import IMAGES, Found, decompressed
 from altclip.bulk.sources.locations import Location, reading
-from altclip.bulk.sources.source import BATCH_ROWS, NONE_UNREADABLE
+from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS, NONE_UNREADABLE
 from altclip.datasets.items import DataError
 from altclip.datasets.shards import split_name
 from altclip.datasets.text import decode
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 TEXTS = frozenset({"txt", "json", "cls", "text", "caption"})
 KEY, IMAGE = "key", "image"
-BATCH_BYTES = 16 << 20
 LARGEST_MEMBER = 1 << 30
 
 Row = dict[str, Any]
@@ -65,7 +62,7 @@ class TarSource:
             for row in _rows(path, contents=True):
                 waiting.append(row)
                 size += len(row.get(IMAGE) or b"")
-                if len(waiting) == BATCH_ROWS or size >= BATCH_BYTES:
+                if len(waiting) == BATCH_ROWS or size > BATCH_BYTES:
                     yield from self._batch(waiting, first)
                     first = max(0, first - len(waiting))
                     waiting, size = [], 0
@@ -82,21 +79,11 @@ class TarSource:
 def _rows(path: Location, *, contents: bool) -> Iterator[Row]:
     """The samples of a tar file. Without `contents` images are empty, and plain files are skipped through."""
     try:
-        with reading(path), _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with reading(path), decompressed(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             yield from _samples(path, archive, contents=contents)
             _check_end(path, file)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: not a whole tar file ({error})") from None
-
-
-@contextlib.contextmanager
-def _opened(path: Location) -> Iterator[IO[bytes]]:
-    with path.open("rb") as file:
-        if path.suffix.lower() in {".gz", ".tgz"}:
-            with gzip.open(file, "rb") as stream:
-                yield cast(IO[bytes], stream)
-        else:
-            yield file
 
 
 def _samples(path: Location, archive: tarfile.TarFile, *, contents: bool) -> Iterator[Row]:

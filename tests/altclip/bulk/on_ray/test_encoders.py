@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from altclip.results import StreamResult
 from tests.server import RunningServer
 from tests.worker.inputs.pictures import picture, saved
 
+BUNDLED = Path(__file__).parents[4] / "worker" / "bundled"
 PNG = saved(picture(), "PNG")
 TEXTS = ["a red balloon", "红气球", "un globo rojo", "", "كرة حمراء", "very long " * 200]
 IMAGES = [
@@ -88,6 +91,17 @@ def test_the_model_is_described_as_the_service_describes_it(
 def test_a_model_that_is_none_is_a_clear_error() -> None:
     with pytest.raises(DataError, match="neither a directory nor a model on the hub"):
         Encoders("m=no such model")
+
+
+def test_weights_that_are_not_what_their_manifest_says_make_no_vector(tmp_path: Path) -> None:
+    rotten = shutil.copytree(BUNDLED, tmp_path / "rotten")
+    with (rotten / "model.safetensors").open("r+b") as file:
+        file.seek(-1000, 2)
+        byte = file.read(1)[0]
+        file.seek(-1000, 2)
+        file.write(bytes([byte ^ 1]))
+    with pytest.raises(DataError, match=r"model\.safetensors is not what the manifest beside it says"):
+        Encoders(f"m={rotten}")
 
 
 def test_without_the_servers_distribution_the_error_says_what_to_install() -> None:

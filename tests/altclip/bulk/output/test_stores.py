@@ -105,6 +105,20 @@ def test_a_run_ends_where_another_one_has_written(
     assert "memory://bucket/out: another run uses it now" in ran.told
 
 
+@pytest.mark.parametrize("given", ["memory://data", "memory://data/**/*.parquet"])
+def test_an_output_in_a_store_may_lie_in_its_input(bulk: Run, store: Any, given: str) -> None:
+    for number in range(2):
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(texts(12, 12 * number)), buffer)
+        store.pipe_file(f"/data/in/{number}.parquet", buffer.getvalue())
+    arguments = (given, "memory://data/vectors", *SHARDS)
+    assert bulk(*arguments).last["rows"] == 24
+    before = stored(store, "/data/vectors")
+    again = bulk(*arguments)
+    assert (again.status, again.last["embedded"], again.last["rows_per_second"]) == (0, 24, 0), again.told
+    assert stored(store, "/data/vectors") == before
+
+
 def test_something_else_in_a_store_is_left_alone(bulk: Run, store: Any, tmp_path: Path) -> None:
     path = json_lines(tmp_path / "in.jsonl", texts(3))
     store.pipe_file("/bucket/out/mine.txt", b"mine")

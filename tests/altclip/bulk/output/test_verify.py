@@ -101,6 +101,31 @@ def test_a_part_that_is_wrong_is_told(
     assert any(line.startswith(f"{NAME}: ") and told in line for line in shown), shown
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda table: table.set_column(0, "n", table.column("n").cast(pa.float64())),
+            "the column 'n' is double, another type than in part-00000.parquet",
+        ),
+        (lambda table: table.append_column("more", pa.nulls(10)), "a column 'more' more than in part-00000"),
+        (lambda table: table.drop_columns("n"), "no column 'n', other columns than in part-00000.parquet"),
+    ],
+)
+def test_parts_of_different_columns_are_told(
+    bulk: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Change, told: str
+) -> None:
+    from altclip.cli import main
+
+    out = tmp_path / "out"
+    bulk(json_lines(tmp_path / "in.jsonl", texts(30)), out, "--rows-per-shard", 10)
+    spoil(out, change)
+    assert main(["bulk", "verify", str(out)]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert [line for line in shown if line.startswith("part-")] == [line for line in shown if told in line]
+    assert sum(told in line for line in shown) == 1, shown
+
+
 def test_books_that_do_not_balance_are_told(bulk: Run, tmp_path: Path) -> None:
     out = tmp_path / "out"
     bulk(json_lines(tmp_path / "in.jsonl", texts(30)), out, "--rows-per-shard", 10)
