@@ -84,7 +84,7 @@ FOLDERS: dict[str, frozenset[str]] = {
     "worker.inputs": _of("worker", "arrays", "errors"),
     "worker.families": _of("worker", "arrays", "errors", "spec", "inputs", "checkpoint", "runtime.cores"),
     "worker.models": _of("worker", "arrays", "errors", "spec", "families", "inputs", "checkpoint", "decoder")
-    | _of("worker", "engine.batcher", "engine.tuning", "runtime.notices", "runtime.cores"),
+    | _of("worker", "engine.batcher", "engine.scales", "engine.tuning", "runtime.notices", "runtime.cores"),
     "worker.engine": _of("worker", "arrays", "errors", "spec", "families", "runtime"),
     "worker.decoder": _of("worker", "arrays", "errors", "inputs", "runtime"),
     "altclip.v1": frozenset(),
