@@ -75,17 +75,17 @@ def parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"altclip {VERSION}")
     added = root.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    common = _common_arguments()
+    common, of_bulk = _common_arguments(), _common_arguments(several=True)
 
     def command(
-        name: str, run: Command | BulkCommand, summary: str, *, several: bool = False
+        name: str, run: Command | BulkCommand, summary: str, parent: Parser | None = common
     ) -> argparse.ArgumentParser:
         description = f"{summary[0].upper()}{summary[1:]}."
-        parent = _common_arguments(several=True) if several else common
+        parents = [] if parent is None else [parent]
         one = added.add_parser(
-            name, parents=[parent], help=summary, description=description, formatter_class=Help
+            name, parents=parents, help=summary, description=description, formatter_class=Help
         )
-        one.set_defaults(run=run, several=several)
+        one.set_defaults(run=run, several=parent is not common)
         return one
 
     one = command("embed-text", commands.embed_text, "embed texts, or the lines of standard input")
@@ -156,19 +156,18 @@ def parser() -> argparse.ArgumentParser:
     add_arguments(one)
 
     one = command(
-        "bulk", bulk_commands.run, "embed columns of tables, or folders of images, into files", several=True
+        "bulk", bulk_commands.run, "embed columns of tables, or folders of images, into files", of_bulk
     )
     bulk_arguments.add_arguments(one)
     one = command(
-        "bulk extend", bulk_commands.run_extend, "add new files of the input to what bulk wrote", several=True
+        "bulk extend", bulk_commands.run_extend, "add new files of the input to what bulk wrote", of_bulk
     )
     bulk_arguments.add_arguments(one)
-    one = command("bulk verify", bulk_commands.run_verify, "check what bulk wrote", several=True)
+    one = command("bulk verify", bulk_commands.run_verify, "check what bulk wrote", None)
     one.add_argument("output", metavar="OUTPUT")
 
-    one = command(
-        "bulk openai", batch_files.run, "answer OpenAI's batch file through the HTTP port", several=True
-    )
+    one = command("bulk openai", batch_files.run, "answer OpenAI's batch file through the HTTP port", None)
+    _certificate_arguments(one.add_argument_group("connection"))
     batch_files.add_arguments(one)
 
     one = command("search", search.run, "find what is nearest to a text or image in what bulk wrote")
@@ -183,15 +182,17 @@ def words(arguments: Sequence[str]) -> list[str]:
 
 
 def clients_of(parsed: argparse.Namespace) -> list[Client]:
-    """The clients that these arguments describe: one, but for commands that take several addresses. Raises
-    InvalidArgument, OSError and ValueError."""
+    """The clients that these arguments describe: one, but several for several addresses, and none for a
+    command that takes no address. Raises InvalidArgument, OSError and ValueError."""
+    if "certificate" in parsed and (parsed.certificate is None) != (parsed.key is None):
+        raise ValueError("--certificate and --key are needed together")
+    if "address" not in parsed:
+        return []
     options: dict[str, Any] = {
         "tls": parsed.tls,
         "root_certificates": parsed.root_certificates,
         "tracing": _traced(parsed),
     }
-    if (parsed.certificate is None) != (parsed.key is None):
-        raise ValueError("--certificate and --key are needed together")
     if parsed.certificate is not None:
         own = (parsed.certificate.read_bytes(), parsed.key.read_bytes())
         options["credentials"] = channel_credentials(True, parsed.root_certificates, own)
@@ -215,7 +216,7 @@ def tracing_of(parsed: argparse.Namespace) -> AbstractContextManager[None]:
 
 
 def _traced(parsed: argparse.Namespace) -> bool:
-    return bool(parsed.tracing or parsed.trace_endpoint)
+    return "tracing" in parsed and bool(parsed.tracing or parsed.trace_endpoint)
 
 
 def _default_address() -> str:
@@ -223,6 +224,7 @@ def _default_address() -> str:
 
 
 def _common_arguments(*, several: bool = False) -> Parser:
+    """Of commands that call the service. several: of bulk jobs, whose last line is JSON in any case."""
     several_help = "; repeat it for several servers that share the work" if several else ""
     common = Parser(add_help=False)
     group = common.add_argument_group("connection")
@@ -235,13 +237,7 @@ def _common_arguments(*, several: bool = False) -> Parser:
         help=f"where the service is{several_help} (default: {_default_address()})",
     )
     group.add_argument("--tls", action="store_true", help="encrypt, and check the server's certificate")
-    group.add_argument(
-        "--root-certificates", type=Path, metavar="PEM", help="check it against these; implies --tls"
-    )
-    group.add_argument(
-        "--certificate", type=Path, metavar="PEM", help="show this to a server that asks (mutual TLS)"
-    )
-    group.add_argument("--key", type=Path, metavar="PEM", help="the key of --certificate")
+    _certificate_arguments(group)
     group.add_argument(
         "--timeout",
         type=_seconds,
@@ -261,8 +257,22 @@ def _common_arguments(*, several: bool = False) -> Parser:
     common.add_argument(
         "--model", default="", metavar="NAME", help="which model (default: the server's first)"
     )
-    common.add_argument("--json", action="store_true", help="answer in JSON")
+    if not several:
+        common.add_argument("--json", action="store_true", help="answer in JSON")
     return common
+
+
+def _certificate_arguments(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--root-certificates",
+        type=Path,
+        metavar="PEM",
+        help="encrypt, and check the server's certificate against these",
+    )
+    group.add_argument(
+        "--certificate", type=Path, metavar="PEM", help="show this to a server that asks (mutual TLS)"
+    )
+    group.add_argument("--key", type=Path, metavar="PEM", help="the key of --certificate")
 
 
 def _orientation_argument(one: argparse.ArgumentParser) -> None:

@@ -95,7 +95,7 @@ FOLDERS: dict[str, frozenset[str]] = {
     "altclip.datasets": frozenset(),
     "altclip.bulk": _of("altclip", *MANY, "inputs", "npy", "streams.ledger"),
     "altclip.bulk.flow": _of("altclip", *MANY, "inputs", "streams.ledger", "bulk"),
-    "altclip.bulk.openai": _of("altclip", *MANY, "bulk"),
+    "altclip.bulk.openai": _of("altclip", *MANY, "channel", "bulk"),
     "altclip.bulk.output": _of("altclip", "datasets", "npy", "output", "bulk"),
     "altclip.bulk.on_ray": _of("altclip", *MANY, "inputs", "channel", "calls.status", "bulk")
     | {"altclip.streams.ledger"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import threading
@@ -76,7 +77,8 @@ class OnRay:
         # The process ends with the task, and gives its device back.
         task = ray.remote(num_cpus=pool.cpus, num_gpus=pool.gpus, max_calls=1)(describe)
         try:
-            row: Row = ray.get(task.remote(self.access), timeout=patience)
+            seconds = None if math.isinf(patience) else patience
+            row: Row = ray.get(task.remote(self.access), timeout=seconds)
         except ray.exceptions.GetTimeoutError:
             told = f"{pool.cpus:g} CPUs and {pool.gpus:g} GPUs on one node"
             raise Unavailable(f"the cluster had no room in time: an actor needs {told}") from None

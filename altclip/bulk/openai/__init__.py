@@ -1,4 +1,4 @@
 """OpenAI's batch files through the service's HTTP port: `altclip bulk openai`.
 
-Of altclip it may import bulk, datasets, errors, output and printing.
+Of altclip it may import bulk, channel, datasets, errors, output and printing.
 """

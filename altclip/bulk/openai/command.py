@@ -24,7 +24,9 @@ from altclip.bulk.openai.requests import BatchRequest, answer_line, count_reques
 from altclip.bulk.output.folder import Folder
 from altclip.bulk.reporting import Report
 from altclip.bulk.sources.files import hash_of
+from altclip.channel import key_of
 from altclip.client import Client
+from altclip.datasets.items import DataError
 from altclip.errors import AltClipError
 from altclip.printing import say_json, tell
 
@@ -66,9 +68,9 @@ class Batch:
         source, output = Path(self._arguments.input), Path(self._arguments.output)
         gateway = Gateway(
             self._arguments.http,
-            os.environ.get("ALTCLIP_API_KEY", ""),
+            key_of(os.environ.get("ALTCLIP_API_KEY")) or "",
             self._arguments.patience,
-            _trust(self._arguments.root_certificates),
+            _trust(self._arguments),
             self.tell,
         )
         requests = count_requests(source)
@@ -171,5 +173,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_patience(parser)
 
 
-def _trust(certificates: Path | None) -> ssl.SSLContext | None:
-    return None if certificates is None else ssl.create_default_context(cafile=str(certificates))
+def _trust(arguments: argparse.Namespace) -> ssl.SSLContext | None:
+    """What the options on certificates say; None where there are none. Raises DataError, and OSError that
+    names the file."""
+    roots, chain, key = arguments.root_certificates, arguments.certificate, arguments.key
+    if roots is None and chain is None:
+        return None
+    for path in (roots, chain, key):
+        if path is not None:
+            path.read_bytes()  # the errors below name no file
+    try:
+        context = ssl.create_default_context(cafile=roots)
+    except ssl.SSLError:
+        raise DataError(f"--root-certificates: {roots} has no PEM certificate") from None
+    if chain is not None:
+        try:
+            context.load_cert_chain(chain, key, password="")  # or a key with a password asks the terminal
+        except ssl.SSLError:
+            told = f"{chain} and {key} are not a PEM certificate and its key, without a password"
+            raise DataError(f"--certificate and --key: {told}") from None
+    return context

@@ -18,7 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from altclip.bulk.openai.requests import BatchRequest
+from altclip.bulk.openai.requests import BatchRequest, is_sendable
 from altclip.bulk.sources.locations import one_line
 from altclip.bulk.tries import next_try, pause_after
 from altclip.datasets.items import DataError
@@ -30,6 +30,9 @@ PASSING = frozenset({408, 425, 429, 502, 503})
 MOST_TRIES = 5
 """Of a request that is answered with another status of 500 and more."""
 LONGEST_ANSWER = 1 << 30
+"""Bytes."""
+SHORTEST_TIMEOUT, LONGEST_TIMEOUT = 10.0, 3600.0
+"""Seconds in which nothing comes over a connection. A socket takes no infinite time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ class Gateway:
         url: Of the service, such as `http://localhost:8080`.
         key: Sent as `authorization: Bearer`; none where it is empty.
         patience: Seconds without any answer until it gives up.
-        trust: Certificates for https; None for those of the system.
+        trust: Which servers are trusted over https, and the certificate that is shown to them; None for the
+            system's authorities, and no certificate.
         tell: Told when the service cannot be used now.
     """
 
@@ -72,7 +76,11 @@ class Gateway:
             self._host, self._port = "", None
         if parts.scheme not in ("http", "https") or not self._host or parts.query or parts.fragment:
             raise DataError(f"--http must be an address such as http://localhost:8080, not {self.url!r}")
+        if not is_sendable(parts.path):
+            raise DataError(f"--http must have spaces and other characters escaped (%20), not {self.url!r}")
         self._tls = parts.scheme == "https"
+        if self.trust is not None and not self._tls:
+            raise DataError(f"certificates are for an address that begins with https://, not {self.url!r}")
         self._prefix = parts.path.rstrip("/")
         self._moved = time.monotonic()
 
@@ -115,7 +123,7 @@ class Gateway:
         connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
-        timeout = max(self.patience, 10.0)
+        timeout = min(max(self.patience, SHORTEST_TIMEOUT), LONGEST_TIMEOUT)
         if self._tls:
             trust = self.trust or ssl.create_default_context()
             return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=trust)
@@ -159,7 +167,11 @@ class Gateway:
             headers["authorization"] = f"Bearer {self.key}"
         connection.request("POST", self._prefix + request.url, request.sent(), headers)
         response = connection.getresponse()
-        content = response.read(LONGEST_ANSWER)
+        content = response.read(LONGEST_ANSWER + 1)
+        if len(content) > LONGEST_ANSWER:
+            raise DataError(f"the answer to {request.custom_id!r} is longer than {LONGEST_ANSWER >> 30} GiB")
+        if response.length:  # bytes that were promised: with an amount, `read` takes what is there for whole
+            raise http.client.IncompleteRead(content, response.length)
         found = {name.lower(): value for name, value in response.getheaders()}
         if found.get("connection", "").lower() == "close":
             connection.close()

@@ -76,6 +76,11 @@ def answer_line(request: BatchRequest, status: int, request_id: str, body: Any) 
     return f"{json.dumps(line)}\n".encode()
 
 
+def is_sendable(path: str) -> bool:
+    """Whether a path may stand in an HTTP request as it is: printable ASCII without spaces."""
+    return all("!" <= character <= "~" for character in path)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     with path.open("rb") as file:
@@ -93,7 +98,7 @@ def _request(text: str, where: str) -> BatchRequest:
         raise DataError(f"{where}: custom_id must be a string with something in it")
     if found.get("method") != "POST":
         raise DataError(f"{where}: method must be POST")
-    if not isinstance(url, str) or not url.startswith("/") or not url.isascii() or " " in url:
+    if not isinstance(url, str) or not url.startswith("/") or not is_sendable(url):
         raise DataError(f"{where}: url must be a path such as /v1/embeddings")
     if not isinstance(body, dict):
         raise DataError(f"{where}: body must be a JSON object")

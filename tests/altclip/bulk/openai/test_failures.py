@@ -2,79 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.altclip.bulk.conftest import Ran, Run
+from tests.altclip.bulk.openai.http_service import Service
 from tests.altclip.bulk.outputs import digests, json_lines, running
 from tests.server import until
 
 COUNT = 20
-
-
-class Service:
-    """An HTTP server that fails for some inputs, holds others back, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        self.failing: set[str] = set()
-        self.held: set[str] = set()
-        self.released = threading.Event()
-        self.asked: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
-
-    def close(self) -> None:
-        self.released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        service = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["content-length"])))["input"]
-                service.asked.append(asked)
-                if asked in service.held:
-                    service.released.wait()
-                status = 200
-                body: dict[str, Any] = {"model": "m", "revision": "r", "data": [{"embedding": [1.0]}]}
-                if asked in service.failing:
-                    status, body = 400, {"error": {"message": "not now"}}
-                content = json.dumps(body).encode()
-                with contextlib.suppress(ConnectionError):  # the command was killed
-                    self.send_response(status)
-                    self.send_header("content-length", str(len(content)))
-                    self.end_headers()
-                    self.wfile.write(content)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-                """Tells nothing."""
-
-        return Handler
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    made = Service()
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -114,6 +114,7 @@ def test_after_a_kill_between_the_last_renames_nothing_is_lost(
         (json.dumps(request(1, "a", custom_id="")), "line 2: custom_id"),
         (json.dumps(request(1, "a", method="GET")), "line 2: method must be POST"),
         (json.dumps(request(1, "a", url="http://elsewhere/")), "line 2: url must be a path"),
+        (json.dumps(request(1, "a", url="/v1/embed\tdings")), "line 2: url must be a path"),
         (json.dumps(request(1, "a", body=[])), "line 2: body"),
         (json.dumps(request(0, "a")), "two requests have the custom_id 'r-0'"),
     ],
