@@ -66,11 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _status_of(error: AltClipError) -> int:
-    from altclip.errors import DeadlineExceeded, InvalidArgument, Overloaded, Unavailable, UnreadableInput
+    from altclip.errors import (
+        Cancelled,
+        DeadlineExceeded,
+        InvalidArgument,
+        Overloaded,
+        Unavailable,
+        UnreadableInput,
+    )
 
     if isinstance(error, InvalidArgument | UnreadableInput):
         return WRONG_USAGE
-    return TRY_LATER if isinstance(error, Unavailable | Overloaded | DeadlineExceeded) else FAILED
+    passing = Unavailable | Overloaded | DeadlineExceeded | Cancelled  # the last by a server that went away
+    return TRY_LATER if isinstance(error, passing) else FAILED
 
 
 def _one_line(error: BaseException) -> str:

@@ -126,6 +126,10 @@ def _lengths(array: pa.Array) -> npt.NDArray[np.int64]:
     import pyarrow.compute as pc
 
     kind = array.type
+    if pa.types.is_dictionary(kind):
+        lengths = np.append(_lengths(array.dictionary), 0)  # 0: of a null
+        places = pc.fill_null(array.indices.cast(pa.int64()), len(array.dictionary))
+        return lengths[np.asarray(places.to_numpy(zero_copy_only=False), np.int64)]
     if pa.types.is_struct(kind):
         fields = (_lengths(array.field(n)) for n in range(kind.num_fields))
         return sum(fields, np.zeros(len(array), np.int64))

@@ -73,6 +73,9 @@ class Failure:
         return Status(self.code, self.message, tuple(metadata))
 
 
+POISONED = Failure(grpc.StatusCode.INVALID_ARGUMENT, "TEXT_TOO_LONG")
+
+
 @dataclass
 class FakeService(
     embedding_service_pb2_grpc.EmbeddingServiceServicer, model_service_pb2_grpc.ModelServiceServicer
@@ -83,7 +86,7 @@ class FakeService(
     while `lock` is held and nothing is answered; `seen` is what was asked; `revisions` are given to the next
     answers; `version` is what ListModels tells. A stream fails an item whose text is "poison", never answers
     one that is "unanswered", and ends after `stream_limit` items, with the next failure of "after"; behind
-    the last of these there is no limit.
+    the last of these there is no limit. While there is a `refusal`, every item of a stream fails with it.
     """
 
     failures: dict[str, list[Failure]] = field(default_factory=lambda: defaultdict(list))
@@ -94,6 +97,7 @@ class FakeService(
     version: str = VERSION
     stream_read: int = 0
     stream_limit: int | None = None
+    refusal: Failure | None = None
     stream_gate: threading.Event = field(default_factory=threading.Event)
     stream_ended: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -186,8 +190,8 @@ class FakeService(
                     continue
                 answered += 1
                 self.seen["answered"].append(item.id)
-                if item.text == "poison":
-                    failed = Failure(grpc.StatusCode.INVALID_ARGUMENT, "TEXT_TOO_LONG").proto()
+                if item.text == "poison" or self.refusal is not None:
+                    failed = (self.refusal or POISONED).proto()
                     answer.errors.append(pb.StreamError(id=item.id, status=failed))
                     continue
                 if item.text == "long":

@@ -180,12 +180,14 @@ class TestFailures:
         assert complaint.startswith("altclip: MODEL_NOT_FOUND: no model 'x' [request ")
         assert complaint.count("\n") == 1
 
-    def test_overload_says_to_come_again(self, run: Run, service: FakeService) -> None:
+    def test_overload_and_a_closing_server_say_to_come_again(self, run: Run, service: FakeService) -> None:
         full = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", retry_after=0.5, pushback_ms="-1")
         service.failures["EmbedText"] = [full]
         status, _, complaint = run("embed-text", "a")
         assert status == 3
         assert "try again in 0.5 s" in complaint
+        service.failures["EmbedText"] = [Failure(grpc.StatusCode.CANCELLED, pushback_ms="-1")]
+        assert run("embed-text", "a")[0] == 3
 
     def test_a_missing_file_is_named(self, run: Run) -> None:
         status, _, complaint = run("embed-image", "/nowhere/cat.png")

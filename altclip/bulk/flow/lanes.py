@@ -21,8 +21,8 @@ from altclip.bulk.columns import Embedded, Shape
 from altclip.bulk.flow.cells import content_of, reason_and_message
 from altclip.bulk.flow.pool import Cell, Lane, Pool
 from altclip.bulk.sources.locations import Location
-from altclip.bulk.tries import PASSING, PAUSES, pause_after
-from altclip.errors import AltClipError, Internal, RevisionChanged, Unavailable
+from altclip.bulk.tries import LONGEST_PAUSE, PASSING, PAUSES, pause_after
+from altclip.errors import AltClipError, Internal, Overloaded, RevisionChanged, Unavailable
 from altclip.results import Model, StreamResult
 from altclip.streams.ledger import StreamInput
 
@@ -158,8 +158,11 @@ class Stream:
     def _again(self, lane: Lane, cell: Cell, error: AltClipError) -> bool:
         if not isinstance(error, PASSING):
             return False
-        pause = PAUSES[0] if error.retry_after is None else error.retry_after
-        return self.pool.again(lane, cell, pause, its_own=isinstance(error, Internal))
+        pause = PAUSES[0] if error.retry_after is None else min(error.retry_after, LONGEST_PAUSE)
+        its_own: bool | None = None  # it may have ended the worker that computed it
+        if isinstance(error, Internal | Overloaded):
+            its_own = isinstance(error, Internal)  # no cell fills a queue
+        return self.pool.again(lane, cell, pause, its_own=its_own)
 
     def _fault(self, result: StreamResult) -> AltClipError | None:
         """What is wrong with a vector. Raises RevisionChanged."""

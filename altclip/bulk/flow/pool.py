@@ -33,15 +33,17 @@ class Cell:
     row: int
     column: int
     tries: int = 0
-    seen: int = -1
-    """How many cells were done when it failed last."""
+    seen: int = 0
+    """How many vectors its stream had brought when it was taken."""
 
 
 @dataclass(eq=False, slots=True)
 class Lane:
-    """One stream's cells under way. A lane that has ended takes no more."""
+    """One stream's cells under way, and how many vectors it has brought. A lane that has ended takes no
+    more."""
 
     cells: set[Cell] = field(default_factory=set)
+    done: int = 0
     ended: bool = False
 
 
@@ -111,6 +113,7 @@ class Pool:
                     self._waiting.appendleft(heapq.heappop(self._later)[2])
                 if self._waiting:
                     cell = self._waiting.popleft()
+                    cell.seen = lane.done
                     lane.cells.add(cell)
                     if self._under_way == 0:
                         self._moved = now
@@ -124,6 +127,7 @@ class Pool:
     def done_with(self, lane: Lane, cell: Cell) -> None:
         """The cell's vector is in its block."""
         with self._lock:
+            lane.done += 1
             self._close(lane, cell)
 
     def fail(self, lane: Lane, cell: Cell, reason: str, message: str) -> None:
@@ -138,12 +142,16 @@ class Pool:
             if self._most_errors is not None and self.failed_rows >= max(self._most_errors, 1):
                 self._stop(TooManyErrors(self.failed_rows))
 
-    def again(self, lane: Lane, cell: Cell, seconds: float, *, its_own: bool) -> bool:
-        """Tries the cell once more after so many seconds. False where it has been tried often enough: a try
-        counts where the fault may be its own, or where other cells were done since the try before."""
+    def again(self, lane: Lane, cell: Cell, seconds: float, *, its_own: bool | None) -> bool:
+        """Tries the cell once more after so many seconds. False where it has been tried often enough.
+
+        its_own: Whether the fault is the cell's, so that the try counts. None where nobody knows: then it
+            counts where the same stream brought vectors of others meanwhile. What other streams bring says
+            nothing, for their servers are other ones.
+        """
         with self._lock:
-            if its_own or cell.seen != self.done:
-                cell.tries, cell.seen = cell.tries + 1, self.done
+            if its_own or (its_own is None and lane.done != cell.seen):
+                cell.tries += 1
             if cell.tries >= MOST_TRIES:
                 return False
             self._leave(lane, cell)

@@ -79,7 +79,12 @@ class TarSource:
 def _rows(path: Location, *, contents: bool) -> Iterator[Row]:
     """The samples of a tar file. Without `contents` images are empty, and plain files are skipped through."""
     try:
-        with reading(path), decompressed(path) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with (
+            reading(path),
+            decompressed(path) as file,
+            # Of a name that is not UTF-8 it gives the bytes as text: a table holds Unicode only.
+            tarfile.open(fileobj=file, mode="r:", errors="backslashreplace") as archive,
+        ):
             yield from _samples(path, archive, contents=contents)
             _check_end(path, file)
     except (tarfile.TarError, EOFError, zlib.error) as error:

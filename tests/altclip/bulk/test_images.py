@@ -104,6 +104,13 @@ def test_a_webdataset_keeps_keys_captions_and_json(bulk: Run, tmp_path: Path) ->
     ]
 
 
+def test_a_key_of_a_webdataset_that_is_not_unicode_shows_its_bytes(bulk: Run, tmp_path: Path) -> None:
+    members = {os.fsdecode(name): png(n) for n, name in enumerate((b"caf\xe9.png", b"caf\xe8.png"))}
+    (tmp_path / "in.tar").write_bytes(tar(members))
+    assert bulk(tmp_path / "in.tar", tmp_path / "out").status == 0
+    assert parts(tmp_path / "out").column("key").to_pylist() == [r"caf\xe9", r"caf\xe8"]
+
+
 @pytest.mark.parametrize("damage", ["cut", "header"])
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_damaged_tar_file_is_refused_before_the_work_begins(

@@ -73,6 +73,34 @@ def test_a_service_that_is_away_uses_up_no_tries() -> None:
         assert pool.again(lane, cell, 0.0, its_own=False)
 
 
+def test_what_other_servers_do_uses_up_no_tries() -> None:
+    pool, lane, healthy = filled(block(0, 5 * MOST_TRIES)), Lane(), Lane()
+    for _ in range(4 * MOST_TRIES):
+        cell, other = pool.take(lane), pool.take(healthy)
+        assert place(cell) == 0
+        assert cell is not None
+        assert other is not None
+        pool.done_with(healthy, other)
+        assert pool.again(lane, cell, 0.0, its_own=None)
+
+
+@pytest.mark.parametrize("brought", [True, False])
+def test_a_cell_that_fails_while_its_stream_brings_others_is_given_up(brought: bool) -> None:
+    pool, lane = filled(block(0, 5 * MOST_TRIES)), Lane()
+    for tries in range(1, 2 * MOST_TRIES):
+        cell, other = pool.take(lane), pool.take(lane)
+        assert cell is not None
+        assert other is not None
+        if brought:
+            pool.done_with(lane, other)
+        else:
+            pool.fail(lane, other, "UNDECODABLE_IMAGE", "a server without a worker says so, too")
+        wanted = not brought or tries < MOST_TRIES
+        assert pool.again(lane, cell, 0.0, its_own=None) == wanted
+        if not wanted:
+            return
+
+
 def test_too_many_failed_rows_end_the_work() -> None:
     pool, lane = filled(block(0, 3), most_errors=2), Lane()
     for _ in range(2):
@@ -94,6 +122,8 @@ def test_blocks_are_the_same_from_whichever_part_the_reading_begins(first: int) 
     assert whole == [(0, 10), (10, 10), (20, 5), (25, 5), (30, 10), (40, 10)]
 
 
-def test_large_cells_end_a_block_early() -> None:
-    batch = pa.RecordBatch.from_pydict({"image": [bytes(6 << 20)] * 7})
+@pytest.mark.parametrize("encoded", [False, True])
+def test_large_cells_end_a_block_early(encoded: bool) -> None:
+    images = pa.array([bytes([n]) * (6 << 20) for n in range(7)])
+    batch = pa.RecordBatch.from_pydict({"image": images.dictionary_encode() if encoded else images})
     assert [len(each) for _, each in cut([batch], 0, 100)] == [3, 3, 1]
