@@ -1,4 +1,5 @@
-"""Inputs that are damaged, endless or unreadable: an error names the file, and no part looks whole."""
+"""Inputs that are damaged, endless or unreadable: an error names the file, and no part looks whole. Options
+that would do nothing."""
 
 from __future__ import annotations
 
@@ -169,3 +170,23 @@ def test_upright_turns_photographs_and_as_stored_does_not(bulk: Run, tmp_path: P
     assert photograph == plain != turned
     photograph, plain, turned = found["upright"]
     assert photograph == turned != plain
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("in.jsonl", "out", "--json"),
+        ("extend", "in.jsonl", "out", "--json"),
+        ("verify", "out", "--json"),
+        ("verify", "out", "--address", "localhost:1"),
+        ("openai", "in.jsonl", "out", "--http", "http://localhost:1", "--model", "m"),
+        ("openai", "in.jsonl", "out", "--http", "http://localhost:1", "--timeout", "1"),
+    ],
+)
+def test_an_option_that_a_command_has_no_use_for_is_refused(
+    bulk: Run, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        bulk(*arguments)
+    assert left.value.code == 2
+    assert "unrecognized arguments: " in capsys.readouterr().err
