@@ -211,11 +211,11 @@ async def test_a_stock_client_obeys_the_pushback(monkeypatch: pytest.MonkeyPatch
         enter = admission.enter
         attempts: list[float] = []
 
-        def full_at_first(*given: Any) -> Ticket:
+        def full_at_first(*given: Any, **options: Any) -> Ticket:
             attempts.append(time.monotonic())
             if len(attempts) < 3:
                 raise QueueFull(retry_after=0.2)
-            return enter(*given)
+            return enter(*given, **options)
 
         monkeypatch.setattr(admission, "enter", full_at_first)
         await service.call("EmbedText", TEXT, timeout=120)
