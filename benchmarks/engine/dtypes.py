@@ -80,20 +80,17 @@ def _speed(dtype: str, exact: Encoder, smaller: Encoder, rounds: int) -> list[Ro
     def made(
         texts32: Times, texts_now: Times, images32: Times, images_now: Times, one32: Times, one_now: Times
     ) -> list[Row]:
+        in_turn = (("texts", TEXTS, texts32, texts_now), ("images", IMAGES, images32, images_now))
         return [
-            Row(
-                f"{dtype}, texts/s, full size",
-                "float32",
-                ratios(texts32, texts_now),
-                bar=bars["texts"],
-                facts={"texts/s": TEXTS / float(np.median(texts_now))},
-            ),
-            Row(
-                f"{dtype}, images/s, full size",
-                "float32",
-                ratios(images32, images_now),
-                bar=bars["images"],
-                facts={"images/s": IMAGES / float(np.median(images_now))},
+            *(
+                Row(
+                    f"{dtype}, {kind}/s, full size",
+                    "float32",
+                    ratios(before, now),
+                    bar=bars[kind],
+                    facts={f"{kind}/s": count / float(np.median(now))},
+                )
+                for kind, count, before, now in in_turn
             ),
             Row(
                 f"{dtype}, time of one text of 6 tokens, full size",
