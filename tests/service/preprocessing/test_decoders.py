@@ -17,7 +17,7 @@ from PIL import Image
 
 from service.frontend.preprocessing import decoders as decoding
 from service.frontend.preprocessing.decoder_process import DecoderProcess, Picture
-from service.frontend.preprocessing.decoders import Decoders, Decoding
+from service.frontend.preprocessing.decoders import BULK_SHARE, Decoders, Decoding
 from tests.worker.inputs.pictures import IMAGES, png_header
 from worker.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
 from worker.inputs.images import ImagePreparer, Preprocessing
@@ -150,6 +150,26 @@ async def test_bulk_leaves_a_process_to_interactive_work(decoders: Decoders, ima
     assert not any(each.done() for each in bulk)
     for each in bulk:
         each.cancel()
+
+
+async def test_interactive_work_that_never_ceases_leaves_bulk_a_share(
+    decoders: Decoders, images: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[bool] = []
+    take = DecoderProcess.take
+
+    def noted(process: DecoderProcess, picture: Picture) -> bool:
+        begun.append(picture.bulk)
+        return take(process, picture)
+
+    monkeypatch.setattr(DecoderProcess, "take", noted)
+    waiting = [images.prepare(SMALL) for _ in range(3 * BULK_SHARE)]
+    waiting += [images.prepare(SMALL, Priority.BULK) for _ in range(3)]
+    await asyncio.gather(*waiting)
+    share = [*[False] * (BULK_SHARE - 1), True]
+    # The second bulk one is not begun before the first has ended, however long a busy machine takes for it.
+    assert begun[: 2 * BULK_SHARE - 1] == [*share, *share[:-1]]
+    assert sum(begun) == 3
 
 
 async def test_what_was_cancelled_is_not_begun(
