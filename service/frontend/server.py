@@ -113,7 +113,7 @@ class Server:
         until = time.monotonic() + grace
         for transport in self._transports:
             transport.drain()
-        gate.close()
+        self.core.drain()
         await _linger(min(LINGER, grace))
         left = max(0.0, until - time.monotonic())
         stopping = [asyncio.create_task(transport.stop(left)) for transport in self._transports]

@@ -125,10 +125,18 @@ class Core:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def drain(self) -> None:
+        """Refuses every call from now on. Those that were let in go on, but wait for no worker any more."""
+        self.gate.close()
+        self.workers_changed()
+
     async def ready(self, model: Model, patience: float) -> bool:
-        """Waits up to `patience` seconds until the model has a worker. Returns whether it has one."""
+        """Waits up to `patience` seconds until the model has a worker. Returns whether it has one.
+
+        It does not wait while the server drains: no worker is started then.
+        """
         until = time.monotonic() + patience
-        while not model.pool.ready and (left := until - time.monotonic()) > 0:
+        while not model.pool.ready and not self.gate.closed and (left := until - time.monotonic()) > 0:
             try:
                 async with asyncio.timeout(left):
                     await self._changed.wait()

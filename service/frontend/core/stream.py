@@ -80,10 +80,11 @@ class Session:
         """Returns when the client has ended its side and has taken all answers.
 
         Raises Draining when the server shuts down and cannot wait for the client any longer: every message
-        that was read has its answers then. Raises WorkerUnavailable when no first worker comes in time.
+        that was read has its answers then. Raises it at once where there is no worker. Raises
+        WorkerUnavailable when no first worker comes in time.
         """
         if not await self._core.ready(self.model, self._patience):
-            raise WorkerUnavailable
+            raise Draining if self._core.gate.closed else WorkerUnavailable
         reader = asyncio.create_task(self._read(read))
         writer = asyncio.create_task(self._write(write))
         closing = asyncio.create_task(self._drained())

@@ -11,8 +11,10 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from altclip.v1 import embedding_service_pb2 as pb
+from service.frontend.api.errors import WorkerUnavailable
+from service.frontend.core.stream import Session
 from service.frontend.server import LINGER
-from tests.service.running import Refused, eventually, health, lingering, running
+from tests.service.running import Refused, Running, eventually, health, lingering, release, running
 from tests.service.streaming import CONFIG, Answers, texts
 
 TEXT = pb.EmbedTextRequest(texts=["a"])
@@ -128,3 +130,62 @@ async def test_a_stream_whose_client_has_sent_all_ends_ok() -> None:
         assert len(Answers([message async for message in call]).rows) == 150
         assert await call.code() is grpc.StatusCode.OK
         await draining
+
+
+async def test_a_stream_that_waits_for_its_first_worker_is_sent_elsewhere_at_once() -> None:
+    async with running() as service:
+        service.pool.ready = False
+        call = service.stream()
+        await call.write(CONFIG)
+        await eventually(lambda: service.server.core.gate.active)
+        draining = asyncio.create_task(service.server.drain(600.0))
+        with pytest.raises(grpc.aio.AioRpcError) as ended:
+            await call.read()
+        assert Refused(ended.value).reason == "DRAINING"
+        assert await asyncio.wait_for(draining, 60) == 0
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams wait for a worker for longer than any test does."""
+    monkeypatch.setattr(Session.__init__, "__kwdefaults__", {"patience": 600.0})
+
+
+async def doomed(service: Running) -> Any:
+    """A stream that has sent all; its ten items will be lost with their worker when `hold` is set."""
+    service.pool.hold = asyncio.Event()
+    service.pool.fail = lambda item: WorkerUnavailable()
+    call = service.stream()
+    await call.write(CONFIG)
+    await call.write(texts(range(10)))
+    await call.done_writing()
+    await eventually(lambda: service.pool.deadlines)
+    return call
+
+
+async def assert_lost(call: Any, draining: asyncio.Task[int]) -> None:
+    async with asyncio.timeout(60):
+        answers = Answers([message async for message in call])
+        assert await draining == 0
+    assert [answers.reason(name) for name in answers.errors] == ["WORKER_UNAVAILABLE"] * 10
+
+
+@pytest.mark.usefixtures("patient")
+async def test_items_whose_worker_dies_during_a_drain_wait_for_no_other() -> None:
+    async with running() as service:
+        call = await doomed(service)
+        draining = asyncio.create_task(service.server.drain(600.0))
+        await eventually(lambda: service.server.core.gate.closed)
+        service.pool.ready = False
+        release(service)
+        await assert_lost(call, draining)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_items_that_wait_for_another_worker_wait_no_longer_once_a_drain_begins() -> None:
+    async with running() as service:
+        call = await doomed(service)
+        service.pool.ready = False
+        release(service)
+        await eventually(lambda: service.pool.computed)
+        await assert_lost(call, asyncio.create_task(service.server.drain(600.0)))
