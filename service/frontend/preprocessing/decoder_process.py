@@ -40,11 +40,10 @@ LONGEST_SIDE = (1 << 32) - 1
 class Picture:
     """A picture to decode, uint8 [size, size, 3] afterwards.
 
-    preparer: its index in the processes' configuration. upright: it is turned by its EXIF orientation. begun:
-    when a process took it, on the event loop's clock.
+    preparer: its index in the processes' configuration. upright: it is turned by its EXIF orientation.
     """
 
-    __slots__ = ("begun", "bulk", "content", "preparer", "result", "size", "upright")
+    __slots__ = ("bulk", "content", "preparer", "result", "size", "upright")
 
     def __init__(self, content: bytes, preparer: int, size: int, *, upright: bool, bulk: bool) -> None:
         self.content = content
@@ -52,7 +51,6 @@ class Picture:
         self.size = size
         self.upright = upright
         self.bulk = bulk
-        self.begun = 0.0
         self.result: asyncio.Future[Decoded] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
@@ -62,7 +60,10 @@ class Picture:
 
 
 class DecoderProcess:
-    """A decoder process. `changed` is called with it when it became ready or idle, or is gone."""
+    """A decoder process. `changed` is called with it when it became ready or idle, or is gone.
+
+    `took` is called with the seconds for which a picture kept it, whatever became of the picture.
+    """
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class DecoderProcess:
         output_bytes: int,
         seconds: float,
         changed: Callable[[DecoderProcess], None],
+        took: Callable[[float], None],
     ) -> None:
         """config: see `worker/decoder/__main__.py`, without the title. seconds: for one picture.
 
@@ -83,6 +85,8 @@ class DecoderProcess:
         self._closed = False
         self._crash = ""
         self._changed = changed
+        self._took = took
+        self._begun = 0.0
         self._seconds = seconds
         self._output = config["input_bytes"]
         self._loop = asyncio.get_running_loop()
@@ -115,6 +119,7 @@ class DecoderProcess:
 
     def take(self, picture: Picture) -> bool:
         """Begins a picture. Returns False if the process is dead."""
+        self._begun = self._loop.time()
         self._slab[: len(picture.content)] = picture.content
         try:
             order = {
@@ -181,6 +186,7 @@ class DecoderProcess:
         picture, self.picture = self.picture, None
         if picture is None:
             return
+        self._took(self._loop.time() - self._begun)
         if isinstance(answer, Exception):
             picture.fail(answer)
         elif not picture.result.done():

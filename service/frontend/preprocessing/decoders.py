@@ -70,7 +70,7 @@ class Decoders:
         self._resting = False
         self._closed = False
         self._each = 0.0
-        """Seconds that a picture takes, as a moving average."""
+        """Seconds that a picture keeps a process, as a moving average."""
 
     @classmethod
     def of(cls, settings: Settings, metrics: Metrics) -> Decoders:
@@ -105,9 +105,7 @@ class Decoders:
         self._waiting[picture.bulk].append(picture)
         self._pump()
         try:
-            decoded = await picture.result
-            self._each = blend(self._each, asyncio.get_running_loop().time() - picture.begun, LEARNING)
-            return decoded
+            return await picture.result
         finally:
             # The queue may hold thousands: it is searched only if the caller has gone.
             if picture.result.cancelled() and picture in self._waiting[picture.bulk]:
@@ -134,7 +132,6 @@ class Decoders:
         """Gives work to idle processes, and starts more where work is left."""
         for process in self._processes:
             while process.idle and (picture := self._next()) is not None:
-                picture.begun = asyncio.get_running_loop().time()
                 if not process.take(picture):
                     self._waiting[picture.bulk].appendleft(picture)  # it was not begun
                     break
@@ -167,6 +164,10 @@ class Decoders:
         self._pump()
         self._start(least)
 
+    def _took(self, seconds: float) -> None:
+        """A picture kept a process for so long. Others waited, even if it failed or its caller has gone."""
+        self._each = blend(self._each, seconds, LEARNING)
+
     def _start(self, least: int = 0) -> None:
         """Starts processes, until there are as many as there is work for, or `least`."""
         busy = sum(process.picture is not None for process in self._processes)
@@ -184,7 +185,9 @@ class Decoders:
             "memory_bytes": memory_bytes(self._most_pixels, self._most_bytes),
         }
         try:
-            process = DecoderProcess(number, config, self._output_bytes, self._seconds, self._changed)
+            process = DecoderProcess(
+                number, config, self._output_bytes, self._seconds, self._changed, self._took
+            )
         except OSError as error:
             self._did_not_start(str(error))
         else:

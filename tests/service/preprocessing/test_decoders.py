@@ -17,7 +17,7 @@ from PIL import Image
 
 from service.frontend.preprocessing import decoders as decoding
 from service.frontend.preprocessing.decoder_process import DecoderProcess, Picture
-from service.frontend.preprocessing.decoders import BULK_SHARE, Decoders, Decoding
+from service.frontend.preprocessing.decoders import BULK_SHARE, LEARNING, Decoders, Decoding
 from tests.worker.inputs.pictures import IMAGES, png_header
 from worker.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
 from worker.inputs.images import ImagePreparer, Preprocessing
@@ -276,3 +276,38 @@ async def test_the_wait_is_forecast_from_what_waits_and_what_pictures_took(
     assert decoders.expected_wait(Priority.INTERACTIVE) == 0.0
     for task in tasks:
         task.cancel()
+
+
+async def forecast(decoders: Decoders, images: Decoding) -> float:
+    """The seconds that a bulk picture takes, as the wait behind two of them tells."""
+    process = await stopped(decoders, images)
+    tasks = [asyncio.create_task(images.prepare(SMALL, Priority.BULK)) for _ in range(3)]
+    assert await busy(decoders) is process
+    seconds = decoders.expected_wait(Priority.BULK) / 2
+    for task in tasks:
+        task.cancel()
+    return seconds
+
+
+async def test_a_picture_that_ran_out_of_time_counts_in_the_forecast(
+    decoders: Decoders, images: Decoding
+) -> None:
+    process = await stopped(decoders, images)
+    process._seconds = 0.5
+    with pytest.raises(UndecodableImage, match=r"more than 0\.5 s"):
+        await asyncio.wait_for(images.prepare(SMALL), 60)
+    # A tenth of it, and then nine tenths of that, after the quick one that `forecast` needs itself.
+    assert await forecast(decoders, images) >= 0.5 * LEARNING * (1 - LEARNING) * 0.99
+
+
+async def test_a_picture_whose_caller_has_gone_counts_in_the_forecast(
+    decoders: Decoders, images: Decoding
+) -> None:
+    process = await stopped(decoders, images)
+    abandoned = asyncio.create_task(images.prepare(SMALL, Priority.BULK))
+    assert await busy(decoders) is process
+    abandoned.cancel()
+    await asyncio.sleep(0.5)
+    os.kill(process.pid, signal.SIGCONT)
+    await images.prepare(SMALL, Priority.BULK)
+    assert await forecast(decoders, images) >= 0.5 * LEARNING * (1 - LEARNING) ** 2 * 0.99
