@@ -104,7 +104,9 @@ class Settings(ServingSettings):
         "how long an image may take, from connecting to its last byte",
     )
     image_url_concurrency: int = option(
-        16, readers.integer(1, 1024), "how many images each frontend fetches at a time"
+        16,
+        readers.integer(1, 1024),
+        "how many images each frontend fetches at a time, at most three quarters of them for one caller",
     )
     image_url_cache_bytes: int = option(
         32 << 20,

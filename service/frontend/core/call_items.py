@@ -263,7 +263,7 @@ class CallItems:
         """
         priority, preprocessor = self.call.priority, self._preprocessor
         try:
-            async with preprocessor.content(path, image, priority) as (path, content):
+            async with preprocessor.content(path, image, priority, self.call.whose) as (path, content):
                 known_by = await preprocessor.digest(content, priority)
                 key = self._coalescer.key(Modality.IMAGE, known_by, int(upright))
                 if self._find(index, key):

@@ -4,7 +4,8 @@
        ▲                                                                                        │
        └────────────────── read and checked anew, a few times at most ──────────────────────────┘
 
-Time, bytes, redirects and the number of fetches at a time are bounded. Whether the bytes are a picture only
+Time, bytes, redirects and the number of fetches at a time are bounded. One caller never has all of these
+fetches, so that others need not wait for hosts that do not answer. Whether the bytes are a picture only
 decoding tells. The environment's proxies are not used, and cookies are not kept.
 """
 
@@ -16,6 +17,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import aiohttp
 from yarl import URL
@@ -66,7 +68,9 @@ class Fetcher:
         self._most_bytes = most_bytes
         self._seconds = seconds
         self._slots = asyncio.Semaphore(concurrency)
-        self._bulk = asyncio.Semaphore(max(1, concurrency * 3 // 4))
+        self._most_of_some = max(1, concurrency * 3 // 4)
+        self._bulk = asyncio.Semaphore(self._most_of_some)
+        self._callers: WeakValueDictionary[tuple[str, Priority], asyncio.Semaphore] = WeakValueDictionary()
         self._cache = Cache(cache_bytes)
         self._guard = Guard(resolve or SystemNames(), permits)
         self._session: aiohttp.ClientSession | None = None
@@ -86,18 +90,26 @@ class Fetcher:
 
     @asynccontextmanager
     async def content(
-        self, path: str, uri: str, priority: Priority = Priority.INTERACTIVE
+        self, path: str, uri: str, priority: Priority = Priority.INTERACTIVE, caller: str = ""
     ) -> AsyncIterator[bytes]:
         """The bytes behind this address. Raises UriNotAllowed or UriFetchFailed of the field `path`.
 
-        The block holds its slot among the fetches, so that only so many contents are in memory. Bulk work
-        leaves some slots free.
+        What is not cached is fetched in a slot, which the block holds, so that only so many contents are in
+        memory. caller: whom it is for. The work of one caller leaves some slots free, and so does bulk work.
         """
+        target = self._allowed(path, uri)
+        if (kept := self._kept(target)) is not None:
+            yield kept
+            return
+        own = self._callers.setdefault((caller, priority), asyncio.Semaphore(self._most_of_some))
         async with AsyncExitStack() as slots:
+            await slots.enter_async_context(own)
             if priority is Priority.BULK:
                 await slots.enter_async_context(self._bulk)
             await slots.enter_async_context(self._slots)
-            yield await self._content(path, uri)
+            if (kept := self._kept(target)) is None:
+                kept = await self._content(path, target)
+            yield kept
 
     async def close(self) -> None:
         """Ends all connections."""
@@ -106,15 +118,25 @@ class Fetcher:
             self._session = None
         await self._guard.close()
 
-    async def _content(self, path: str, uri: str) -> bytes:
+    def _allowed(self, path: str, uri: str) -> Target:
         host = ""
         try:
             target = Target.read(uri)
             host = target.public_name
             self._rules.check(target)
-            if (content := self._cache.get(target.uri, time.monotonic())) is not None:
-                self._metrics.image_fetches.inc("cached")
-                return content
+            return target
+        except NotAllowed as error:
+            raise self._refused("refused", UriNotAllowed, path, str(error), host) from None
+
+    def _kept(self, target: Target) -> bytes | None:
+        content = self._cache.get(target.uri, time.monotonic())
+        if content is not None:
+            self._metrics.image_fetches.inc("cached")
+        return content
+
+    async def _content(self, path: str, target: Target) -> bytes:
+        host = target.public_name
+        try:
             async with asyncio.timeout(self._seconds):
                 content = await self._fetch(target)
             self._metrics.image_fetches.inc("ok")

@@ -108,18 +108,19 @@ class Preprocessor:
 
     @asynccontextmanager
     async def content(
-        self, path: str, image: Image, priority: Priority = Priority.INTERACTIVE
+        self, path: str, image: Image, priority: Priority = Priority.INTERACTIVE, caller: str = ""
     ) -> AsyncIterator[tuple[str, bytes]]:
         """The path of the field that holds a picture, for errors, and the picture's file.
 
-        path: of the image. In the block a fetched picture holds its slot among the fetches.
+        path: of the image. caller: whom it is for. In the block a fetched picture holds its slot among the
+        fetches.
         """
         if image.uri is None:
             yield f"{path}.content", image.content or b""
             return
         path = f"{path}.uri"
         if self.fetcher is not None and is_web(image.uri):
-            async with self.fetcher.content(path, image.uri, priority) as content:
+            async with self.fetcher.content(path, image.uri, priority, caller) as content:
                 yield path, content
         else:
             read = partial(read_data_uri, path, image.uri, self._limits.max_image_bytes)

@@ -155,6 +155,39 @@ async def test_23_bulk_work_leaves_places_for_interactive_calls() -> None:
         assert (await bulk).embeddings.count == 8
 
 
+async def test_23_one_caller_leaves_places_to_others_and_what_is_cached_needs_none() -> None:
+    async with internet(concurrency=4, seconds=3600.0, cache_bytes=MEBIBYTE) as web:
+        release = asyncio.Event()
+
+        async def held(writer: asyncio.StreamWriter) -> None:
+            await release.wait()
+            await web.origin.pages["/cat.png"](writer)
+
+        async def fetched(caller: str, path: str) -> bytes:
+            async with web.fetcher.content("images[0]", web.uri(path), caller=caller) as content:
+                return content
+
+        def fetches(caller: str, count: int) -> list[asyncio.Task[bytes]]:
+            paths = [f"/held/{caller}/{number}" for number in range(count)]
+            web.origin.pages |= dict.fromkeys(paths, held)
+            return [asyncio.create_task(fetched(caller, path)) for path in paths]
+
+        async def under_way(count: int) -> None:
+            while sum(path.startswith("/held") for path in web.origin.asked) < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+        async with asyncio.timeout(60):
+            greedy = fetches("greedy", 8)
+            await under_way(3)
+            assert await fetched("another", "/cat.png") == PICTURE  # there is a place, and now it is cached
+            greedy += fetches("greedier", 8)
+            await under_way(4)
+            assert await fetched("another", "/cat.png") == PICTURE
+            assert (web.fetches("ok"), web.fetches("cached")) == (1, 1)
+        release.set()
+        assert await asyncio.gather(*greedy) == [PICTURE] * 16
+
+
 async def test_23_a_cache_asks_once_and_obeys_no_store() -> None:
     async with internet(cache_bytes=MEBIBYTE) as web:
         web.origin.page("/private.png", PICTURE, "Cache-Control: max-age=1, No-Store")
@@ -208,7 +241,7 @@ async def test_23_a_name_that_nobody_answers_costs_only_its_own_call() -> None:
             await never.wait()
         return [LOOPBACK]
 
-    async with internet(lookup, seconds=0.5, concurrency=4) as web:
+    async with internet(lookup, seconds=0.5) as web:
         silent = [asyncio.create_task(web.refusal(web.uri(host="silent.example"))) for _ in range(3)]
         async with asyncio.timeout(60):
             while len(asked) < 3:  # noqa: ASYNC110 - nothing tells
