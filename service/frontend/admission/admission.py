@@ -152,12 +152,16 @@ class Admission:
             raise
         return ticket
 
-    def leave(self, ticket: Ticket) -> None:
-        """The items have ended, with or without a result."""
+    def leave(self, ticket: Ticket, *, stayed: bool = True) -> None:
+        """The items have ended, with or without a result.
+
+        stayed: False for a call that ended before it had its turn, such as an invalid one: how soon that was
+        tells nothing of how long the others stay.
+        """
         for load in self._loads(ticket):
             load.remove(ticket.cost)
         self._shares.give_back(ticket.caller, ticket.cost)
-        if not ticket.streamed:
+        if stayed and not ticket.streamed:
             # By Little's law all that is in flight now will have ended after the time that a call stays.
             self._residence = blend(self._residence, self._clock() - ticket.entered, 0.1)
         self._wake()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from service.frontend.admission.admission import Admission, Bounds
 from service.frontend.admission.cost import Cost
-from service.frontend.api.errors import WorkerUnavailable
+from service.frontend.api.errors import DeadlineTooShort, ServiceError, WorkerUnavailable
 from service.frontend.api.validation import Limits
 from service.frontend.calls.call import Call
 from service.frontend.compute.coalescing import Coalescer
@@ -75,11 +75,15 @@ class Model:
         DeadlineTooShort, QueueFull, QuotaExceeded.
         """
         ticket = self.admission.enter(self._held(cost), call.whose, call.priority, call.deadline, whole=whole)
+        stayed = True
         try:
             call.grant.spend((whole or cost).items)
             yield
+        except ServiceError as error:
+            stayed = isinstance(error, DeadlineTooShort)  # all others come early, or for want of a worker
+            raise
         finally:
-            self.admission.leave(ticket)
+            self.admission.leave(ticket, stayed=stayed)
 
     @asynccontextmanager
     async def admitted_in_turn(self, call: Call, cost: Cost) -> AsyncIterator[None]:

@@ -66,6 +66,20 @@ def test_who_is_refused_hears_how_long_work_takes() -> None:
     assert refused.value.retry_after == pytest.approx(2.0, rel=0.01)
 
 
+def test_calls_that_end_before_their_turn_shorten_no_ones_wait() -> None:
+    clock = Clock()
+    admission = Admission(Bounds(1), clock=clock, jitter=False)
+    ticket = admission.enter(texts(1))
+    clock.now += 2.0
+    admission.leave(ticket)
+    for _ in range(100):
+        admission.leave(admission.enter(texts(1)), stayed=False)
+    admission.enter(texts(1))
+    with pytest.raises(QueueFull) as refused:
+        admission.enter(texts(1))
+    assert refused.value.retry_after == pytest.approx(2.0)
+
+
 def test_a_longer_wait_than_the_operator_allows_is_refused_until_it_is_shorter() -> None:
     admission = measured(Clock(), seconds=10.0)
     tickets = [admission.enter(texts(10)) for _ in range(10)]

@@ -17,6 +17,7 @@ from altclip.v1 import embedding_service_pb2 as pb
 from altclip.v1 import model_service_pb2 as models_pb
 from service.config.keys import line_of
 from service.config.operator_files import API_KEYS
+from service.frontend.admission.admission import FIRST_RETRY_SECONDS
 from service.frontend.grpc.auth import authorization
 from tests.service.running import Running, health, running
 
@@ -223,6 +224,24 @@ async def test_a_caller_that_fills_the_queue_keeps_no_other_out() -> None:
         await active(service, 9)
         service.pool.hold.set()
         await asyncio.gather(*tasks)
+
+
+async def test_refused_calls_do_not_shorten_what_others_are_told_to_wait() -> None:
+    lines = [line_of("search", SECRET, ("items=1/h",)), line_of("shop", "another-secret", ())]
+    files = {API_KEYS: "\n".join(lines).encode()}
+    async with running(api_keys="/keys", files=files, max_queue_items=1) as service:
+        invalid = await service.refusal("EmbedImage", pb.EmbedImageRequest(images=[pb.Image()]), metadata=KEY)
+        assert invalid.reason == "INVALID_REQUEST"
+        assert (await service.refusal("EmbedText", TEXT, metadata=KEY)).reason == "QUOTA_EXCEEDED"
+        service.pool.hold = asyncio.Event()
+        theirs = (("authorization", "Bearer another-secret"),)
+        waiting = asyncio.create_task(service.call("EmbedText", TEXT, metadata=theirs))
+        await active(service, 1)
+        refused = await service.refusal("EmbedText", TEXT, metadata=theirs)
+        assert refused.reason == "QUEUE_FULL"
+        assert refused.retry_seconds >= 0.75 * FIRST_RETRY_SECONDS  # scattered; and no call has ended yet
+        service.pool.hold.set()
+        await waiting
 
 
 async def test_connections_from_one_address_are_one_caller() -> None:
