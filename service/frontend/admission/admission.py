@@ -152,6 +152,12 @@ class Admission:
             raise
         return ticket
 
+    def part(self, ticket: Ticket, cost: Cost) -> tuple[Ticket, Ticket]:
+        """Two tickets in place of one, the second for this part of its cost. `leave` must follow for both."""
+        rest = Cost(*(all_of - some for all_of, some in zip(ticket.cost, cost, strict=True)))
+        self._take(ticket._replace(cost=Cost()))  # one call more, of no cost more
+        return ticket._replace(cost=rest), ticket._replace(cost=cost)
+
     def leave(self, ticket: Ticket, *, stayed: bool = True) -> None:
         """The items have ended, with or without a result.
 

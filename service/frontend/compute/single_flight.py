@@ -84,5 +84,9 @@ class Seat(Generic[Result]):
         self.leads = leads
         self.leave = leave
 
+    def when_done(self, call: Callable[[], None]) -> None:
+        """Calls this when the work has ended, however it did, before any that wait for it go on."""
+        self._shared.task.add_done_callback(lambda _: call())
+
     def __await__(self) -> Generator[Any, None, Result]:
         return asyncio.shield(self._shared.task).__await__()

@@ -5,17 +5,20 @@
                                         └─ led: prompts in parts ─ embed, average ─▶ cache, all that joined
 
 Equal label sets are the rule: an evaluation, or a service that calls us, sends the same ones in every call.
+The call that leads is admitted with the prompts. Their place in the queue is theirs: it lasts until they are
+computed, also where that call ends before and they are computed for the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 
+from service.frontend.admission.cost import Cost, Ticket
 from service.frontend.api import validation
 from service.frontend.api.errors import DeadlineTooShort, WorkerUnavailable
 from service.frontend.api.messages import Timings
@@ -60,7 +63,7 @@ class Labels:
 
 
 class LookUp:
-    """The labels of one call. prompts: how many it has to compute. at_once: those in the queue at a time."""
+    """The labels of one call."""
 
     def __init__(
         self,
@@ -76,26 +79,37 @@ class LookUp:
         self._keys = tuple(keys)
         self._found = found
         self._seat: Seat[Labelled] | None = None
-        missing = len(keys) - len(found)
-        joins = labels.under_way.joinable(self._keys, call.priority)
-        self.prompts = 0 if joins else missing * len(keys[0].templates)
-        self.at_once = min(self.prompts, PROMPTS_AT_ONCE)
+        self._ticket: Ticket | None = None
+        """Of the prompts, until they are begun."""
 
-    def __enter__(self) -> Self:
+    @contextmanager
+    def admitted(self, own: Cost) -> Iterator[None]:
+        """Admits the call, with its own cost and that of the prompts, if it has to compute them."""
+        held, whole = self._cost(missing=len(self._keys) - len(self._found))
+        with self._model.admitted(
+            self._call,
+            own._replace(texts=held.texts),
+            whole=own._replace(texts=whole.texts),
+            apart=held if held.items else None,
+        ) as self._ticket:
+            try:
+                yield
+            finally:
+                if self._ticket is not None:
+                    self._model.admission.leave(self._ticket, stayed=False)
+                if self._seat is not None:
+                    self._seat.leave()
+
+    def begin(self) -> None:
+        """Begins to compute what is missing, or joins a call that computes it."""
         if len(self._found) < len(self._keys):
             self._join()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._seat is not None:
-            self._seat.leave()
 
     async def vectors(self) -> Labelled:
         """The vectors of all labels.
 
-        If the call that leads runs out of time, or its worker dies, this call computes them itself.
+        If the call that leads runs out of time, or its worker dies, this call computes them itself: it is
+        admitted anew for that.
         """
         retried = False
         while self._seat is not None:
@@ -105,13 +119,25 @@ class LookUp:
                 if self._seat.leads or retried or not self._call.in_time():
                     raise
                 retried = isinstance(error, WorkerUnavailable)
-                self._seat.leave()
-                self._join()
+            held, whole = self._cost(missing=sum(self._labels.cache.get(key) is None for key in self._keys))
+            if held.items:
+                self._ticket = self._model.enter(self._call, held, whole=whole)
+            self._seat.leave()
+            self._join()
         return Labelled({key.label: entry for key, entry in self._found.items()}, Timings())
+
+    def _cost(self, missing: int) -> tuple[Cost, Cost]:
+        """What the call has in the queue at a time for so many labels, and what is computed for it in all."""
+        joins = self._labels.under_way.joinable(self._keys, self._call.priority)
+        prompts = 0 if joins else missing * len(self._keys[0].templates)
+        return Cost(texts=min(prompts, PROMPTS_AT_ONCE)), Cost(texts=prompts)
 
     def _join(self) -> None:
         compute = partial(embed, self._model, self._call, self._keys, self._labels.cache)
         self._seat = self._labels.under_way.join(self._keys, self._call.priority, compute)
+        if self._ticket is not None:
+            self._seat.when_done(partial(self._model.admission.leave, self._ticket, stayed=False))
+            self._ticket = None
 
 
 def check_labels(labels: Sequence[str], templates: Sequence[str], most_bytes: int) -> None:

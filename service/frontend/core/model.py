@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from service.frontend.admission.admission import Admission, Bounds
-from service.frontend.admission.cost import Cost
-from service.frontend.api.errors import DeadlineTooShort, ServiceError, WorkerUnavailable
+from service.frontend.admission.cost import Cost, Ticket
+from service.frontend.api.errors import DeadlineTooShort, QuotaExceeded, ServiceError, WorkerUnavailable
 from service.frontend.api.validation import Limits
 from service.frontend.calls.call import Call
 from service.frontend.compute.coalescing import Coalescer
@@ -67,18 +67,36 @@ class Model:
             raise WorkerUnavailable
         return self.pool.info
 
-    @contextmanager
-    def admitted(self, call: Call, cost: Cost, *, whole: Cost | None = None) -> Iterator[None]:
-        """Admits a call to the model's queue, for a `with` block, before any work is done for it.
+    def enter(self, call: Call, cost: Cost, *, whole: Cost | None = None) -> Ticket:
+        """Admits a call to the model's queue, before any work is done for it. `admission.leave` must follow.
 
         whole: all that is computed for it, where it has only a part of that in the queue at a time. Raises
         DeadlineTooShort, QueueFull, QuotaExceeded.
         """
         ticket = self.admission.enter(self._held(cost), call.whose, call.priority, call.deadline, whole=whole)
-        stayed = True
         try:
             call.grant.spend((whole or cost).items)
-            yield
+        except QuotaExceeded:
+            self.admission.leave(ticket, stayed=False)
+            raise
+        return ticket
+
+    @contextmanager
+    def admitted(
+        self, call: Call, cost: Cost, *, whole: Cost | None = None, apart: Cost | None = None
+    ) -> Iterator[Ticket | None]:
+        """The same for a `with` block.
+
+        apart: a part of the cost that gets a ticket of its own, because it may stay for longer than the call.
+        The block is given that ticket, and has to see to it that it leaves.
+        """
+        given: Ticket | None = None
+        ticket = self.enter(call, cost, whole=whole)
+        if apart is not None:
+            ticket, given = self.admission.part(ticket, apart)
+        stayed = True
+        try:
+            yield given
         except ServiceError as error:
             stayed = isinstance(error, DeadlineTooShort)  # all others come early, or for want of a worker
             raise

@@ -47,15 +47,12 @@ async def classify(
     info = model.info
     prompts = tuple(templates or known)
     looked_up = core.labels.look_up(model, call, labels, prompts)
-    own = Cost.of_images(images)
-    held, whole = own._replace(texts=looked_up.at_once), own._replace(texts=looked_up.prompts)
-    with model.admitted(call, held, whole=whole), model.items(call) as pictures:
+    with looked_up.admitted(Cost.of_images(images)), model.items(call) as pictures:
         validation.pictures("images", images, model.limits)
         check_labels(labels, prompts, model.limits.max_text_bytes)
-        paths = [f"images[{index}]" for index in range(len(images))]
-        with looked_up:
-            await pictures.add_images(paths, images, orientation)
-            labelled = await looked_up.vectors()
+        looked_up.begin()
+        await pictures.add_images([f"images[{index}]" for index in range(len(images))], images, orientation)
+        labelled = await looked_up.vectors()
         outcomes = await pictures.outcomes()
     rows = matrix(outcomes, normalize=True)
     columns = np.stack([labelled.vectors[label].vector for label in labels])

@@ -80,6 +80,18 @@ def test_calls_that_end_before_their_turn_shorten_no_ones_wait() -> None:
     assert refused.value.retry_after == pytest.approx(2.0)
 
 
+def test_the_parts_of_a_ticket_leave_on_their_own() -> None:
+    admission = Admission(Bounds(10))
+    rest, part = admission.part(admission.enter(Cost(texts=6, images=2)), texts(6))
+    admission.leave(rest)
+    assert admission.in_flight == 6
+    with pytest.raises(QueueFull):
+        admission.enter(texts(5))
+    admission.leave(part)
+    assert admission.in_flight == 0
+    admission.enter(texts(11))  # more than there is room for is let in where nothing else is
+
+
 def test_a_longer_wait_than_the_operator_allows_is_refused_until_it_is_shorter() -> None:
     admission = measured(Clock(), seconds=10.0)
     tickets = [admission.enter(texts(10)) for _ in range(10)]

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
+from service.config.keys import line_of
+from service.config.operator_files import API_KEYS
 from service.frontend.api.errors import DeadlineTooShort, ServiceError, WorkerUnavailable
-from tests.service.running import Running, eventually, pictures, running
+from service.frontend.core.class_labels import PROMPTS_AT_ONCE
+from tests.service.running import Refused, Running, eventually, pictures, running
 from worker.runtime.notices import Modality, Priority
 
 FILES = pictures(8)
@@ -26,11 +29,13 @@ async def service() -> AsyncIterator[Running]:
         yield made
 
 
-def classify(service: Running, number: int, priority: Any = pb.PRIORITY_BULK) -> asyncio.Task[Any]:
+def classify(
+    service: Running, number: int, priority: Any = pb.PRIORITY_BULK, **options: Any
+) -> asyncio.Task[Any]:
     """One picture of its own, and the same labels as all others."""
     image = pb.Image(content=FILES[number])
     request = pb.ClassifyImageRequest(images=[image], labels=LABELS, priority=priority)
-    return asyncio.create_task(service.call("ClassifyImage", request))
+    return asyncio.create_task(service.call("ClassifyImage", request, **options))
 
 
 async def held(service: Running, calls: int) -> list[asyncio.Task[Any]]:
@@ -79,6 +84,36 @@ async def test_it_goes_on_for_the_others_when_the_first_call_is_given_up(service
     for other in others:
         await other
     assert texts(service) == PROMPTS
+
+
+async def test_its_place_in_the_queue_lasts_when_the_first_call_is_given_up(service: Running) -> None:
+    first, *others = await held(service, 3)
+    admission = service.server.core.model("").admission
+    assert admission.in_flight == PROMPTS_AT_ONCE + 3
+    first.cancel()
+    await eventually(lambda: service.requests("ClassifyImage", "CANCELLED") == 1)
+    assert admission.in_flight == PROMPTS_AT_ONCE + 2
+    release(service)
+    await asyncio.gather(*others)
+    assert admission.in_flight == 0
+
+
+async def test_who_takes_it_over_pays_for_it() -> None:
+    lines = [line_of("rich", "the-first-secret", ()), line_of("poor", "the-other-secret", ("items=1/h",))]
+    files = {API_KEYS: "\n".join(lines).encode()}
+    async with running(api_keys="/keys", files=files) as service:
+        service.pool.hold = asyncio.Event()
+        calls = []
+        for number, secret in enumerate(("the-first-secret", "the-other-secret")):
+            calls.append(classify(service, number, metadata=[("authorization", f"Bearer {secret}")]))
+            await eventually(lambda: wanted_by(service) == len(calls))
+        await eventually(lambda: service.pool.deadlines)
+        release(service, DeadlineTooShort())
+        for call, reason in zip(calls, ("DEADLINE_TOO_SHORT", "QUOTA_EXCEEDED"), strict=True):
+            with pytest.raises(Refused) as refused:
+                await call
+            assert refused.value.reason == reason
+        assert texts(service) == PROMPTS_AT_ONCE, "nothing was computed for the other one"
 
 
 async def test_nothing_goes_on_for_nobody(service: Running) -> None:
