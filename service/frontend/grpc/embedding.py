@@ -11,11 +11,12 @@ from service.frontend.api.messages import Encoding, Scores, StreamItem, StreamRe
 from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
 from service.frontend.core.stream import Session
-from service.frontend.core.zero_shot import classify
+from service.frontend.core.zero_shot import classify, in_turns
 from service.frontend.grpc.handlers import StreamMethod, UnaryMethod, parse
 from service.frontend.grpc.messages import (
     STATES,
     TRUNCATIONS,
+    classification,
     embeddings,
     image,
     item,
@@ -112,23 +113,13 @@ class EmbeddingServicer:
             top_k=request.top_k,
             orientation=orientation("orientation", request.orientation),
         )
-        results = [
-            pb.Classification(
-                labels=[
-                    pb.LabelScore(label=labels[index], index=index, probability=probability)
-                    for index, probability in zip(
-                        result.indices.tolist(), result.probabilities.tolist(), strict=True
-                    )
-                ]
-            )
-            for result in done.results
-        ]
         response = pb.ClassifyImageResponse(
             model=done.model,
-            results=results,
             revision=done.revision,
             truncated=done.truncated,
         )
+        async for result in in_turns(done.results):
+            classification(response.results.add(), result, labels)
         timings(response.timings, done.timings)
         return response
 

@@ -11,6 +11,7 @@ from altclip.v1 import embedding_service_pb2 as pb
 from service.frontend.api import encodings, validation
 from service.frontend.api.errors import InvalidRequest
 from service.frontend.api.messages import (
+    Classification,
     Encoding,
     Image,
     Item,
@@ -29,6 +30,7 @@ from worker.runtime.notices import Priority
 __all__ = [
     "STATES",
     "TRUNCATIONS",
+    "classification",
     "embeddings",
     "image",
     "item",
@@ -158,6 +160,13 @@ def score_row(row: ScoreRow) -> pb.ScoreRow:
     if row.indices is not None:
         result.indices.extend(row.indices.tolist())
     return result
+
+
+def classification(into: pb.Classification, result: Classification, labels: Sequence[str]) -> None:
+    """The labels of one picture."""
+    add = into.labels.add
+    for index, probability in zip(result.indices.tolist(), result.probabilities.tolist(), strict=True):
+        add(label=labels[index], index=index, probability=probability)
 
 
 def timings(into: pb.Timings, value: Timings) -> None:
