@@ -14,6 +14,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from service.config.keys import Key, Keyring, Quota
 from service.frontend.api.errors import PermissionDenied, QuotaExceeded, Unauthenticated
@@ -24,6 +25,8 @@ BURST_SECONDS = 1.0
 """How many seconds of its rate a caller may use at once, and at least one call or item."""
 BUSY_RETRY_SECONDS = 0.25
 """Seconds after which a caller with too many calls at once should try again."""
+RETURN_SECONDS = 0.1
+"""How late a refused call may come again and still find the items that were kept for it."""
 
 Clock = Callable[[], float]
 
@@ -69,6 +72,11 @@ class Allowance:
 
     def __init__(self, quota: Quota, now: float) -> None:
         self.active = 0
+        self.streams = asyncio.Lock()
+        """Streams take items one after another."""
+        self.kept_until: float | None = None
+        """Until when streams leave items to a call that was refused; None while no call was, since they last
+        took some. Once in between only, so that calls do not stop them for ever."""
         self.requests: Bucket | None = None
         self.items: Bucket | None = None
         self.change(quota, now)
@@ -106,29 +114,34 @@ class Grant:
     def spend(self, items: int) -> None:
         """Takes a unary call's items from the quota. Raises QuotaExceeded."""
         bucket = self.allowance.items if self.allowance is not None else None
-        if bucket is not None and items > 0:
+        if self.allowance is not None and bucket is not None and items > 0:
             now = self._clock()
             if (seconds := bucket.wait(items, now)) > 0.0:
-                raise QuotaExceeded(retry_after=_scattered(seconds))
+                seconds = _scattered(seconds)
+                if self.allowance.kept_until is None:
+                    self.allowance.kept_until = now + seconds + RETURN_SECONDS
+                raise QuotaExceeded(retry_after=seconds)
             bucket.take(items, now)
 
     async def spend_in_turn(self, items: int, hurry: asyncio.Event) -> None:
-        """Takes a stream's items from the quota; waits where a unary call is refused. hurry: ends that."""
-        bucket = self.allowance.items if self.allowance is not None else None
-        if bucket is None:
+        """Takes a stream's items from the quota; waits where a unary call is refused. hurry: ends that.
+
+        The items are taken at the end of the wait, so that streams do not use up what calls need meanwhile.
+        """
+        allowance = self.allowance
+        if allowance is None or allowance.items is None:
             return
-        now = self._clock()
-        seconds = bucket.wait(items, now)
-        bucket.take(items, now)  # before the wait, so that later ones wait for longer
-        if seconds > 0.0:
-            try:
-                async with asyncio.timeout(seconds):
-                    await hurry.wait()
-            except TimeoutError:
-                pass
-            except asyncio.CancelledError:
-                bucket.take(-items, self._clock())
-                raise
+        async with allowance.streams:
+            while (bucket := allowance.items) is not None:
+                now = self._clock()
+                seconds = max(bucket.wait(items, now), (allowance.kept_until or now) - now)
+                if seconds <= 0.0 or hurry.is_set():
+                    bucket.take(items, now)
+                    allowance.kept_until = None
+                    return
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(seconds):
+                        await hurry.wait()
 
 
 OPEN = Grant(clock=time.monotonic)

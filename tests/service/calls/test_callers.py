@@ -8,7 +8,7 @@ import pytest
 
 from service.config.keys import Keyring, line_of, parse
 from service.frontend.api.errors import PermissionDenied, QuotaExceeded, Unauthenticated
-from service.frontend.calls.callers import OPEN, Bucket, Callers, Grant
+from service.frontend.calls.callers import OPEN, RETURN_SECONDS, Bucket, Callers, Grant
 
 SECRET, OTHER = "the-secret", "another-secret"
 
@@ -185,7 +185,7 @@ async def test_a_stream_waits_where_a_call_is_refused() -> None:
         await grant.spend_in_turn(100_000, never)  # a server that shuts down does not make it wait
 
 
-async def test_a_stream_that_is_cancelled_while_it_waits_gives_its_items_back() -> None:
+async def test_a_stream_that_is_cancelled_while_it_waits_takes_nothing() -> None:
     grant = enter(callers("items=1/s"))
     await grant.spend_in_turn(1, asyncio.Event())
     waiting = asyncio.create_task(grant.spend_in_turn(1000, asyncio.Event()))
@@ -197,6 +197,44 @@ async def test_a_stream_that_is_cancelled_while_it_waits_gives_its_items_back() 
         grant.spend(1)
     assert refused.value.retry_after is not None
     assert refused.value.retry_after < 2
+
+
+async def test_a_stream_that_waits_takes_nothing_from_calls() -> None:
+    clock = Clock()
+    grant = enter(callers("items=10/s", clock=clock))
+    await grant.spend_in_turn(10, asyncio.Event())
+    waiting = [asyncio.create_task(grant.spend_in_turn(500, asyncio.Event())) for _ in range(2)]
+    await asyncio.sleep(0)
+    clock.now += 0.5
+    grant.spend(5)
+    with pytest.raises(QuotaExceeded) as refused:
+        grant.spend(1)
+    assert refused.value.retry_after is not None
+    assert refused.value.retry_after < 0.2
+    for each in waiting:
+        each.cancel()
+
+
+async def test_a_stream_leaves_the_next_items_to_a_call_that_was_refused_but_does_so_once() -> None:
+    clock = Clock()
+    grant = enter(callers("items=10/s", clock=clock))
+    ended = asyncio.Event()
+    ended.set()
+    await grant.spend_in_turn(64, ended)  # the bucket owes 54 items
+    with pytest.raises(QuotaExceeded) as refused:
+        grant.spend(10)
+    assert refused.value.retry_after is not None
+    assert grant.allowance is not None
+    assert grant.allowance.kept_until == clock.now + refused.value.retry_after + RETURN_SECONDS
+    clock.now += refused.value.retry_after  # both could have the items now
+    stream = asyncio.create_task(grant.spend_in_turn(10, asyncio.Event()))
+    await asyncio.sleep(0)
+    grant.spend(10)
+    with pytest.raises(QuotaExceeded):
+        grant.spend(10)
+    clock.now += 5.0  # nothing is kept for the call that was refused just now
+    stream.cancel()
+    await asyncio.wait_for(grant.spend_in_turn(10, asyncio.Event()), 60)
 
 
 def test_a_bucket_never_holds_more_than_its_room() -> None:
