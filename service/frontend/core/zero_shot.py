@@ -9,8 +9,7 @@ the average is scaled to length 1 after.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,10 +23,7 @@ from service.frontend.core.core import Core
 from service.frontend.core.rows import matrix, timings
 from service.frontend.core.templates import TEMPLATES
 
-__all__ = ["SCORES_AT_ONCE", "classify", "in_turns"]
-
-SCORES_AT_ONCE = 4096
-"""Scores that a transport writes into its answer without a pause: a few milliseconds."""
+__all__ = ["classify"]
 
 
 async def classify(
@@ -74,12 +70,3 @@ async def classify(
         timings=labelled.timings.merge(timings(outcomes)),
         truncated=[index for index, label in enumerate(labels) if labelled.vectors[label].truncated],
     )
-
-
-async def in_turns(results: Sequence[Classification]) -> AsyncIterator[Classification]:
-    """The results in their order. Where they hold many scores, other calls have a turn after each result."""
-    pauses = sum(len(result.indices) for result in results) > SCORES_AT_ONCE
-    for result in results:
-        yield result
-        if pauses:
-            await asyncio.sleep(0)

@@ -10,8 +10,9 @@ from service.frontend.api.errors import InvalidRequest
 from service.frontend.api.messages import Encoding, Scores, StreamItem, StreamResults
 from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
+from service.frontend.core.scoring import in_turns
 from service.frontend.core.stream import Session
-from service.frontend.core.zero_shot import classify, in_turns
+from service.frontend.core.zero_shot import classify
 from service.frontend.grpc.handlers import StreamMethod, UnaryMethod, parse
 from service.frontend.grpc.messages import (
     STATES,
@@ -92,10 +93,11 @@ class EmbeddingServicer:
         response = pb.SimilarityResponse(
             model=done.model,
             logit_scale=done.logit_scale,
-            rows=[score_row(row) for row in done.rows],
             revision=done.revision,
             truncated=done.truncated,
         )
+        async for row in in_turns(done.rows, sum(len(row.scores) for row in done.rows)):
+            score_row(response.rows.add(), row)
         timings(response.timings, done.timings)
         return response
 
@@ -118,7 +120,7 @@ class EmbeddingServicer:
             revision=done.revision,
             truncated=done.truncated,
         )
-        async for result in in_turns(done.results):
+        async for result in in_turns(done.results, sum(len(result.indices) for result in done.results)):
             classification(response.results.add(), result, labels)
         timings(response.timings, done.timings)
         return response

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import numpy as np
@@ -11,11 +10,10 @@ import pytest
 from altclip.v1 import embedding_service_pb2 as pb
 from service.config.keys import line_of
 from service.config.operator_files import API_KEYS
-from service.frontend.api.messages import Classification, Matrix
+from service.frontend.api.messages import Matrix
 from service.frontend.compute.flights import Batch
 from service.frontend.core import class_labels as labels_module
 from service.frontend.core.templates import TEMPLATES
-from service.frontend.core.zero_shot import SCORES_AT_ONCE, in_turns
 from tests.service.fake_pools import DIMENSION
 from tests.service.running import Running, pictures, running
 from worker.runtime.notices import Modality
@@ -171,23 +169,3 @@ async def test_every_prompt_counts_in_the_time_that_a_call_needs(
     await service.call("ClassifyImage", everything, timeout=3000)
     # Now they are known, and cost nothing.
     await service.call("ClassifyImage", everything, timeout=1000)
-
-
-@pytest.mark.parametrize(("images", "turns"), [(8, 8), (2, 0)])
-async def test_an_answer_of_many_scores_lets_others_have_their_turns(images: int, turns: int) -> None:
-    had = 0
-
-    async def others() -> None:
-        nonlocal had
-        while True:
-            await asyncio.sleep(0)
-            had += 1
-
-    beside = asyncio.create_task(others())
-    await asyncio.sleep(0)
-    scores = np.zeros(SCORES_AT_ONCE // 4, np.float32)
-    results = [Classification(np.arange(len(scores), dtype=np.uint32), scores) for _ in range(images)]
-    had = 0
-    assert [each async for each in in_turns(results)] == results
-    assert had == turns
-    beside.cancel()

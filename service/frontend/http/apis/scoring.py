@@ -12,7 +12,8 @@ from service.frontend.api.errors import ServiceError
 from service.frontend.api.messages import Classification, Image, ScoreRow, Scores, Timings
 from service.frontend.core.embed_items import Part
 from service.frontend.core.score_items import score_items
-from service.frontend.core.zero_shot import classify, in_turns
+from service.frontend.core.scoring import in_turns
+from service.frontend.core.zero_shot import classify
 from service.frontend.http import fields
 from service.frontend.http.errors import renamed
 from service.frontend.http.items import one_image, scored_items
@@ -109,7 +110,8 @@ class _Handlers:
             )
         except ServiceError as error:
             raise renamed(error, image_names(parts)) from None
-        results = [_classification(result, labels) async for result in in_turns(done.results)]
+        scores = sum(len(result.indices) for result in done.results)
+        results = [_classification(result, labels) async for result in in_turns(done.results, scores)]
         return Response.of(
             {
                 "model": done.model,
