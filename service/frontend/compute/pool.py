@@ -96,8 +96,9 @@ class ModelPool:
     def start(self, flights: Sequence[Flight]) -> None:
         """Sends these flights as workers have room: interactive before bulk work, otherwise in their order.
 
-        Each lands, at the latest when the last worker is gone, unless it is taken back. Items that a worker
-        had not begun when it died go to another, as long as there is one.
+        A few slots are bulk work's first, so that it moves in any case. Each flight lands, at the latest when
+        the last worker is gone, unless it is taken back. Items that a worker had not begun when it died go to
+        another, as long as there is one.
         """
         for start in range(0, len(flights), _CHUNK):
             link: WorkerLink | None = None
@@ -132,6 +133,11 @@ class ModelPool:
         """A slot of this modality may be free: sends the flights that wait for one."""
         if not self._queued_flights:
             return
+        bulk = self._queued[modality, Priority.BULK]
+        for owing, _ in self._workers.values():
+            while bulk and owing.owes_bulk(modality):
+                owing.submit(bulk.popitem(last=False)[0])
+                self._queued_flights -= 1
         for priority in Priority:
             queue = self._queued[modality, priority]
             while queue:

@@ -43,6 +43,8 @@ __all__ = ["WorkerLink"]
 
 _BULK_RESERVE = 4
 """Bulk work leaves one slot of so many to interactive work."""
+_BULK_LEAST = 32
+"""One slot of so many is bulk work's before it is interactive work's, so that its worker always has some."""
 _PUBLISH_SECONDS = 0.25
 
 
@@ -82,6 +84,8 @@ class WorkerLink:
         self._slab, memory = Slab.create(layout)
         self._free = {modality: list(range(layout.counts[modality])) for modality in Modality}
         self._reserve = {modality: layout.counts[modality] // _BULK_RESERVE for modality in Modality}
+        self._owed = {modality: layout.counts[modality] // _BULK_LEAST for modality in Modality}
+        """How many slots bulk work may take before interactive work does; those that it has are taken off."""
         self._waiting: dict[int, Flight] = {}
         self._bulk_waiting = 0
         self._ids = itertools.count(1)
@@ -113,7 +117,13 @@ class WorkerLink:
     def room(self, modality: Modality, priority: Priority) -> int:
         """How many items can be submitted now."""
         free = len(self._free[modality])
-        return free if priority is Priority.INTERACTIVE else max(0, free - self._reserve[modality])
+        if priority is Priority.INTERACTIVE:
+            return free
+        return max(0, free - self._reserve[modality], min(free, self._owed[modality]))
+
+    def owes_bulk(self, modality: Modality) -> bool:
+        """Whether the next item is to be a bulk one, if there is any."""
+        return self._owed[modality] > 0 and bool(self._free[modality])
 
     def submit(self, flight: Flight) -> None:
         """Sends one item. There must be `room`."""
@@ -128,7 +138,9 @@ class WorkerLink:
         flight.job_id = job_id = next(self._ids)
         flight.submitted = now = time.monotonic()
         self._waiting[job_id] = flight
-        self._bulk_waiting += flight.priority is Priority.BULK
+        if flight.priority is Priority.BULK:
+            self._bulk_waiting += 1
+            self._owed[modality] -= 1
         until = math.inf if flight.deadline is None else flight.deadline
         self._notify(Request(job_id, now, until, slot, len(payload), modality, flight.priority, item.variant))
 
@@ -216,8 +228,10 @@ class WorkerLink:
 
     def _finish(self, result: Result) -> None:
         flight = self._waiting.pop(result.id)
-        self._bulk_waiting -= flight.priority is Priority.BULK
         modality = flight.item.modality
+        if flight.priority is Priority.BULK:
+            self._bulk_waiting -= 1
+            self._owed[modality] += 1
         outcome = None if flight.abandoned else self._outcome(flight, result)
         self._free[modality].append(flight.slot)
         if outcome is not None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from service.frontend.api.errors import DeadlineTooShort, Internal, ModelNotFound
-from service.frontend.compute.flights import WorkItem
+from service.frontend.compute.flights import Flight, WorkItem
 from service.frontend.compute.pool import ModelPool, Pools
 from tests.service.compute.pool_work import (
     begun,
@@ -97,6 +97,37 @@ async def test_bulk_work_leaves_slots_for_interactive_work(tmp_path: Path) -> No
         flood.cancel()
         with pytest.raises(asyncio.CancelledError):
             await flood
+        pool.remove_worker(0)
+
+
+async def test_interactive_work_leaves_slots_for_bulk_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold = tmp_path / "hold"
+    with started(f"m=stub:dimension=8,image_size=32,hold={hold}") as worker:
+        pool = make(worker.spec)
+        worker.join(pool)
+        (link, _) = pool._workers[0]
+        submitted: list[Priority] = []
+        submit = link.submit
+
+        def noted(flight: Flight) -> None:
+            submitted.append(flight.priority)
+            submit(flight)
+
+        monkeypatch.setattr(link, "submit", noted)
+        slots = SlabLayout.for_model(worker.spec).counts[Modality.IMAGE]
+        picture = WorkItem(Modality.IMAGE, np.zeros((32, 32, 3), np.uint8))
+        hold.touch()
+        interactive = asyncio.create_task(compute(pool, [picture] * (slots + 50)))
+        bulk = asyncio.create_task(compute(pool, [picture] * 10, Priority.BULK))
+        await asyncio.sleep(0)
+        hold.unlink()
+        await asyncio.gather(interactive, bulk)
+        few = slots // 32
+        # Fifty interactive items wait for the slots that come free, and the bulk ones get the first few.
+        assert submitted[: slots + few] == [Priority.INTERACTIVE] * slots + [Priority.BULK] * few
+        assert len(submitted) == slots + 50 + 10
         pool.remove_worker(0)
 
 
