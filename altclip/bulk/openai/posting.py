@@ -69,16 +69,20 @@ class Gateway:
     tell: Callable[[str], object] = lambda line: None
 
     def __post_init__(self) -> None:
-        parts = urllib.parse.urlsplit(self.url)
         try:
-            self._host, self._port = parts.hostname or "", parts.port
-        except ValueError:
-            self._host, self._port = "", None
-        if parts.scheme not in ("http", "https") or not self._host or parts.query or parts.fragment:
+            parts = urllib.parse.urlsplit(self.url)
+            self._tls = parts.scheme == "https"
+            self._host = parts.hostname or ""
+            # Without a port `HTTPConnection` looks for one in the host: it takes ::1 for port 1 of host ":".
+            self._port = (443 if self._tls else 80) if parts.port is None else parts.port
+            http.client.HTTPConnection(self._host, self._port)  # refuses hosts that it cannot send
+            self._host.encode("idna")  # as does whoever looks them up
+        except (ValueError, http.client.InvalidURL):
+            self._host = ""
+        if not self._host or parts.scheme not in ("http", "https") or parts.query or parts.fragment:
             raise DataError(f"--http must be an address such as http://localhost:8080, not {self.url!r}")
         if not is_sendable(parts.path):
             raise DataError(f"--http must have spaces and other characters escaped (%20), not {self.url!r}")
-        self._tls = parts.scheme == "https"
         if self.trust is not None and not self._tls:
             raise DataError(f"certificates are for an address that begins with https://, not {self.url!r}")
         self._prefix = parts.path.rstrip("/")
@@ -113,14 +117,16 @@ class Gateway:
     def _work(
         self, work: queue.SimpleQueue[tuple[BatchRequest, Future[Answer]] | None], stop: threading.Event
     ) -> None:
-        connection = self._connection()
+        connection = None
         while (given := work.get()) is not None:
             request, future = given
             try:
+                connection = connection or self._connection()
                 future.set_result(self._answer(connection, request, stop))
             except BaseException as error:
                 future.set_exception(error)
-        connection.close()
+        if connection is not None:
+            connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:
         timeout = min(max(self.patience, SHORTEST_TIMEOUT), LONGEST_TIMEOUT)

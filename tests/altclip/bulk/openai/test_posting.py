@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from altclip.bulk.openai.posting import Gateway
+from altclip.bulk.openai.requests import BatchRequest
+from altclip.datasets.items import DataError
 from tests.altclip.bulk.conftest import Run
 from tests.altclip.bulk.openai.http_service import Service
 from tests.altclip.bulk.outputs import json_lines
@@ -106,6 +111,53 @@ def test_the_address_has_no_characters_that_http_cannot_send(
         ran = bulk("openai", requests, tmp_path / "out", "--http", f"http://127.0.0.1:1/{path}")
         assert ran.status == 2
         assert "--http must have spaces and other characters escaped" in ran.told
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://local host:8080",
+        "http://local\x7fhost",
+        "http://[::1",
+        "http://a..b",
+        f"http://{'a' * 64}.example",
+        "http://localhost:99999",
+        "http://:8080",
+        "localhost:8080",
+        "ftp://localhost",
+    ],
+)
+def test_an_address_with_a_host_that_cannot_be_is_refused_before_anything_is_sent(address: str) -> None:
+    with pytest.raises(DataError, match="--http must be an address such as http://localhost:8080, not"):
+        Gateway(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port"),
+    [
+        ("http://[::1]", "::1", 80),
+        ("https://[fe80::abcd]", "fe80::abcd", 443),
+        ("http://[::1]:8080/clip", "::1", 8080),
+        ("http://localhost", "localhost", 80),
+        ("https://bücher.example", "bücher.example", 443),
+    ],
+)
+def test_an_address_without_a_port_means_its_schemes(address: str, host: str, port: int) -> None:
+    connection = Gateway(address)._connection()
+    assert (connection.host, connection.port) == (host, port)
+
+
+def test_the_run_ends_where_no_connection_can_be_made(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the system's certificates cannot be read: every thread that posts meets it."""
+    monkeypatch.setattr(Gateway, "_connection", _without_files)
+    with pytest.raises(OSError, match="Too many open files"):
+        list(Gateway(service.url).answers([BatchRequest("a", "/v1/embeddings", {"input": "a"})]))
+
+
+def _without_files(gateway: Gateway) -> NoReturn:
+    raise OSError(errno.EMFILE, "Too many open files")
 
 
 def test_the_key_is_sent_without_the_space_around_it_and_never_shown(
