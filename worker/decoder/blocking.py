@@ -114,7 +114,9 @@ class Decoder:
         """The next message that is no part of a traceback; None where none comes in time. Raises EOFError
         when the process has died."""
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and select.select([channel], [], [], left)[0]:
+        readable = select.poll()  # `select.select` takes no descriptor above 1,023
+        readable.register(channel, select.POLLIN)
+        while (left := end - time.monotonic()) > 0 and readable.poll(1000 * left):
             message = channel.receive(descriptors=False)
             if message is None:
                 raise EOFError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -24,6 +25,22 @@ def decoder() -> Iterator[Decoder]:
     made = Decoder(PREPARER.to_dict(), 32, MOST_BYTES, 120.0)
     yield made
     made.close()
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """All descriptors up to number 1,024 are taken, as in a process with very many files and connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < 2048:
+        pytest.skip("the limit of open descriptors is too low here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY)]
+    while opened[-1] <= 1024:
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+    yield
+    for descriptor in opened:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def process(decoder: Decoder) -> subprocess.Popen[bytes]:
@@ -78,3 +95,9 @@ def test_closing_ends_the_process(decoder: Decoder) -> None:
     running = process(decoder)
     decoder.close()
     assert running.poll() is not None
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_it_works_in_a_process_that_has_very_many_descriptors(decoder: Decoder) -> None:
+    content = saved(picture(), "PNG")
+    np.testing.assert_array_equal(decoder.decode(content, upright=False), PREPARER.prepare(content))
