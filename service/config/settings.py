@@ -144,7 +144,10 @@ class Settings(ServingSettings):
         0, readers.integer(0, MOST_COUNT), "images in a batch; 0 lets the worker choose for its device"
     )
     batch_wait: float = option(
-        0.0, readers.seconds(0, 10), "how long an idle worker waits for company for a first item"
+        0.0,
+        readers.seconds(0, 10),
+        "how long an idle worker waits for company for a first item, unless its deadline is near; less than "
+        "half of hang-timeout",
     )
     cache_bytes: int = option(
         0,

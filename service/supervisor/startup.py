@@ -22,7 +22,7 @@ from worker.runtime.cores import usable_cores
 from worker.runtime.metrics import Layout
 from worker.spec import ModelSpec
 
-__all__ = ["check_aliases", "check_tracing", "doubts", "exposure", "places", "prepare"]
+__all__ = ["check_aliases", "check_batch_wait", "check_tracing", "doubts", "exposure", "places", "prepare"]
 
 OPENTELEMETRY = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.grpc")
 
@@ -37,6 +37,7 @@ def prepare(settings: Settings, version: str) -> Supervisor:
         http, http_address = ports.reserve(settings.http_address, "http-address")
         reserved.append(http)
     check_tracing(settings)
+    check_batch_wait(settings)
     files = OperatorFiles(settings)  # before a model may have to be downloaded
     check_aliases(settings, model_names(settings.model))
     models = resolve_all(settings.model)
@@ -83,6 +84,16 @@ def check_tracing(settings: Settings) -> None:
     if settings.tracing == "on" and not all(map(_is_installed, OPENTELEMETRY)):
         raise OptionError(
             "--tracing (ALTCLIP_TRACING): on needs OpenTelemetry: pip install 'altclip-server[tracing]'"
+        )
+
+
+def check_batch_wait(settings: Settings) -> None:
+    """Raises OptionError where a worker that waits for company might be taken for one that hangs."""
+    wait, hang = settings.batch_wait, settings.hang_timeout
+    if wait >= hang / 2:
+        raise OptionError(
+            f"--batch-wait (ALTCLIP_BATCH_WAIT): {wait:g} s is too long: a worker that makes no progress is "
+            f"replaced after --hang-timeout, {hang:g} s; give less than half of it"
         )
 
 

@@ -10,8 +10,9 @@ The rules, in their order:
        budget is kept for it.
     4. While there is interactive traffic, whether any of it waits just now or not, bulk jobs take up no more
        of a batch than its `bulk`: who comes next shall not wait for a batch that is long because of them.
-    5. A batch that is not full waits for company until its oldest job is `wait` old. By default it does not
-       wait: batches form while the device is busy.
+    5. A batch that is not full waits for company until one of its jobs is `wait` old, or has waited for half
+       of the time that it has to spare before its deadline. By default no batch waits: they form while the
+       device is busy.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from worker.runtime.notices import Modality, Priority
 __all__ = ["BULK_SHARE", "Budget", "Decision", "Policy", "decide"]
 
 _PRIORITIES = tuple(Priority)  # to go through an enum takes a microsecond
+_NOTHING_RAN: Mapping[Modality, float] = {}
 BULK_SHARE = 8
 """One part of so many of a batch is what bulk jobs may take before interactive ones."""
 
@@ -87,9 +89,11 @@ def decide(
     policy: Policy,
     now: float,
     interactive: float = -math.inf,
+    took: Mapping[Modality, float] = _NOTHING_RAN,
 ) -> Decision:
     """The next batch. `served`: when each modality last ran, time.monotonic() seconds like `now`.
-    `interactive`: when the last interactive job was submitted."""
+    `interactive`: when the last interactive job was submitted. `took`: how many seconds each modality's last
+    batch took."""
     turns: list[tuple[float, Modality]] = []
     expired: dict[Job, None] = {}
     for modality, by_priority in lanes.items():
@@ -108,11 +112,19 @@ def decide(
         budget = policy.budgets[modality]
         most_bulk = budget.beside if now - interactive < policy.traffic else budget.cost
         jobs, full = _fill(lanes[modality], budget, most_bulk, policy.bulk_patience, now, expired)
-        ripe_at = min(job.submitted for job in jobs) + policy.wait
-        if full or policy.wait <= 0 or ripe_at <= now:
+        if full or policy.wait <= 0:
+            return Decision(jobs, tuple(expired))
+        ripe_at = min(_ripe_at(job, policy.wait, took.get(modality, 0.0)) for job in jobs)
+        if ripe_at <= now:
             return Decision(jobs, tuple(expired))
         wake_at = min(wake_at, ripe_at)
     return Decision((), tuple(expired), wake_at)
+
+
+def _ripe_at(job: Job, wait: float, seconds: float) -> float:
+    """When a job has waited long enough for company. wait: at most. seconds: that a batch takes."""
+    spare = job.deadline - job.submitted - seconds
+    return job.submitted + min(wait, spare / 2)
 
 
 def _alive(lane: Iterable[Job], now: float, expired: dict[Job, None]) -> Iterator[Job]:

@@ -173,6 +173,7 @@ class Engine:
             job.origin.slab.floats[modality][job.slot, : len(row)] = row
             waited = launched.started - job.submitted
             results[job.origin].append(Result(job.id, waited, seconds, len(jobs), Status.OK))
+        self._queue.took(modality, seconds)
         self._metrics.batch_duration.observe(seconds, self._model, modality.label)
         self._metrics.last_batch_timestamp.set(time.time(), self._model, self._device)
         for origin, answers in results.items():

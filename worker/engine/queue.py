@@ -44,6 +44,7 @@ class JobQueue:
         self._waiting: dict[tuple[int, int], Job] = {}
         self._depth = dict.fromkeys(Modality, 0)
         self._served: dict[Modality, float] = {}
+        self._took: dict[Modality, float] = {}
         self._interactive = -math.inf
         self._lock = threading.Lock()
         self._closed = False
@@ -97,11 +98,15 @@ class JobQueue:
                 self._clear()
                 return Taken((), [], math.inf)
             now = time.monotonic()
-            decision = decide(self._lanes, self._served, self.policy, now, self._interactive)
+            decision = decide(self._lanes, self._served, self.policy, now, self._interactive, self._took)
             late = self._remove(decision.jobs, decision.expired)
             if decision.jobs:
                 self._served[decision.jobs[0].modality] = now
             return Taken(decision.jobs, late, decision.wake_at - now)
+
+    def took(self, modality: Modality, seconds: float) -> None:
+        """A batch has ended, so many seconds after it began."""
+        self._took[modality] = seconds
 
     def _clear(self) -> None:
         # What is left in a lane when nothing waits was cancelled.

@@ -6,7 +6,7 @@ import pytest
 
 from service.config.options import OptionError
 from service.config.settings import Settings
-from service.supervisor.startup import check_aliases, check_tracing, doubts, places
+from service.supervisor.startup import check_aliases, check_batch_wait, check_tracing, doubts, places
 from worker.models.sources import resolve_all
 
 
@@ -68,6 +68,16 @@ def test_tracing_without_what_it_needs_is_refused_with_what_to_install(
     check_tracing(Settings())
     with pytest.raises(OptionError, match=r"--tracing \(ALTCLIP_TRACING\).*altclip-server\[tracing\]"):
         check_tracing(Settings(tracing="on"))
+
+
+def test_a_wait_for_company_that_looks_like_a_worker_that_hangs_is_refused() -> None:
+    check_batch_wait(Settings())
+    check_batch_wait(Settings(batch_wait=10.0))
+    check_batch_wait(Settings(batch_wait=0.49, hang_timeout=1.0))
+    with pytest.raises(
+        OptionError, match=r"--batch-wait \(ALTCLIP_BATCH_WAIT\): 0\.5 s .*--hang-timeout, 1 s"
+    ):
+        check_batch_wait(Settings(batch_wait=0.5, hang_timeout=1.0))
 
 
 @pytest.mark.parametrize(

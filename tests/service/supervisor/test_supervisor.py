@@ -114,6 +114,7 @@ def test_a_taken_port_is_refused(two_models: RunningServer, port: str) -> None:
     [
         (["--max-texts", "0"], 2, "--max-texts (ALTCLIP_MAX_TEXTS): '0' is not accepted"),
         (["--no-such-option"], 2, "--no-such-option"),
+        (["--batch-wait=3s", "--hang-timeout=5s"], 2, "--batch-wait (ALTCLIP_BATCH_WAIT): 3 s is too long"),
         (["--model", "m=/no/such/directory"], 2, "/no/such/directory"),
         (["--model", "m=stub:", "--model", "m=stub:"], 2, "two models are called m"),
         (["--model", "=stub:"], 2, "'' is no name for a model"),

@@ -47,8 +47,9 @@ def decision(
     now: float = 100.0,
     rules: Policy | None = None,
     served: dict[Modality, float] | None = None,
+    took: dict[Modality, float] | None = None,
 ) -> Decision:
-    return decide(lanes_of(jobs), served or {}, rules or policy(), now)
+    return decide(lanes_of(jobs), served or {}, rules or policy(), now, took=took or {})
 
 
 def lanes_of(jobs: list[Job]) -> Lanes:
@@ -131,6 +132,25 @@ def test_a_wait_holds_an_unfilled_batch_back_until_its_oldest_job_is_old_enough(
 def test_a_full_batch_does_not_wait() -> None:
     jobs = [job(cost=50) for _ in range(2)]
     assert list(decision(jobs, rules=policy(wait=0.5)).jobs) == jobs
+
+
+def test_a_job_waits_for_company_no_longer_than_half_of_the_time_that_it_has_to_spare() -> None:
+    waiting = policy(wait=0.25)
+    only = job(submitted=100, deadline=100.125)
+    assert decision([only], rules=waiting) == Decision((), (), 100.0625)
+    assert list(decision([only], now=100.0625, rules=waiting).jobs) == [only]
+    # A batch takes time as well.
+    assert decision([only], rules=waiting, took={TEXT: 0.0625, IMAGE: 9.0}).wake_at == 100.03125
+    assert list(decision([only], rules=waiting, took={TEXT: 0.5}).jobs) == [only]
+    patient = job(submitted=100, deadline=200)
+    assert decision([patient], rules=waiting, took={TEXT: 0.5}) == Decision((), (), 100.25)
+
+
+def test_a_job_in_a_hurry_takes_those_along_that_wait_for_company() -> None:
+    patient, hurried = job(submitted=100), job(submitted=100.5, deadline=101)
+    waiting = policy(wait=2)
+    assert decision([patient, hurried], now=100.5, rules=waiting).wake_at == 100.75
+    assert list(decision([patient, hurried], now=100.75, rules=waiting).jobs) == [patient, hurried]
 
 
 def test_a_waiting_batch_does_not_hold_up_a_full_one_of_another_modality() -> None:

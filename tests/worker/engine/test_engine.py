@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
 from worker.arrays import Ids, Pixels
 from worker.engine.batcher import Budget, Policy
@@ -151,3 +152,20 @@ def test_an_engine_without_work_waits_for_the_next_job_at_once() -> None:
     Engine(encoder, queue, read, Metrics.local(), model="m", device="cpu", number="0").run()
     assert waits == [0.0, math.inf]
     assert [result.status for result in frontend.results] == [Status.OK]
+
+
+def test_the_queue_is_told_how_long_a_batch_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = resolve("m=stub:dimension=8,service_time=0.01")
+    queue = JobQueue(
+        Policy({modality: Budget(100, 100) for modality in Modality}), lambda modality, depth: None
+    )
+    told: list[tuple[Modality, float]] = []
+    monkeypatch.setattr(queue, "took", lambda *batch: told.append(batch))
+    frontend = Frontend(spec)
+    queue.put([frontend.job(slot, [0, 2]) for slot in range(4)])
+    queue.close()
+    encoder = family("stub").load(spec, "cpu", "auto", 1)
+    Engine(encoder, queue, lambda wait: None, Metrics.local(), model="m", device="cpu", number="0").run()
+    ((modality, seconds),) = told
+    assert modality is Modality.TEXT
+    assert seconds >= 0.01

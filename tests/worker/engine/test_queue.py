@@ -110,3 +110,14 @@ def test_a_closed_queue_gives_what_is_left_and_ends() -> None:
     assert not queue.ended
     assert taken(queue) == ([only], [])
     assert queue.ended
+
+
+def test_a_job_that_has_no_more_time_than_a_batch_takes_does_not_wait_for_company() -> None:
+    queue = JobQueue(policy(wait=1000), lambda modality, depth: None)
+    only = job(submitted=time.monotonic(), deadline=time.monotonic() + 2000)
+    queue.put([only])
+    assert taken(queue) == ((), [])
+    queue.took(Modality.IMAGE, 3000)
+    assert taken(queue) == ((), [])
+    queue.took(Modality.TEXT, 3000)
+    assert taken(queue) == ([only], [])
