@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -51,11 +52,15 @@ class PieceTokenizer:
         return made
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Each text's ids with <s> and </s>, cut to `max_tokens` with the </s> kept."""
-        if len(texts) == 1:  # no thread pool for the commonest call
-            encodings = [self._backend.encode(texts[0])]
-        else:
-            encodings = self._backend.encode_batch_fast(list(texts))
+        """Each text's ids with <s> and </s>, cut to `max_tokens` with the </s> kept.
+
+        Raises RuntimeError where the library panics.
+        """
+        with _panics_as_errors():
+            if len(texts) == 1:  # no thread pool for the commonest call
+                encodings = [self._backend.encode(texts[0])]
+            else:
+                encodings = self._backend.encode_batch_fast(list(texts))
         return [self._tokens(encoding.ids) for encoding in encodings]
 
     def _tokens(self, ids: list[int]) -> Tokens:
@@ -70,12 +75,25 @@ def read_backend(directory: Path) -> tokenizers.Tokenizer:
         path = directory / name
         if path.is_file():
             try:
-                return read(path)
+                with _panics_as_errors():
+                    return read(path)
             except ModelError:
                 raise
             except Exception as error:  # tokenizers raises bare Exception
                 raise ModelError(f"{path} is not a tokenizer: {error}") from error
     raise ModelError(f"{directory} has neither tokenizer.json nor sentencepiece.bpe.model")
+
+
+@contextmanager
+def _panics_as_errors() -> Iterator[None]:
+    """Raises RuntimeError where the library's Rust panics. What it raises is no Exception: whoever keeps the
+    failure of a text from others, or tells a caller, would let it pass."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception | KeyboardInterrupt | SystemExit):
+            raise
+        raise RuntimeError(f"the tokenizer panicked: {error}") from error
 
 
 def _read_json(path: Path) -> tokenizers.Tokenizer:
@@ -100,7 +118,10 @@ def _add_frame(tokenizer: tokenizers.Tokenizer) -> None:
 def _check_frame(directory: Path, made: PieceTokenizer, backend: tokenizers.Tokenizer) -> None:
     """An empty text must be <s> </s>, and any other one stand between them; raises `ModelError`."""
     frame = [backend.token_to_id(BOS), backend.token_to_id(EOS)]
-    empty, word = (tokens.ids.tolist() for tokens in made.encode(["", "a"]))
+    try:
+        empty, word = (tokens.ids.tolist() for tokens in made.encode(["", "a"]))
+    except Exception as error:
+        raise ModelError(f"{directory}: the tokenizer cannot read a text: {error}") from error
     if empty != frame or [*word[:1], *word[-1:]] != frame or len(word) < 3:
         raise ModelError(
             f"{directory}: the tokenizer makes {empty} of an empty text and {word} of 'a'; a text must stand"

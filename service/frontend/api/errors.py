@@ -21,6 +21,7 @@ from worker import errors as worker_errors
 
 __all__ = [
     "DOMAIN",
+    "ENDINGS",
     "TABLE",
     "Code",
     "DeadlineTooShort",
@@ -46,6 +47,10 @@ __all__ = [
 ]
 
 DOMAIN = "altclip"
+
+ENDINGS = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What is raised where the process ends, or nobody waits for a coroutine any more. Any other BaseException is
+a failure like every Exception: Rust's panics are such, and a caller that is told of none waits for ever."""
 
 
 class Code(IntEnum):

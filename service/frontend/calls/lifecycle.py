@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from altclip.tracing import names
 from service.config.keys import Key
 from service.frontend.api.errors import (
+    ENDINGS,
     DeadlineTooShort,
     Internal,
     ServiceError,
@@ -209,8 +210,8 @@ class Lifecycle:
         if gone or cancelled:
             self._ended(call, "CANCELLED" if call.in_time() else "DEADLINE_EXCEEDED", None)
             return None
-        if not isinstance(error, (Exception, asyncio.CancelledError)):
-            return None  # KeyboardInterrupt, SystemExit
+        if isinstance(error, ENDINGS):
+            return None
         known = from_exception(error)
         self._ended(call, known.entry.code.name, known)
         self._tell(call, error, known)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from altclip.tracing import names
 from service.frontend.admission.cost import Cost
-from service.frontend.api.errors import Draining, Internal, WorkerUnavailable, from_exception
+from service.frontend.api.errors import ENDINGS, Draining, Internal, WorkerUnavailable, from_exception
 from service.frontend.api.messages import Options, StreamItem, StreamResults
 from service.frontend.calls.call import Call
 from service.frontend.core.core import Core
@@ -165,7 +165,9 @@ class Session:
                 facts: Attributes = {names.MODALITY: kind.label, names.ITEMS: len(items)}
                 with self._call.trace.part(names.CHUNK, facts) as trace:
                     results = await self._results(kind, items, trace)
-        except (Exception, asyncio.CancelledError) as error:
+        except ENDINGS:
+            raise
+        except BaseException as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # the stream is over; any other CancelledError is a bug, and an error of the items

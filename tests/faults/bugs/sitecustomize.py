@@ -5,6 +5,7 @@ server's processes. Nothing happens there until a call carries one of these word
 
     frontend   a request id that begins with `bug`: an exception in the handler
                the word `buggy` in a text: an exception in the tokenizer
+               the word `panic` in a text: a real panic of the tokenizers' Rust, which is no Exception
                the word `dropped` in a text: the future that its caller awaits is cancelled from inside
     worker     the word `venom` in a text: the bundled model fails the whole batch (the stub can by itself)
                TEST_BATCHES=PATH: a line "MODALITY ITEMS TOKENS OPERATIONS" for each batch of the bundled
@@ -29,9 +30,18 @@ from unittest.mock import patch
 MESSAGE = "/srv/altclip/secret.py: a text of the caller"
 """Says all that no client may be told."""
 
+PANICKING = {
+    "version": "1.0",
+    "normalizer": {"type": "Precompiled", "precompiled_charsmap": ""},
+    "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0]]},
+}
+"""A tokenizer.json with a part that is empty."""
+
 
 def spoil_frontend() -> None:
     """Puts the bugs of frontends in their places."""
+    from tokenizers import Tokenizer
+
     from service.frontend.compute.worker_link import WorkerLink
     from service.frontend.core.core import Core
     from worker.families.stub import StubTokenizer
@@ -46,6 +56,8 @@ def spoil_frontend() -> None:
     def buggy_encode(self: StubTokenizer, texts: Sequence[str]) -> Any:
         if any("buggy" in text.split() for text in texts):
             raise ZeroDivisionError(MESSAGE)
+        if any("panic" in text.split() for text in texts):
+            Tokenizer.from_str(json.dumps(PANICKING))
         return encode(self, texts)
 
     dropped = StubTokenizer(250_002, 77).word("dropped")

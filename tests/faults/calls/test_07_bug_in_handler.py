@@ -14,6 +14,7 @@ from altclip.v1 import model_service_pb2 as models_pb
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
 from altclip.v1.model_service_pb2_grpc import ModelServiceStub
 from tests.faults.harness import BUGS, Failure, crew, embed, failure_of, health, open_stub, service
+from tests.faults.http_calls import ask
 from tests.server import RunningServer
 from tests.service.running import pictures
 
@@ -102,21 +103,37 @@ def test_07_a_bug_is_internal_and_only_the_log_knows_more(server: RunningServer,
     assert health(server) == "SERVING"
 
 
-@pytest.mark.parametrize("text", ["a buggy text", "a buggy text of many words " * 50])
-def test_07_so_is_one_deep_inside_or_in_a_thread(server: RunningServer, text: str) -> None:
+# No Exception: asyncio and gRPC would pass it on, and tell the caller nothing.
+PANIC = "pyo3_runtime.PanicException"
+BROKEN = {"buggy": "builtins.ZeroDivisionError", "panic": PANIC}
+
+
+@pytest.mark.parametrize("word", BROKEN)
+@pytest.mark.parametrize("times", [1, 50])
+def test_07_so_is_one_deep_inside_or_in_a_thread(server: RunningServer, word: str, times: int) -> None:
     """Short texts are tokenised on the event loop, long ones in a thread."""
+    text = f"a {word} text of many words " * times
     start = len(server.logs.records)
     with open_stub(server) as stub, pytest.raises(grpc.RpcError) as failed:
         stub.EmbedText(pb.EmbedTextRequest(texts=[text]), metadata=(("x-request-id", "deep"),), timeout=60)
-    check(server, failure_of(failed.value), "deep", "builtins.ZeroDivisionError", start)
+    check(server, failure_of(failed.value), "deep", BROKEN[word], start)
 
 
-def test_07_in_a_stream_it_is_the_items_error(server: RunningServer) -> None:
+@pytest.mark.parametrize("word", BROKEN)
+def test_07_over_http_it_is_the_same(server: RunningServer, word: str) -> None:
+    start = len(server.logs.records)
+    reply = ask(server, f"a {word} text", "another")
+    assert (reply.status, reply.code) == (500, "internal")
+    assert server.logs.wait_for("call_failed", start=start)["exception"] == BROKEN[word]
+
+
+@pytest.mark.parametrize("word", BROKEN)
+def test_07_in_a_stream_it_is_the_items_error(server: RunningServer, word: str) -> None:
     start = len(server.logs.records)
     with open_stub(server) as stub:
         requests = [
             *stream(pb.StreamItem(id="1", text="a")),
-            pb.EmbedStreamRequest(batch=pb.StreamBatch(items=[pb.StreamItem(id="2", text="buggy")])),
+            pb.EmbedStreamRequest(batch=pb.StreamBatch(items=[pb.StreamItem(id="2", text=word)])),
         ]
         metadata = (("x-request-id", "in-a-stream"),)
         answers = list(stub.EmbedStream(iter(requests), metadata=metadata, timeout=60))
@@ -127,4 +144,4 @@ def test_07_in_a_stream_it_is_the_items_error(server: RunningServer) -> None:
     assert [word for word in NEVER_TOLD if word in str(error)] == []
     logged = server.logs.wait_for("stream_items_failed", start=start)
     assert (logged["level"], logged["request_id"]) == ("error", "in-a-stream")
-    assert logged["exception"] == "builtins.ZeroDivisionError"
+    assert logged["exception"] == BROKEN[word]

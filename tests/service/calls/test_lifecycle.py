@@ -25,6 +25,7 @@ from service.frontend.calls.callers import Callers
 from service.frontend.calls.gate import Gate
 from service.frontend.calls.lifecycle import Ended, Lifecycle, UnauthenticatedLog, within_deadline
 from service.frontend.http.errors import NotFound
+from tests.panics import LETTER, panicking
 from tests.service.running import line
 from worker.errors import UndecodableImage
 from worker.runtime import logs
@@ -215,10 +216,20 @@ async def test_a_cancelled_future_inside_is_a_bug_and_not_a_client_that_went() -
     assert isinstance(Transport().end(asyncio.CancelledError()), Internal)
 
 
-async def test_the_end_of_the_process_is_no_end_of_a_call() -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(), GeneratorExit()])
+async def test_the_end_of_the_process_is_no_end_of_a_call(error: BaseException) -> None:
     transport = Transport()
-    assert transport.end(KeyboardInterrupt()) is None
+    assert transport.end(error) is None
     assert transport.ended == []
+
+
+async def test_a_panic_in_rust_is_a_bug_although_it_is_no_exception() -> None:
+    transport = Transport()
+    with pytest.raises(BaseException, match="index out of bounds") as panic:
+        panicking().encode(LETTER)
+    assert not isinstance(panic.value, Exception)
+    assert isinstance(transport.end(panic.value), Internal)
+    assert transport.counted("anonymous", "INTERNAL") == 1
 
 
 async def test_a_bug_in_the_counting_costs_no_caller_its_answer(caplog: pytest.LogCaptureFixture) -> None:

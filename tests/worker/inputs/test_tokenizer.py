@@ -9,14 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import normalizers
 from transformers import AutoTokenizer
 
 from tests.checkpoints import TEXTS, configuration
+from tests.panics import LETTER, charsmap, panicking
 from worker.errors import ModelError
 from worker.inputs.tokenizer import PieceTokenizer, read_sentencepiece
 
 Checkpoints = Callable[..., Path]
 ODD_TEXTS = ["<s>", "a </s> b <mask> c<pad>d", " ", "\n", "\u200b", "e\u0301 \u00e9", "x" * 3000, "㊙️🈚", "ﷺ"]
+
+
+WITH_EMPTY_CHARSMAP = (
+    b'{"version": "1.0", "normalizer": {"type": "Precompiled", "precompiled_charsmap": ""},'
+    b' "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0]]}}'
+)
 
 
 def read(directory: Path) -> PieceTokenizer:
@@ -72,6 +80,7 @@ def test_a_tokenizer_may_have_fewer_pieces_than_the_model_but_not_more(checkpoin
     [
         ("tokenizer.json", b"{}"),
         ("tokenizer.json", b"\xff"),
+        ("tokenizer.json", WITH_EMPTY_CHARSMAP),  # its library panics
         ("sentencepiece.bpe.model", b"\x0f"),
         ("sentencepiece.bpe.model", b"\x0a\xff\xff"),
         ("sentencepiece.bpe.model", b""),
@@ -84,6 +93,28 @@ def test_a_file_that_is_no_tokenizer_is_refused_by_name(
     if name:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=name or "neither"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("texts", [[f"caf{LETTER}"], ["tea", f"caf{LETTER}"]])
+def test_a_panic_of_the_library_is_an_exception_like_every_other(texts: list[str]) -> None:
+    backend = panicking()
+    with pytest.raises(BaseException, match="index out of bounds") as panic:
+        backend.encode(LETTER)
+    assert not isinstance(panic.value, Exception)
+    tokenizer = PieceTokenizer(backend, 77)
+    with pytest.raises(RuntimeError, match="panicked"):
+        tokenizer.encode(texts)
+    assert [tokens.ids.tolist() for tokens in tokenizer.encode(["tea", "tea"])] == [[0, 3, 2]] * 2
+
+
+def test_a_tokenizer_that_panics_on_every_text_is_refused_by_name(tmp_path: Path) -> None:
+    backend = panicking()
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Replace("a", LETTER), normalizers.Precompiled(charsmap())]
+    )
+    backend.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(ModelError, match=f"{tmp_path}: the tokenizer cannot read a text: .*panicked"):
         read(tmp_path)
 
 
