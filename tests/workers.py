@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from service.frontend.compute.pool import ModelPool
 from worker.models.sources import resolve
@@ -21,13 +22,15 @@ __all__ = ["Worker", "started"]
 
 @dataclass
 class Worker:
-    """A worker that is ready. metrics: the page that it writes."""
+    """A worker that is ready. metrics: the page that it writes. sha256: of its weights, as it told before it
+    was ready; "" where it did not."""
 
     spec: ModelSpec
     info: ModelInfo
     process: subprocess.Popen[bytes]
     channel: Channel
     metrics: Metrics
+    sha256: str = ""
     _links: int = field(default=0)
 
     def link(self) -> int:
@@ -44,8 +47,11 @@ class Worker:
 
 
 @contextmanager
-def started(source: str, *, tokens: int = 256, images: int = 8, wait: float = 0.0) -> Iterator[Worker]:
-    """A worker for that model source, killed at the end if it still runs."""
+def started(
+    source: str, *, tokens: int = 256, images: int = 8, wait: float = 0.0, weights_known: bool = False
+) -> Iterator[Worker]:
+    """A worker for that model source, killed at the end if it still runs. weights_known: another one of the
+    model has told its weights."""
     spec = resolve(source)
     layout = Layout(models=(spec.name,), devices=("cpu",))
     page = memory.create("test-metrics", Metrics.size(layout))
@@ -61,17 +67,22 @@ def started(source: str, *, tokens: int = 256, images: int = 8, wait: float = 0.
             "threads": 1,
             "kernels": "auto",
             "known_kernels": {},
+            "weights_known": weights_known,
             "batching": {"tokens": tokens, "images": images, "wait": wait, "budgets": None},
             "metrics": layout.to_dict(),
             "log_level": "warning",
             "number": 0,
         }
         channel.send("config", config, [page])
-        message = channel.receive()
-        assert message is not None, "the worker died while loading"
-        assert message.type == "ready", message.body
-        info = ModelInfo.from_dict(message.body["info"])
-        yield Worker(spec, info, process, channel, Metrics(layout, memory.attach(page)))
+        told: dict[str, dict[str, Any]] = {}
+        while "ready" not in told:
+            message = channel.receive()
+            assert message is not None, "the worker died while loading"
+            assert message.type in ("weights", "ready"), message.body
+            told[message.type] = message.body
+        info = ModelInfo.from_dict(told["ready"]["info"])
+        sha256 = told["weights"]["sha256"] if "weights" in told else ""
+        yield Worker(spec, info, process, channel, Metrics(layout, memory.attach(page)), sha256)
     finally:
         process.kill()
         process.wait()

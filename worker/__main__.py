@@ -14,6 +14,7 @@ import time
 from dataclasses import astuple, replace
 from typing import Any
 
+from worker import checkpoint
 from worker.engine.batcher import Budget, Policy
 from worker.engine.engine import Engine
 from worker.engine.intake import Intake
@@ -56,6 +57,8 @@ def main() -> int:
             sizes = budgets(encoder, spec, tokens=batching["tokens"], images=batching["images"])
         else:
             sizes = {m: Budget(*found) for m, found in zip(Modality, batching["budgets"], strict=True)}
+        # After another process of the model, nothing is computed before these are known to be the same.
+        sha256 = checkpoint.weights_sha256(spec, read=config["weights_known"])
     queue.policy = Policy(sizes, wait=batching["wait"])
     engine = Engine(
         encoder, queue, intake.read, metrics, model=spec.name, device=device, number=str(config["number"])
@@ -65,8 +68,11 @@ def main() -> int:
     info = replace(encoder.info, batch_costs=tuple(sizes[modality].cost for modality in Modality))
     gc_tuning.freeze_loaded()
     found = [astuple(sizes[modality]) for modality in Modality]
+    if sha256:
+        channel.send("weights", {"model": spec.name, "sha256": sha256})
     channel.send("ready", {"info": info.to_dict(), "budgets": found})
-    threading.Thread(target=_check_weights, args=(channel, spec), name="checksum", daemon=True).start()
+    checked = (channel, spec, sha256)
+    threading.Thread(target=_check_weights, args=checked, name="checksum", daemon=True).start()
     engine.run()
     return 0
 
@@ -108,14 +114,14 @@ def _tell_kernels(info: ModelInfo, *, measured: bool) -> None:
     _log.info("kernels_chosen", "ways to multiply few rows to many", **ways, **facts)
 
 
-def _check_weights(channel: Channel, spec: ModelSpec) -> None:
-    """Sends the checksum of the weights, and ends the worker if they are not what their manifest says.
+def _check_weights(channel: Channel, spec: ModelSpec, sha256: str) -> None:
+    """Sends the checksum of the weights unless it was sent, and ends the worker if they are not what their
+    manifest says.
 
     To read gigabytes takes seconds, so a thread does it beside the work. Nothing else sends after `ready`.
     """
-    from worker import checkpoint  # imports safetensors' reader
-
-    channel.send("weights", {"sha256": checkpoint.weights_sha256(spec)})
+    if not sha256:
+        channel.send("weights", {"model": spec.name, "sha256": checkpoint.weights_sha256(spec)})
     try:
         checkpoint.check_digests(spec)
     except ModelError as error:

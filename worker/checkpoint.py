@@ -178,10 +178,11 @@ def check_names(
     return names
 
 
-def weights_sha256(spec: ModelSpec) -> str:
+def weights_sha256(spec: ModelSpec, *, read: bool = True) -> str:
     """SHA-256 (hex) of the weights: as the conversion's manifest says, or else of the file, read now.
 
-    Of several files it is the digest of their digests. A model without files is told by its source.
+    Of several files it is the digest of their digests. A model without files is told by its source. Without
+    `read` it is "" where only the files of weights, which may be large, could tell.
     """
     if not spec.directory:
         return hashlib.sha256(spec.source.encode()).hexdigest()
@@ -194,24 +195,34 @@ def weights_sha256(spec: ModelSpec) -> str:
             return _joined(listed[file.name]["sha256"] for file in files)
     except (OSError, KeyError, TypeError, ValueError):
         pass  # no manifest, or one of other files
-    return _joined(sha256_of(file) for file in files)
+    return _joined(sha256_of(file) for file in files) if read else ""
 
 
 def check_digests(spec: ModelSpec) -> None:
     """Raises `ModelError` that names the files of weights that are not what the conversion's manifest says.
-    Reads them whole."""
+    Reads them whole. Another conversion that comes in their place meanwhile is none of its business."""
     if not spec.directory:
         return
     directory = Path(spec.directory)
-    try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        listed = {entry["name"]: entry["sha256"] for entry in manifest["files"]}
-    except (OSError, KeyError, TypeError, ValueError):
+    listed = _digests(directory)
+    if not listed:
         return  # nobody said what they should be
-    damaged = [file.name for file in weight_files(directory) if listed.get(file.name) != sha256_of(file)]
-    if damaged:
+    try:
+        damaged = [file.name for file in weight_files(directory) if listed.get(file.name) != sha256_of(file)]
+    except (OSError, ModelError):
+        return  # they were taken away
+    if damaged and _digests(directory) == listed:
         told = f"{', '.join(damaged)} is not what the manifest beside it says; convert it anew"
         raise ModelError(f"{spec.source}: {told}")
+
+
+def _digests(directory: Path) -> Mapping[str, str]:
+    """The digest of each file as the conversion's manifest says; empty where there is none."""
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        return {entry["name"]: entry["sha256"] for entry in manifest["files"]}
+    except (OSError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def sha256_of(path: Path) -> str:

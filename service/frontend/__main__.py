@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from service.config.operator_files import from_descriptor
 from service.config.settings import Settings
+from worker import checkpoint
 from worker.errors import ModelError
 from worker.runtime import gc_tuning, logs, memory
 from worker.runtime.control import Channel, Message, adopt, entitle, leave, starting
@@ -75,6 +76,9 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
             export = open_export(settings, config.body["index"], metrics)
         tracing = export.tracing if export is not None else None
         models = [ModelSpec.from_dict(model) for model in config.body["models"]]
+        for spec in models:  # their tokenizers must be those of the weights that the workers have
+            if sha256 := checkpoint.weights_sha256(spec, read=False):
+                channel.send("weights", {"model": spec.name, "sha256": sha256})
         pools = Pools(models, metrics, tracing=tracing)
         control = _Control(channel, pools, drain, files)
         asyncio.get_running_loop().add_reader(channel.fileno(), control.readable)

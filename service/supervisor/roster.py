@@ -101,6 +101,7 @@ class Roster:
         self._ids = itertools.count(1)
         self._files = {} if files is None else files
         self._sha256: dict[str, str] = {}
+        """Of each model's weights, as the first process told it that had read them."""
 
     @property
     def places(self) -> list[Place]:
@@ -180,6 +181,7 @@ class Roster:
                 "threads": place.threads,
                 "kernels": settings.kernels,
                 "known_kernels": place.kernels,
+                "weights_known": place.spec.name in self._sha256,
                 "batching": batching,
                 "metrics": self._layout.to_dict(),
                 "log_level": settings.log_level,
@@ -193,6 +195,8 @@ class Roster:
         }
 
     def _hear(self, place: Place, message: Message) -> None:
+        if place.failure and message.type != "crash":
+            return  # it ends, and must not become ready by what it had sent before
         match message.type, place:
             case "ready", WorkerPlace():
                 place.info, place.ready_since = message.body["info"], time.monotonic()
@@ -204,9 +208,8 @@ class Roster:
                 for frontend in self.frontends:
                     self._link(frontend, place)
                 self._changed()
-            case "weights", WorkerPlace():
-                self._sha256[place.spec.name] = message.body["sha256"]
-                self._tell_frontends("weights", {"model": place.spec.name, "sha256": message.body["sha256"]})
+            case "weights", _:
+                self._compare_weights(place, message.body["model"], message.body["sha256"])
             case "listening", FrontendPlace():
                 place.ready_since = time.monotonic()
                 _events.info("frontend_listening", index=place.index, **message.body, seconds=_since(place))
@@ -223,6 +226,19 @@ class Roster:
                     place.child.end_soon()
             case _:
                 _events.warning("unknown_message", title=place.title, type=message.type)
+
+    def _compare_weights(self, place: Place, model: str, sha256: str) -> None:
+        """A model has the same weights as long as the server lives: its answers bear one revision, and
+        frontends keep its tokenizer and rows. So a process that found others must not serve."""
+        if self._sha256.setdefault(model, sha256) == sha256:
+            self._tell_frontends("weights", {"model": model, "sha256": sha256})
+            return
+        place.failure = (
+            f"the weights of {model} are not those that the server began with, and vectors of both must not "
+            "mix: start it anew with the new ones, or put the old ones back"
+        )
+        if place.child is not None:
+            place.child.kill()
 
     def _link(self, frontend: FrontendPlace, worker: WorkerPlace) -> None:
         if frontend.child is None or worker.child is None:

@@ -1,9 +1,9 @@
 """The control channel between the supervisor and each child. Standard library only, and setproctitle.
 
-    supervisor → worker     config {model, device, dtype, threads, kernels, known_kernels, batching, metrics,
-                            log_level, number} + page
+    supervisor → worker     config {model, device, dtype, threads, kernels, known_kernels, weights_known,
+                            batching, metrics, log_level, number} + page
                             link {frontend} + socket, drain
-    worker → supervisor     ready {info, budgets}, weights {sha256}
+    worker → supervisor     ready {info, budgets}
     supervisor → frontend   config {index, settings, models, metrics} + page, + all pages' totals
                             file {name, size} + memory (all there are before begin, later those that changed)
                             begin
@@ -11,6 +11,7 @@
                             weights {model, sha256}, drain {grace}
     frontend → supervisor   listening {grpc, http}, drained
     both → supervisor       failed {reason}: it can never work; failing {reason}: this time it could not start
+                            weights {model, sha256}: those that it found, before ready or listening if it can
 
 A child that crashes in native code writes its stack into the same channel. What is no message is delivered
 as `crash` {text}, in pieces.

@@ -225,6 +225,12 @@ def test_the_digest_is_that_of_the_file(checkpoints: Checkpoints) -> None:
     assert checkpoint.weights_sha256(resolve(f"m={directory}")) == digest
 
 
+def test_without_reading_the_weights_only_a_manifest_tells_their_digest(checkpoints: Checkpoints) -> None:
+    bundled = resolve("m=bundled")
+    assert checkpoint.weights_sha256(bundled, read=False) == checkpoint.weights_sha256(bundled)
+    assert checkpoint.weights_sha256(resolve(f"m={checkpoints(size='tiny')}"), read=False) == ""
+
+
 def test_the_digest_of_a_model_without_files_is_that_of_its_source() -> None:
     small, same, large = (
         checkpoint.weights_sha256(resolve(f"{name}=stub:dimension={width}"))
