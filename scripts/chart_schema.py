@@ -27,7 +27,11 @@ _TYPES: dict[str, list[str]] = {
     "N": ["integer"],
     "SIZE": ["integer", "string"],
     "SECONDS": ["number", "string"],
+    "RATIO": ["number", "string"],
 }
+
+_SWITCH = {"on", "off"}
+"""Words that YAML reads as truth values; the chart's template writes them as words again."""
 
 
 def properties() -> dict[str, Any]:
@@ -42,7 +46,9 @@ def properties() -> dict[str, Any]:
 def _property(field: dataclasses.Field[Any]) -> dict[str, Any]:
     if field.metadata["repeat"]:
         return {"type": ["array", "string", "null"], "items": {"type": "string"}}
-    return {"type": [*_TYPES.get(field.metadata["metavar"], ["string"]), "null"]}
+    metavar = field.metadata["metavar"]
+    kinds = ["boolean", "string"] if {*metavar.split("|")} == _SWITCH else _TYPES.get(metavar, ["string"])
+    return {"type": [*kinds, "null"]}
 
 
 def layout(value: Any, indent: str = "") -> str:

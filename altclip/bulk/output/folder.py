@@ -34,7 +34,7 @@ _TEMPORARY = re.compile(r"\.altclip-[0-9a-f]+\.partial")
 
 class Folder:
     """An output that this process alone uses, in a `with` block. Raises DataError, and OutputError where it
-    cannot be made."""
+    cannot be made or another run uses it: that may have ended when the run is tried again."""
 
     def __init__(self, path: Location) -> None:
         self.path = path
@@ -92,11 +92,11 @@ class Folder:
         self._last = None
 
     def save(self, manifest: Manifest) -> None:
-        """Puts the manifest in place of the one there. Raises OutputError, and DataError where another run
-        has written to the output meanwhile."""
+        """Puts the manifest in place of the one there. Raises OutputError, also where another run has written
+        to the output meanwhile."""
         content = manifest.dump()
         if self._lock is None and _content(self.path / MANIFEST) != self._last:
-            raise DataError(f"{self.path}: another run uses it now")
+            raise OutputError(f"{self.path}: another run uses it now")
         output = output_file(self.path / MANIFEST)
         try:
             output.write(content)
@@ -147,7 +147,7 @@ def _locked(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise DataError(f"{path}: another run uses it now") from None
+        raise OutputError(f"{path}: another run uses it now") from None
     return lock
 
 

@@ -213,11 +213,11 @@ def test_a_file_that_the_manifest_does_not_name_is_found(bulk: Run, tmp_path: Pa
     assert bulk("verify", out).status == 0
 
 
-def test_a_second_run_on_one_output_is_refused(bulk: Run, tmp_path: Path) -> None:
+def test_a_second_run_on_one_output_is_refused_and_may_be_tried_again(bulk: Run, tmp_path: Path) -> None:
     json_lines(tmp_path / "in.jsonl", texts(5))
     with Folder(tmp_path / "out"):
         ran = bulk(tmp_path / "in.jsonl", tmp_path / "out")
-    assert ran.status == 2
+    assert ran.status == 4
     assert "another run uses it now" in ran.told
     assert bulk(tmp_path / "in.jsonl", tmp_path / "out").status == 0
 

@@ -57,6 +57,16 @@ def manifests(
     return {path: text for path, text in made.items() if text.strip()}
 
 
+def merged(*layers: dict[str, Any]) -> dict[str, Any]:
+    """As Helm lays files of values over each other."""
+    found: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            both = isinstance(value, dict) and isinstance(found.get(name), dict)
+            found[name] = merged(found[name], value) if both else value
+    return found
+
+
 def documents(text: str) -> list[Object]:
     """The objects of a rendered template."""
     return [each for each in yaml.safe_load_all(text) if isinstance(each, dict)]
@@ -76,18 +86,32 @@ def pod_of(objects: list[Object]) -> Object:
 
 def all_pods(objects: list[Object]) -> list[Object]:
     """The spec of every pod, also of those that Jobs and Ray clusters make."""
-    found = []
+    return [template["spec"] for template in pod_templates(objects)]
+
+
+def pod_templates(objects: list[Object]) -> list[Object]:
+    """Metadata and spec of every pod, also of those that Jobs and Ray clusters make."""
+    found: list[Object] = []
     for each in objects:
         spec = each.get("spec", {})
         if each["kind"] == "Pod":
-            found.append(spec)
+            found.append(each)
         elif each["kind"] == "RayJob":
-            cluster = spec["rayClusterSpec"]
-            groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
-            found += [group["template"]["spec"] for group in groups]
+            found += ray_pods(each).values()
         elif "template" in spec:
-            found.append(spec["template"]["spec"])
+            found.append(spec["template"])
     return found
+
+
+def ray_pods(job: Object) -> dict[str, Object]:
+    """The templates of a RayJob's pods: submitter, head, worker."""
+    cluster = job["spec"]["rayClusterSpec"]
+    (workers,) = cluster["workerGroupSpecs"]
+    return {
+        "submitter": job["spec"]["submitterPodTemplate"],
+        "head": cluster["headGroupSpec"]["template"],
+        "worker": workers["template"],
+    }
 
 
 def server(objects: list[Object]) -> Object:

@@ -56,12 +56,39 @@ SWITCHES: dict[str, dict[str, Any]] = {
         "nodeSelector": {"accelerator": "h200"},
         "runtimeClassName": "nvidia",
     },
+    "devices and bulk jobs": {
+        "gpu": {"count": 1},
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        "nodeSelector": {"accelerator": "h200"},
+        "runtimeClassName": "nvidia",
+        "priorityClassName": "high",
+        "bulk": {
+            "jobs": [_JOB],
+            "rayJobs": [_JOB],
+            "ray": {"gpuCount": 1},
+            "placement": {
+                "nodeSelector": {"pool": "batch"},
+                "tolerations": [{"key": "batch", "operator": "Exists"}],
+                "priorityClassName": "low",
+            },
+        },
+    },
+    "tracing": {
+        "settings": {"tracing": True, "trace-ratio": 0.01, "trace-endpoint": "http://collector:4317"},
+    },
     "keys in a secret": {"apiKeys": {"existingSecret": "callers", "secretKey": "lines"}},
     "keys in the values": {"apiKeys": {"lines": [KEY_LINE]}},
     "a certificate": {"tls": {"enabled": True, "existingSecret": "altclip-certificate"}},
     "certificates of both sides": {
-        "tls": {"enabled": True, "existingSecret": "altclip-certificate", "clientCASecret": "clients"},
+        "tls": {
+            "enabled": True,
+            "existingSecret": "altclip-certificate",
+            "caSecret": "authority",
+            "caKey": "ca.pem",
+            "clientCASecret": "clients",
+        },
         "test": {"clientCertificateSecret": "test-client", "apiKeySecret": "test-key"},
+        "bulk": {"jobs": [_JOB], "clientCertificateSecret": "bulk-client", "apiKeySecret": "bulk-key"},
     },
     "a certificate of cert-manager": {
         "tls": {
@@ -101,11 +128,38 @@ SWITCHES: dict[str, dict[str, Any]] = {
         },
         "settings": {"image-urls": ["https"]},
     },
+    "a network policy and other servers": {
+        "networkPolicy": {"enabled": True},
+        "models": [{"name": "m9", "download": {"source": "BAAI/AltCLIP-m9", "revision": COMMIT}}],
+        "hub": {"endpoint": "http://mirror.example.com:8081/hub"},
+        "settings": {
+            "immich-upstream": "http://immich",
+            "tracing": "on",
+            "trace-endpoint": "http://collector:4317",
+        },
+    },
     "an autoscaler": {"autoscaling": {"kind": "hpa", "hpa": {"matchLabels": {"namespace": "search"}}}},
     "KEDA": {"autoscaling": {"kind": "keda"}, "monitoring": _MONITORED},
     "KEDA with a question of one's own": {
         "kind": "StatefulSet",
-        "autoscaling": {"kind": "keda", "keda": {"query": "up", "authenticationRef": "prometheus"}},
+        "autoscaling": {
+            "kind": "keda",
+            "keda": {
+                "query": "up",
+                "authenticationRef": "prometheus",
+                "authenticationKind": "ClusterTriggerAuthentication",
+                "authModes": "bearer,tls",
+            },
+        },
+    },
+    "an autoscaler that waits for long drains": {
+        "drainSeconds": 3600,
+        "autoscaling": {"kind": "hpa", "hpa": {"cpuPercent": 80}},
+    },
+    "KEDA that waits for long drains": {
+        "drainSeconds": 3600,
+        "autoscaling": {"kind": "keda"},
+        "monitoring": _MONITORED,
     },
     "a service monitor": {
         "monitoring": {
@@ -153,6 +207,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
         "extraEnvFrom": [{"configMapRef": {"name": "more"}}],
         "extraVolumes": [{"name": "more", "emptyDir": {}}],
         "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}],
+        "bulk": {"jobs": [_JOB], "rayJobs": [_JOB]},
         "extraObjects": [
             {
                 "apiVersion": "v1",

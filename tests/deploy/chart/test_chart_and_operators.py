@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from typing import Any
 
 import yaml
 
 from altclip import arguments
-from tests.deploy.chart.rendering import CHART, of_kind, render
+from tests.deploy.chart.rendering import CHART, merged, of_kind, render
 from tests.deploy.chart.switches import SWITCHES
 
 
@@ -18,10 +19,36 @@ def test_keda_asks_for_the_wait_of_this_release_alone() -> None:
     (trigger,) = scaler["spec"]["triggers"]
     headless = next(each for each in of_kind(objects, "Service") if each["spec"].get("clusterIP") == "None")
     query = trigger["metadata"]["query"]
-    assert query.count(f'{{namespace="search",service="{headless["metadata"]["name"]}"') == 2
+    assert query.count(f'{{namespace="search",service="{headless["metadata"]["name"]}"') == 3
     assert 'priority="interactive"' in query
     assert scaler["spec"]["fallback"]["replicas"] == 4
     assert scaler["spec"]["scaleTargetRef"]["name"] == of_kind(objects, "Deployment")[0]["metadata"]["name"]
+
+
+def test_keda_shows_prometheus_who_it_is_in_the_way_that_it_is_told() -> None:
+    values = SWITCHES["KEDA with a question of one's own"]
+
+    def trigger(modes: str) -> dict[str, Any]:
+        changed = {"autoscaling": {"keda": {"authModes": modes}}}
+        (scaler,) = of_kind(render(merged(values, changed)), "ScaledObject")
+        (found,) = scaler["spec"]["triggers"]
+        return dict(found)
+
+    told = trigger("bearer,tls")
+    assert told["metadata"]["authModes"] == "bearer,tls"
+    assert told["authenticationRef"] == {"name": "prometheus", "kind": "ClusterTriggerAuthentication"}
+    of_a_cloud = trigger("none")
+    assert "authModes" not in of_a_cloud["metadata"]
+    assert of_a_cloud["authenticationRef"]["name"] == "prometheus"
+
+
+def test_an_autoscaler_looks_at_processors_only_where_it_is_told_to() -> None:
+    def metrics(values: dict[str, Any]) -> list[str]:
+        (scaler,) = of_kind(render(values), "HorizontalPodAutoscaler")
+        return [each["type"] for each in scaler["spec"]["metrics"]]
+
+    assert metrics(SWITCHES["an autoscaler"]) == ["External"]
+    assert metrics(SWITCHES["an autoscaler that waits for long drains"]) == ["External", "Resource"]
 
 
 def test_rules_carry_the_objectives_of_the_values() -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -15,7 +14,7 @@ import yaml
 from altclip.version import VERSION
 from service.config import keys
 from service.config.command_line import load
-from tests.deploy.chart.rendering import CHART, NEWEST, helm, of_kind, render, server
+from tests.deploy.chart.rendering import CHART, NEWEST, helm, merged, of_kind, render, server
 from tests.docs.pages import ROOT, examples, for_server, run
 from tests.server import RunningServer
 
@@ -27,16 +26,6 @@ def commands(page: str, program: str) -> list[list[str]]:
     """The words of each command of a page that runs this program."""
     lines = [line for example in examples(page, "sh") for line in example.code.splitlines()]
     return [shlex.split(line) for line in lines if line.split(" ")[0] == program]
-
-
-def merged(*layers: dict[str, Any]) -> dict[str, Any]:
-    """As Helm lays files of values over each other."""
-    found: dict[str, Any] = {}
-    for layer in layers:
-        for name, value in layer.items():
-            both = isinstance(value, dict) and isinstance(found.get(name), dict)
-            found[name] = merged(found[name], value) if both else value
-    return found
 
 
 def test_the_values_of_every_step_are_ones_that_the_chart_takes_alone_and_together() -> None:
@@ -111,6 +100,6 @@ def test_the_rule_of_the_adapter_makes_the_metric_that_the_autoscaler_reads() ->
     (rule,) = yaml.safe_load(examples("docs/deployment.md", "yaml")[0].code)["externalRules"]
     (scaler,) = of_kind(render({"autoscaling": {"kind": "hpa"}}), "HorizontalPodAutoscaler")
     kubernetes_validate.validate(scaler, NEWEST, strict=True)
-    (external, _) = scaler["spec"]["metrics"]
+    (external,) = scaler["spec"]["metrics"]
     assert rule["name"]["as"] == external["external"]["metric"]["name"]
     assert "altclip_queue_wait_seconds_bucket" in rule["metricsQuery"]

@@ -38,6 +38,14 @@ _DOWNLOAD = {"source": "BAAI/AltCLIP", "revision": COMMIT}
         ({"apiKeys": {"lines": ["a sha256:0"], "existingSecret": "b"}}, "apiKeys.existingSecret"),
         ({"tls": {"enabled": True}}, "tls.existingSecret"),
         ({"tls": {"clientCASecret": "a"}}, "tls.clientCASecret"),
+        ({"tls": {"caSecret": "a"}}, "tls.caSecret"),
+        (
+            {
+                "tls": {"enabled": True, "existingSecret": "a", "clientCASecret": "b"},
+                "bulk": SWITCHES["a bulk job"]["bulk"],
+            },
+            "bulk.clientCertificateSecret",
+        ),
         ({"tls": {"certManager": {"enabled": True}}}, "tls.certManager.enabled"),
         ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name"),
         ({"gateway": {"http": {"enabled": True}}}, "gateway.http.parentRefs"),
@@ -47,10 +55,20 @@ _DOWNLOAD = {"source": "BAAI/AltCLIP", "revision": COMMIT}
             "http.enabled",
         ),
         ({"autoscaling": {"kind": "keda"}}, "autoscaling.keda.query"),
+        ({"service": {"grpcPort": 443, "httpPort": 443}}, "service.httpPort"),
         ({"autoscaling": {"kind": "hpa", "minReplicas": 5, "maxReplicas": 4}}, "autoscaling.minReplicas"),
         ({"autoscaling": {"kind": "vpa"}}, "kind"),
+        ({"autoscaling": {"keda": {"authenticationRef": "a"}}}, "autoscaling.keda.authModes"),
+        ({"autoscaling": {"keda": {"authModes": "bearer"}}}, "autoscaling.keda.authenticationRef"),
+        ({"autoscaling": {"keda": {"authenticationRef": "a", "authModes": "key"}}}, "authModes"),
         ({"monitoring": {"rules": {"objectives": {"latency_seconds": 0.3}}}}, "latency_seconds"),
         ({"bulk": {"jobs": [{"name": "a", "input": "b"}]}}, "output"),
+        (
+            {"bulk": {"jobs": [{"name": "a", "input": "b", "output": "c", "completions": 100_001}]}},
+            "completions",
+        ),
+        ({"bulk": {"placement": {"nodeName": "a"}}}, "nodeName"),
+        ({"settings": {"log-level": True}}, "log-level"),
         ({"image": {"digest": "1234"}}, "digest"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -86,7 +104,10 @@ def unknown(value: Any, schema: dict[str, Any], path: str = "") -> list[str]:
     if not isinstance(value, dict) or not known:
         return []
     # What Kubernetes defines, or what a map is open for, need not be given.
-    open_for = (".settings", ".monitoring.rules.objectives", ".monitoring.rules.thresholds")
+    open_for = (
+        *(".settings", ".monitoring.rules.objectives", ".monitoring.rules.thresholds"),
+        *(".bulk.placement", ".bulk.ray.workerPlacement"),
+    )
     optional = known.keys() if path in open_for else {"global"}
     found = [f"{path}.{name}" for name in (value.keys() ^ known.keys()) - optional]
     for name in value.keys() & known.keys():

@@ -23,6 +23,7 @@ from tests.deploy.chart.rendering import (
     helm,
     manifests,
     of_kind,
+    ray_pods,
     render,
 )
 from tests.deploy.chart.switches import IMAGE_VOLUMES, SWITCHES
@@ -108,7 +109,8 @@ def test_a_ray_job_has_the_fields_that_kuberay_documents_and_pods_that_kubernete
     for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
         assert group.keys() <= _GROUP
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
-        pod = {"apiVersion": "v1", "kind": "Pod", **group["template"]}
+    for template in ray_pods(job).values():
+        pod = {"apiVersion": "v1", "kind": "Pod", **template}
         kubernetes_validate.validate(pod, NEWEST, strict=True)
 
 

@@ -30,6 +30,12 @@
 {{- if and $v.tls.clientCASecret (not $v.tls.enabled) -}}
 {{- fail "tls.clientCASecret: client certificates need tls.enabled" -}}
 {{- end -}}
+{{- if and $v.tls.caSecret (not $v.tls.enabled) -}}
+{{- fail "tls.caSecret: clients trust it where tls.enabled is set" -}}
+{{- end -}}
+{{- if and $v.tls.clientCASecret $v.bulk.jobs (not $v.bulk.clientCertificateSecret) -}}
+{{- fail "bulk.clientCertificateSecret: tls.clientCASecret asks every client for a certificate, so name one for bulk.jobs" -}}
+{{- end -}}
 {{- if and $v.tls.certManager.enabled (not $v.tls.certManager.issuerRef.name) -}}
 {{- fail "tls.certManager.issuerRef.name: name the issuer" -}}
 {{- end -}}
@@ -45,8 +51,17 @@
 {{- if and (not $v.http.enabled) (or $v.gateway.http.enabled $v.ingress.http.enabled) -}}
 {{- fail "http.enabled: a route or ingress for HTTP leads nowhere without it" -}}
 {{- end -}}
+{{- if and $v.http.enabled (eq (int $v.service.grpcPort) (int $v.service.httpPort)) -}}
+{{- fail "service.httpPort: gRPC has this port already (service.grpcPort)" -}}
+{{- end -}}
 {{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) -}}
 {{- fail "autoscaling.minReplicas: must not be above autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- if and $v.autoscaling.keda.authenticationRef (not $v.autoscaling.keda.authModes) -}}
+{{- fail "autoscaling.keda.authModes: say how KEDA shows Prometheus who it is: bearer, basic, tls or custom; none where autoscaling.keda.authenticationRef names an identity of the cloud" -}}
+{{- end -}}
+{{- if and $v.autoscaling.keda.authModes (not $v.autoscaling.keda.authenticationRef) -}}
+{{- fail "autoscaling.keda.authenticationRef: autoscaling.keda.authModes needs what it names" -}}
 {{- end -}}
 {{- if and (eq $v.autoscaling.kind "keda") (not $v.monitoring.serviceMonitor.enabled) (not $v.autoscaling.keda.query) -}}
 {{- fail "autoscaling.keda.query: the chart's own question needs the labels that monitoring.serviceMonitor gives to series: enable that, or ask a question of your own" -}}

@@ -75,7 +75,7 @@ metadata:
     {{- toYaml . | nindent 4 }}
   {{- end }}
 spec:
-  serviceAccountName: {{ include "altclip.serviceAccount" . }}
+  serviceAccountName: {{ include "altclip.serviceAccount" . | quote }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   {{- with $v.imagePullSecrets }}
@@ -84,23 +84,8 @@ spec:
   {{- end }}
   securityContext:
     {{- toYaml $v.podSecurityContext | nindent 4 }}
-  {{- with $v.priorityClassName }}
-  priorityClassName: {{ . }}
-  {{- end }}
-  {{- with $v.runtimeClassName }}
-  runtimeClassName: {{ . }}
-  {{- end }}
-  {{- with $v.nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $v.tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with $v.affinity }}
-  affinity:
-    {{- toYaml . | nindent 4 }}
+  {{- with include "altclip.placement" $v }}
+  {{- . | nindent 2 }}
   {{- end }}
   {{- with $v.topologySpread }}
   topologySpreadConstraints:
@@ -142,8 +127,8 @@ spec:
         - name: HF_TOKEN
           valueFrom:
             secretKeyRef:
-              name: {{ . }}
-              key: {{ $v.hub.tokenKey }}
+              name: {{ . | quote }}
+              key: {{ $v.hub.tokenKey | quote }}
         {{- end }}
       {{- end }}
       resources:
@@ -223,7 +208,7 @@ spec:
           mountPath: /weights/{{ $model.name }}
           readOnly: true
           {{- with (coalesce $model.pvc $model.image).path }}
-          subPath: {{ . }}
+          subPath: {{ . | quote }}
           {{- end }}
         {{- end }}
         {{- end }}
@@ -261,32 +246,32 @@ spec:
     {{- with $model.pvc }}
     - name: weights-{{ $index }}
       persistentVolumeClaim:
-        claimName: {{ .claimName }}
+        claimName: {{ .claimName | quote }}
         readOnly: true
     {{- end }}
     {{- with $model.image }}
     - name: weights-{{ $index }}
       image:
-        reference: {{ .reference }}
+        reference: {{ .reference | quote }}
         pullPolicy: {{ default "IfNotPresent" .pullPolicy }}
     {{- end }}
     {{- end }}
     {{- if include "altclip.hasKeys" . }}
     - name: keys
       secret:
-        secretName: {{ include "altclip.keysSecret" . }}
+        secretName: {{ include "altclip.keysSecret" . | quote }}
         # The group of the service, and nobody else.
         defaultMode: 0440
     {{- end }}
     {{- if $v.tls.enabled }}
     - name: tls
       secret:
-        secretName: {{ include "altclip.tlsSecret" . }}
+        secretName: {{ include "altclip.tlsSecret" . | quote }}
         defaultMode: 0440
     {{- if $v.tls.clientCASecret }}
     - name: client-ca
       secret:
-        secretName: {{ $v.tls.clientCASecret }}
+        secretName: {{ $v.tls.clientCASecret | quote }}
         defaultMode: 0440
     {{- end }}
     {{- end }}
