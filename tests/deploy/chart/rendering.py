@@ -35,8 +35,7 @@ def render(
     values: dict[str, Any], *, kubernetes: str = NEWEST, name: str = "altclip", namespace: str = "default"
 ) -> list[Object]:
     """Every object that the chart makes of these values, tests and bulk jobs among them."""
-    made = manifests(values, kubernetes, name, namespace)
-    return [each for path, text in made.items() if path.endswith(".yaml") for each in documents(text)]
+    return objects_of(manifests(values, kubernetes, name, namespace))
 
 
 def manifests(
@@ -65,6 +64,11 @@ def merged(*layers: dict[str, Any]) -> dict[str, Any]:
             both = isinstance(value, dict) and isinstance(found.get(name), dict)
             found[name] = merged(found[name], value) if both else value
     return found
+
+
+def objects_of(made: dict[str, str]) -> list[Object]:
+    """Those of all templates, without what is text for people."""
+    return [each for path, text in made.items() if path.endswith(".yaml") for each in documents(text)]
 
 
 def documents(text: str) -> list[Object]:

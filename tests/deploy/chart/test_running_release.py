@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.chart.rendering import CHART, documents, helm, of_kind
+from tests.deploy.chart.rendering import CHART, helm, objects_of, of_kind
 
 PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
 
@@ -76,7 +76,7 @@ def replicas_of(config: Any, values: dict[str, Any], name: str = "altclip") -> i
     """How many pods the workload asks for after an upgrade to these values; None where it does not say."""
     with helm().Chart.load(CHART) as chart:
         made = config.render(chart, values, name=name, namespace="search", is_upgrade=True)
-    objects = [each for text in made.values() for each in documents(text)]
+    objects = objects_of(made)
     (workload,) = of_kind(objects, "Deployment") + of_kind(objects, "StatefulSet")
     found: int | None = workload["spec"].get("replicas")
     return found
