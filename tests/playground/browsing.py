@@ -14,7 +14,7 @@ import pytest
 
 from tests.overlays import imported
 
-__all__ = ["PICTURES", "Visit", "chromium", "drop", "visiting"]
+__all__ = ["PICTURES", "Visit", "chromium", "drop", "meddle", "visiting"]
 
 PICTURES = Path(__file__).parents[2] / "service/frontend/http/playground/page/pictures"
 SECONDS = 60.0
@@ -30,6 +30,26 @@ _TRANSFER = """async ([kind, files]) => {
     ? new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true })
     : new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true, cancelable: true });
   document.body.dispatchEvent(event);
+}"""
+
+# The page's requests pass here. `asked` keeps what it posts; `answer` may give a Response of its own, or ask
+# the server (`go`) and change what it says. Within the page, so that a test decides what comes first.
+_MEDDLE = """(() => {
+  const real = window.fetch;
+  window.asked = [];
+  window.answer = ANSWER;
+  window.fetch = async (address, options = {}) => {
+    const { pathname } = new URL(address);
+    const body = options.body ? JSON.parse(options.body) : null;
+    if (body) window.asked.push({ path: pathname, ...body });
+    const go = () => real(address, options);
+    return (await window.answer({ path: pathname, body, go })) ?? go();
+  };
+})();"""
+_LOOK = """async () => {
+  const { look } = await import("/playground/js/live.js");
+  const late = new Promise((_, give) => setTimeout(() => give(new Error("still looking")), 60_000));
+  await Promise.race([look(), late]);
 }"""
 
 
@@ -83,6 +103,22 @@ class Visit:
     def tab(self, name: str) -> None:
         self.page.locator(f"#tab-{name}").click()
 
+    def look(self) -> None:
+        """Lets the page ask the server how it is, and act on the answer."""
+        self.page.evaluate(_LOOK)
+
+    def asked(self, path: str = "/v1/embeddings") -> list[dict[str, Any]]:
+        """What the page has posted there, the bodies; only of a page that `meddle` prepared."""
+        return [each for each in self.page.evaluate("() => window.asked") if each["path"] == path]
+
+    def set(self, name: str, value: Any) -> None:
+        """A global variable of the page, for what `meddle` put into it."""
+        self.page.evaluate("([name, value]) => { window[name] = value; }", [name, value])
+
+    def no_alert_is_left(self) -> None:
+        """What went wrong works again."""
+        self.expect(self.page.locator("#alerts .alert")).to_have_count(0)
+
     def says(self, words: str | re.Pattern[str]) -> None:
         """The message above the page."""
         self.expect(self.page.locator("#alerts")).to_contain_text(words)
@@ -96,6 +132,11 @@ def visiting(browser: Any, http: str, **options: Any) -> Iterator[Visit]:
         yield Visit(context, f"http://{http}")
     finally:
         context.close()
+
+
+def meddle(visit: Visit, answer: str) -> None:
+    """Before the page is opened. answer: JavaScript, a function of {path, body, go}, see above."""
+    visit.page.add_init_script(_MEDDLE.replace("ANSWER", answer))
 
 
 def drop(visit: Visit, *files: tuple[str, str, bytes], kind: str = "drop") -> None:

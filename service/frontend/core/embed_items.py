@@ -55,6 +55,11 @@ class WholeItem(NamedTuple):
     path: str
     parts: Sequence[Part]
 
+    @property
+    def is_one_part(self) -> bool:
+        """Whether its row is that of its only part: with a weight of 0 or below it is not."""
+        return len(self.parts) == 1 and self.parts[0].weight > 0
+
 
 @dataclass(slots=True)
 class EmbeddedItems:
@@ -103,7 +108,7 @@ async def embed_items(
     with model.admitted(call, Cost.of(parts)), model.items(call, strict=strict) as computing:
         computed = _Parts(core, model, computing, parts, options)
         await computed.compute()
-        alone = len(parts) == len(items) and all(len(item.parts) == 1 for item in items)
+        alone = all(item.is_one_part for item in items)
         rows = _single(computed, options) if alone else _summed(computed, items, options)
     groups = None if alone else _groups(items)
     for index in np.flatnonzero(~sound(rows, options.encoding)).tolist():
@@ -239,14 +244,14 @@ def _single(computed: _Parts, options: Options) -> Matrix:
 
 
 def _summed(computed: _Parts, items: Sequence[WholeItem], options: Options) -> Matrix:
-    """An item of one part is that part's row. The sum of several has length 1, whatever the options say."""
+    """An item of one part is that part's row. A sum has length 1, whatever the options say."""
     raw = computed.rows()
     units = normalized(raw).astype(np.float64)
     rows = np.zeros((len(items), computed.dimension), np.float32)
     for index, (item, group) in enumerate(zip(items, _groups(items), strict=True)):
         if any(computed.errors[group]):
             continue
-        if len(item.parts) == 1:
+        if item.is_one_part:
             rows[index] = normalized(raw[group])[0] if options.normalize else raw[group][0]
             continue
         weights = np.array([part.weight for part in item.parts])

@@ -106,6 +106,17 @@ async def test_several_parts_become_the_weighted_sum_of_their_unit_vectors(http:
         np.testing.assert_allclose(row, expected / np.linalg.norm(expected), atol=1e-6)
 
 
+async def test_a_part_alone_with_a_weight_below_zero_is_the_opposite_vector(http: Asking) -> None:
+    (one,) = rows(await http.embed(input="a"))
+    turned = {"text": "a", "weight": -2}
+    for items in ([turned], [turned, "a"]):
+        found = rows(await http.embed(input=items))
+        np.testing.assert_allclose(found, [-one, one][: len(items)], atol=1e-6)
+    body = {"queries": [turned], "candidates": ["a"]}
+    scores = (await http.post("/v1/similarity", body)).json["rows"][0]["scores"]
+    assert scores == [pytest.approx(-1.0, abs=1e-6)]
+
+
 async def test_parts_of_any_finite_weight_are_summed(http: Asking) -> None:
     (one,) = rows(await http.embed(input="a"))
     for weight in (1e308, 1e-300):
@@ -113,8 +124,8 @@ async def test_parts_of_any_finite_weight_are_summed(http: Asking) -> None:
         np.testing.assert_allclose(rows(await http.embed(input={"content": content}))[0], one, atol=1e-6)
 
 
-@pytest.mark.parametrize("weights", [(1, -1), (0, 0)])
-async def test_a_sum_of_zero_is_refused_at_its_item(http: Asking, weights: tuple[float, float]) -> None:
+@pytest.mark.parametrize("weights", [(1, -1), (0, 0), (0,)])
+async def test_a_sum_of_zero_is_refused_at_its_item(http: Asking, weights: tuple[float, ...]) -> None:
     content = [{"text": "a", "weight": weight} for weight in weights]
     error = await http.refused(input=["b", {"content": content}])
     assert (error["param"], error["code"]) == ("input[1]", "invalid_request")

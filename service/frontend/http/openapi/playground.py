@@ -24,7 +24,7 @@ COMPONENTS = {
         dtype=string(),
         logit_scale={"type": ["number", "null"], "description": "null before the model was ready."},
         revision=string("Of the weights."),
-        ready=boolean(),
+        ready=boolean("Whether it answers."),
         max_images=integer(),
         max_labels=integer(),
         max_text_bytes=integer(),
@@ -32,7 +32,7 @@ COMPONENTS = {
         max_image_pixels=integer(),
     ),
     "PlaygroundStatus": record(
-        ready=boolean(),
+        ready=boolean("Whether every model answers."),
         version=string(),
         grpc_port=integer(),
         keys=boolean("Whether callers need a key."),

@@ -118,7 +118,7 @@ _IMAGE = string(
     "A data: URI, base64, or an http(s) address where the operator allows it. JPEG, PNG, WebP, GIF, "
     "BMP, TIFF or AVIF."
 )
-_WEIGHT = number("Of this part in the item's vector; 1 if absent.")
+_WEIGHT = number("Of this part in the item's vector; 1 if absent. Below 0 takes away.")
 
 COMPONENTS: Mapping[str, Schema] = {
     "Part": body(

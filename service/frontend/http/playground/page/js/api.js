@@ -6,7 +6,7 @@
 //   failed    all other answers           stopped    we do not want the answer any more
 
 import { askForKey, currentKey, keyHeaders } from "./keys.js";
-import { modelField } from "./model.js";
+import { isKnown, modelField } from "./model.js";
 import { fromBase64 } from "./vectors.js";
 
 const TIMEOUT = 60_000;
@@ -23,13 +23,25 @@ export class ApiError extends Error {
 
 const KINDS = { 401: "key", 403: "forbidden", 429: "busy", 502: "offline", 503: "draining" };
 
-/** GET and POST of JSON. signal: stops waiting. tries: how often in all, where the server says it is busy. */
+/** How often other weights have come to answer. */
+let generation = 0;
+
+/**
+ * GET and POST of JSON. signal: stops waiting. tries: how often in all, where the server says it is busy.
+ *
+ * A POST asks a model. It is stopped while the models are not known, and once other weights answer than when it began.
+ */
 export async function call(path, { body, signal, tries = TRIES, ask = true } = {}) {
+  const mine = generation;
+  const wanted = () => !body || (isKnown() && mine === generation);
   for (let left = tries; ; left -= 1) {
+    if (!wanted()) throw new ApiError("stopped");
     const used = currentKey();
     try {
-      return await once(path, body, signal);
+      const answer = await once(path, body, signal);
+      if (wanted()) return answer;
     } catch (error) {
+      if (!wanted()) continue;
       if (error.kind === "key" && ask) {
         if (await askForKey(used)) continue;
         throw error;
@@ -147,5 +159,8 @@ export async function inParallel(wanted, width, work) {
   return results;
 }
 
-/** Forgets embeddings: another set of weights answers now. */
-export const forgetTexts = () => texts.clear();
+/** Forgets embeddings, and stops calls that are under way: another set of weights answers now. */
+export function forgetTexts() {
+  generation += 1;
+  texts.clear();
+}

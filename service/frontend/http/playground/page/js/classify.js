@@ -5,7 +5,7 @@ import { $, h, settled, tabKeys } from "./dom.js";
 import { dataUri } from "./files.js";
 import { blobOf, find, nameOf, ownFirst, pictures } from "./gallery.js";
 import { LANGUAGES, currentLanguage, percent, t } from "./i18n.js";
-import { clear, show } from "./messages.js";
+import { show, solved } from "./messages.js";
 import { limits, modelField } from "./model.js";
 import { setResult } from "./results.js";
 import { drawing } from "./search.js";
@@ -89,7 +89,7 @@ function drawChoices() {
 }
 
 async function run() {
-  if (state.tab !== "classify") return;
+  if (state.tab !== "classify") return solved("classify");
   running?.abort();
   running = new AbortController();
   const { signal } = running;
@@ -98,6 +98,7 @@ async function run() {
   if (!labels.length || !picture) {
     $("bars").replaceChildren(...(picture ? [h("li", { class: "muted" }, t("classify.need"))] : []));
     setResult("classify", null);
+    solved("classify");
     return;
   }
   try {
@@ -107,10 +108,10 @@ async function run() {
     if (signal.aborted) return;
     const found = [...answer.results[0].labels].sort((a, b) => b.probability - a.probability);
     $("bars").replaceChildren(...found.map(bar));
-    clear("refused", "failed", "busy", "draining", "offline", "forbidden");
+    solved("classify");
     setResult("classify", { picture: picture.name, language: state.labelsLanguage, revision: answer.revision, labels: found });
   } catch (error) {
-    show(error);
+    show(error, "classify");
   }
 }
 

@@ -5,7 +5,7 @@ import { $, h, settled } from "./dom.js";
 import { ownFirst, pictures } from "./gallery.js";
 import { heatmap } from "./heatmap.js";
 import { t } from "./i18n.js";
-import { show } from "./messages.js";
+import { show, solved } from "./messages.js";
 import { setResult } from "./results.js";
 import { tokenWords } from "./search.js";
 import { changed, lines, on, state } from "./state.js";
@@ -44,7 +44,7 @@ function fill() {
 export const comparedTexts = () => known;
 
 async function run() {
-  if (state.tab !== "compare" && state.tab !== "map") return;
+  if (state.tab !== "compare" && state.tab !== "map") return solved("compare");
   running?.abort();
   running = new AbortController();
   const { signal } = running;
@@ -54,9 +54,10 @@ async function run() {
     if (signal.aborted) return; // a later one has begun, and may have ended before
     known = done.map((each, at) => ({ ...each, text: texts[at] }));
   } catch (error) {
-    show(error);
+    show(error, "compare");
     return;
   }
+  solved("compare");
   draw();
   changed("texts");
 }

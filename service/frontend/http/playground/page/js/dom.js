@@ -16,6 +16,22 @@ export function h(tag, props = {}, ...children) {
   return made;
 }
 
+/**
+ * Puts these elements, and no others, into a list. Those that stand where they belong are not touched: a click that
+ * has begun on one of them goes on, and the focus stays.
+ */
+export function place(list, elements) {
+  const focused = list.contains(document.activeElement) ? document.activeElement : null;
+  const kept = new Set(elements);
+  for (const child of [...list.children]) if (!kept.has(child)) child.remove();
+  let next = list.firstElementChild;
+  for (const element of elements) {
+    if (element === next) next = next.nextElementSibling;
+    else list.insertBefore(element, next);
+  }
+  if (focused && focused !== document.activeElement) (focused.isConnected ? focused : list.querySelector("button"))?.focus({ preventScroll: true });
+}
+
 /** Calls `run` once, when nothing has asked for it for so many milliseconds. */
 export function settled(run, milliseconds) {
   let timer = 0;

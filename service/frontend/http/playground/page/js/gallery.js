@@ -1,17 +1,21 @@
 // All pictures: the bundled ones, and the user's own. Embeddings come in batches, a few at a time.
 //
 //   waiting ─▶ under way ─▶ vector            one that the server refuses leaves the gallery, with its reason
-//      ▲──────────┘ no answer: everything waits until somebody tries again
+//      ▲──────────┘ no answer: everything waits until somebody tries again, or the server answers something else
 
-import { embed, inParallel } from "./api.js";
+import { ApiError, embed, inParallel } from "./api.js";
 import { dataUri, isHeic, isImage, prepare } from "./files.js";
 import { currentLanguage, t } from "./i18n.js";
-import { show } from "./messages.js";
-import { limits } from "./model.js";
+import { show, solved } from "./messages.js";
+import { limits, serverFacts } from "./model.js";
 import { changed } from "./state.js";
 
 export const MOST_OWN = 2000;
 const BATCH = 10;
+/** Bytes of a batch in base64: a slow connection, too, sends them within the time that a call has. */
+const BATCH_BYTES = 4 << 20;
+/** Of a request's body, what is no picture. */
+const FRAME = 1000;
 const LANES = 2;
 /** From so many on, one's own pictures are bulk work, which lets the searches of others pass. */
 const BULK = 20;
@@ -32,6 +36,8 @@ let waiting = [];
 let lanes = 0;
 let next = 0;
 let generation = 0;
+/** How often the user has removed the pictures. */
+let removals = 0;
 
 export const find = (id) => byId.get(id);
 export const nameOf = (picture) => picture.names?.[currentLanguage()] ?? picture.name;
@@ -60,28 +66,37 @@ export async function addFiles(files) {
   if (taken.length < images.length) refuse(t("add.tooMany", { n: images.length - taken.length, most: MOST_OWN }));
   preparing += taken.length;
   changed("pictures");
+  const before = removals;
+  const wanted = () => before === removals;
   await inParallel(taken, LANES, async (file) => {
     try {
-      await take(file);
+      if (wanted()) await take(file, wanted);
     } catch (error) {
-      refuse(t("add.undecodable", { name: file.name, message: error.message }));
+      if (wanted()) refuse(t("add.undecodable", { name: file.name, message: error.message }));
     }
     preparing -= 1;
     changed("pictures");
   });
 }
 
-async function take(file) {
+async function take(file, wanted) {
   const { blob, thumb } = await prepare(file);
-  if (blob.size > limits().max_image_bytes) {
+  const large = blob.size > mostBytes();
+  if (large || !wanted()) {
     if (thumb) URL.revokeObjectURL(thumb);
-    refuse(t("add.tooLarge", { name: file.name, n: Math.floor(limits().max_image_bytes / 1e6) }));
+    if (wanted()) refuse(tooLarge(file.name, mostBytes()));
     return;
   }
   next += 1;
   add({ id: `own:${next}`, name: file.name || `${next}`, own: true, src: thumb, blob });
   pump();
 }
+
+const bodyBytes = () => (serverFacts().max_body_bytes ?? Infinity) - FRAME;
+const inBase64 = (bytes) => 4 * Math.ceil(bytes / 3);
+/** Bytes of the largest file that the server takes. */
+const mostBytes = () => Math.min(limits().max_image_bytes, 0.75 * bodyBytes());
+const tooLarge = (name, most) => t("add.tooLarge", { name, n: Math.floor(most / 1e4) / 100 });
 
 function add(picture) {
   const added = { vector: null, ...picture };
@@ -92,6 +107,7 @@ function add(picture) {
 
 /** Embeds what waits. Called again after a failure, it goes on where it stopped. */
 export function pump() {
+  if (!lanes && !waiting.length) solved("pictures");
   while (lanes < LANES && waiting.length) {
     lanes += 1;
     lane(generation);
@@ -103,15 +119,17 @@ async function lane(mine) {
     while (waiting.length && mine === generation) {
       // What was added last is what the user waits for.
       waiting.sort((a, b) => b.own - a.own);
-      const batch = waiting.splice(0, BATCH);
+      const batch = nextBatch();
       try {
         await embedBatch(batch, mine);
       } catch (error) {
-        if (mine === generation) waiting.unshift(...batch);
-        show(error);
+        if (mine === generation) waiting.unshift(...batch.filter((picture) => find(picture.id) && !picture.vector));
+        if (waiting.length) show(error, "pictures");
         return;
       }
-      if (mine === generation) changed("vectors");
+      if (mine !== generation) return;
+      solved("pictures");
+      changed("vectors");
     }
   } finally {
     lanes -= 1;
@@ -119,23 +137,62 @@ async function lane(mine) {
   }
 }
 
+/** The next ones to send: as many as the server takes in a request. A picture that is too large for a batch goes alone. */
+function nextBatch() {
+  const room = Math.min(BATCH_BYTES, bodyBytes());
+  const most = Math.min(BATCH, limits().max_images);
+  let bytes = 0;
+  let count = 0;
+  while (count < most && count < waiting.length) {
+    bytes += inBase64(waiting[count].blob?.size ?? 0); // a bundled one is small
+    if (count && bytes > room) break;
+    count += 1;
+  }
+  return waiting.splice(0, count);
+}
+
 async function embedBatch(batch, mine) {
-  const items = await Promise.all(batch.map(async (picture) => ({ image: await dataUri(await blobOf(picture)) })));
+  const items = await Promise.all(batch.map(itemOf));
+  const readable = batch.filter((_, at) => items[at]);
+  if (!readable.length) return;
   const priority = waiting.length > BULK && batch[0].own ? "bulk" : "interactive";
-  const { rows } = await embed(items, { priority, tries: 8 });
+  let rows;
+  try {
+    ({ rows } = await embed(items.filter(Boolean), { priority, tries: 8 }));
+  } catch (error) {
+    if (error.status !== 400 && error.status !== 413) throw error;
+    // The whole request is refused. One of the pictures may be why: the others must not wait for it.
+    if (readable.length === 1) drop(readable[0], error);
+    else for (const picture of readable) if (find(picture.id)) await embedBatch([picture], mine);
+    return;
+  }
   if (mine !== generation) return;
-  batch.forEach((picture, at) => {
+  readable.forEach((picture, at) => {
     if (rows[at].error) drop(picture, rows[at].error);
     else picture.vector = rows[at].vector;
   });
 }
 
+/** What is sent of a picture; null where its file is gone, or not what it was when it was chosen. */
+async function itemOf(picture) {
+  const blob = await blobOf(picture);
+  try {
+    return { image: await dataUri(blob) };
+  } catch (error) {
+    drop(picture, error);
+    return null;
+  }
+}
+
 /** The file of a picture; a bundled one is fetched, once. */
 export async function blobOf(picture) {
-  if (!picture.blob) {
+  if (picture.blob) return picture.blob;
+  try {
     const answer = await fetch(picture.src);
-    if (!answer.ok) throw new Error(`${picture.name}: ${answer.status}`);
+    if (!answer.ok) throw new Error(`${answer.status}`);
     picture.blob = await answer.blob();
+  } catch (error) {
+    throw new ApiError("offline", `${picture.name}: ${error.message}`);
   }
   return picture.blob;
 }
@@ -151,10 +208,11 @@ function drop(picture, error) {
 }
 
 /** Why the server does not take a picture, and what to do. Which item of a request it was says nothing here. */
-function reason({ name, blob }, { code, message }) {
-  if (code === "image_too_large") return t("add.tooLarge", { name, n: Math.floor(limits().max_image_bytes / 1e6) });
+function reason({ name, blob }, { code, status, message }) {
+  if (code === "image_too_large") return tooLarge(name, mostBytes());
+  if (status === 413) return tooLarge(name, Math.min(blob.size, mostBytes())); // a proxy may take less than the server
   if (code === "unsupported_image" && isHeic(name, blob)) return t("add.heic", { name });
-  return t("add.undecodable", { name, message: `${message.replace(/^[\w.[\]]+: /, "").replace(/\.$/, "")}.` });
+  return t("add.undecodable", { name, message: `${(message || String(status)).replace(/^[\w.[\]]+: /, "").replace(/\.$/, "")}.` });
 }
 
 function refuse(sentence) {
@@ -171,8 +229,9 @@ export function embedAgain() {
   changed("vectors");
 }
 
-/** Removes the user's own pictures. */
+/** Removes the user's own pictures, those too that are still being read. */
 export function removeOwn() {
+  removals += 1;
   for (const picture of pictures) {
     if (picture.own && picture.src) URL.revokeObjectURL(picture.src);
     if (picture.own) byId.delete(picture.id);
@@ -180,6 +239,7 @@ export function removeOwn() {
   const kept = pictures.filter((picture) => !picture.own);
   pictures.splice(0, pictures.length, ...kept);
   waiting = waiting.filter((picture) => !picture.own);
+  pump();
   changed("pictures");
   changed("vectors");
 }

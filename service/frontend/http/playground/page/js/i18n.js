@@ -18,6 +18,8 @@ export const LANGUAGES = {
 
 let language = "en";
 let table = en;
+/** The language that was asked for last. */
+let asked = "en";
 
 export const currentLanguage = () => language;
 
@@ -56,9 +58,11 @@ export function preferredLanguage() {
   return wished.find((tag) => tag in LANGUAGES) ?? "en";
 }
 
-/** Shows the page in a language. */
+/** Shows the page in a language, unless another is asked for before its table has come. */
 export async function useLanguage(wanted) {
+  asked = wanted;
   const loaded = wanted === "en" ? en : (await import(`./i18n/${wanted}.js`)).default;
+  if (asked !== wanted) return;
   language = wanted;
   table = loaded;
   document.documentElement.lang = wanted;

@@ -5,20 +5,32 @@ import { t } from "./i18n.js";
 
 let key = "";
 let asking = null;
+/** Whether the visitor wants to give no key now. */
+let declined = false;
 
 /** The headers that show who calls. */
 export const keyHeaders = () => (key ? { authorization: `Bearer ${key}` } : {});
 export const hasKey = () => key !== "";
 
-/** Asks for a key; true once there is a new one. All who ask at a time share one dialog. */
+/**
+ * Asks for a key; true once there is a new one. All who ask at a time share one dialog. After "Not now" it stays
+ * closed until the visitor opens it (`enterKey`).
+ */
 export function askForKey(used) {
   if (key && used !== key) return Promise.resolve(true); // another call has got a new one meanwhile
+  if (declined) return Promise.resolve(false);
   asking ??= show().finally(() => {
     asking = null;
   });
   return asking;
 }
 export const currentKey = () => key;
+
+/** Asks, whatever was said before. */
+export function enterKey() {
+  declined = false;
+  return askForKey(key);
+}
 
 function show() {
   const dialog = $("key-dialog");
@@ -33,11 +45,10 @@ function show() {
     dialog.addEventListener(
       "close",
       () => {
-        const given = dialog.returnValue === "use" ? input.value.trim() : "";
+        key = dialog.returnValue === "use" ? input.value.trim() : "";
         input.value = "";
-        // Header values hold printable ASCII only: anything else cannot be a key.
-        key = /^[\x21-\x7e]+$/.test(given) ? given : "";
-        resolve(key !== "");
+        declined = key === "";
+        resolve(!declined);
       },
       { once: true },
     );
@@ -49,6 +60,12 @@ export function watchKeyDialog() {
   $("key-later").addEventListener("click", () => $("key-dialog").close(""));
   $("key-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    $("key-dialog").close("use");
+    // Header values hold printable ASCII only: anything else cannot be a key.
+    if (/^[\x21-\x7e]+$/.test($("key").value.trim())) {
+      $("key-dialog").close("use");
+      return;
+    }
+    $("key-wrong").textContent = t("key.wrong");
+    $("key").select();
   });
 }

@@ -3,8 +3,8 @@
 import { ApiError, call } from "./api.js";
 import { $, h } from "./dom.js";
 import { format, t } from "./i18n.js";
-import { show } from "./messages.js";
-import { learn } from "./model.js";
+import { show, solved } from "./messages.js";
+import { learn, limits } from "./model.js";
 
 const EVERY = 2_000;
 const LONGEST = 30_000;
@@ -14,7 +14,7 @@ let pause = EVERY;
 let timer = 0;
 let handlers = {};
 
-/** given: {first, back, newWeights}, called for the first answer, one after a failure, and other weights. */
+/** given: {first, back, newWeights}, called for the first answer, when the server is back, and for other weights. */
 export function startLive(given) {
   handlers = given;
   document.addEventListener("visibilitychange", () => {
@@ -32,15 +32,17 @@ export async function look() {
   try {
     const status = await call("playground/status", { tries: 1, ask: first });
     const otherWeights = learn(status);
-    last = { state: status.ready ? "ready" : "starting", status };
+    // Other models may load for hours, or never.
+    last = { state: (limits().ready ?? status.ready) ? "ready" : "starting", status };
     pause = EVERY;
+    solved("server");
     if (otherWeights) handlers.newWeights();
     if (first) handlers.first();
-    else if (before === "gone" || before === "locked" || before === "starting") handlers.back();
+    else if (before !== "ready" && before !== last.state) handlers.back();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     last.state = error.kind === "key" ? "locked" : error.kind === "busy" ? before : error.kind === "draining" ? "starting" : "gone";
-    if (error.kind !== "busy" && before !== last.state) show(error);
+    if (error.kind !== "busy" && before !== last.state) show(error, "server");
     pause = last.state === "gone" ? EVERY : Math.min(LONGEST, 2 * pause);
   }
   drawLive();

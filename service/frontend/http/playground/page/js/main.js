@@ -114,12 +114,14 @@ function watchSettings() {
   const select = $("language");
   select.replaceChildren(...Object.entries(LANGUAGES).map(([tag, name]) => h("option", { value: tag, lang: tag }, name)));
   select.addEventListener("change", async () => {
+    const wanted = select.value;
     try {
-      await useLanguage(select.value);
-      keepLanguage(select.value);
+      await useLanguage(wanted);
     } catch (error) {
       show(error);
     }
+    if (select.value !== wanted) return; // another was chosen meanwhile
+    if (currentLanguage() === wanted) keepLanguage(wanted);
     redraw();
   });
   $("theme").addEventListener("click", () => {

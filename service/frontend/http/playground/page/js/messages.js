@@ -1,11 +1,12 @@
 // What went wrong and what to do about it, above everything else. One message of each kind at a time.
 
-import { $, h } from "./dom.js";
+import { $, h, place } from "./dom.js";
 import { t } from "./i18n.js";
-import { askForKey, currentKey } from "./keys.js";
+import { enterKey } from "./keys.js";
 import { limits } from "./model.js";
 
-const shown = new Map();
+/** What fails now, in the order in which it failed: by what it is about, {kind, sentence, element}. */
+const failing = new Map();
 let again = () => {};
 
 /** What "Try again" does. */
@@ -13,32 +14,46 @@ export function onTryAgain(run) {
   again = run;
 }
 
-/** Shows an error of a call, unless nobody wants the answer any more. */
-export function show(error) {
+/**
+ * Shows an error of a call, unless nobody wants the answer any more. It stays until what it is about is `solved`.
+ *
+ * about: "server", "pictures", or a tab; "page" for what nobody solves.
+ */
+export function show(error, about = "page") {
   if (error?.kind === "stopped") return;
   const kind = error?.kind ?? "page";
   const sentence = words(error, kind);
-  const known = shown.get(kind);
-  if (known?.sentence === sentence) return;
-  known?.element.remove();
-  const buttons = [];
-  if (kind === "key") buttons.push(button("error.enterKey", enterKey));
-  else if (kind !== "page" && kind !== "refused") buttons.push(button("error.again", () => again()));
-  const hide = h("button", { type: "button", class: "quiet", onclick: () => clear(kind) }, t("add.dismiss"));
-  const element = h("div", { class: `alert ${kind}` }, h("p", {}, sentence), ...buttons, hide);
-  shown.set(kind, { element, sentence });
-  $("alerts").append(element);
+  const known = [...failing.values()].find((each) => each.kind === kind && each.sentence === sentence);
+  failing.delete(about);
+  failing.set(about, known ?? { kind, sentence, element: message(kind, sentence) });
+  draw();
 }
 
-/** Takes messages away that are no longer true; all of them without a kind. */
-export function clear(...kinds) {
-  for (const kind of kinds.length ? kinds : [...shown.keys()]) {
-    shown.get(kind)?.element.remove();
-    shown.delete(kind);
-  }
+/** Takes away what is shown about this: it works again, or nobody wants it any more. */
+export function solved(about) {
+  if (failing.delete(about)) draw();
+}
+
+function hide(kind) {
+  for (const [about, each] of [...failing]) if (each.kind === kind) failing.delete(about);
+  draw();
+}
+
+function draw() {
+  const latest = new Map([...failing.values()].map((each) => [each.kind, each.element]));
+  place($("alerts"), [...latest.values()]);
+}
+
+function message(kind, sentence) {
+  const buttons = [];
+  if (kind === "key") buttons.push(button("error.enterKey", giveKey));
+  else if (kind !== "page" && kind !== "refused") buttons.push(button("error.again", () => again()));
+  const close = h("button", { type: "button", class: "quiet", onclick: () => hide(kind) }, t("add.dismiss"));
+  return h("div", { class: `alert ${kind}` }, h("p", {}, sentence), ...buttons, close);
 }
 
 function words(error, kind) {
+  if (error?.code === "zero_sum") return t("search.zero");
   if (kind === "refused" && error.status === 413) return t("error.large");
   if (kind === "refused" && error.code === "text_too_long") return t("error.long", { n: Math.floor(limits().max_text_bytes / 1000) });
   if (kind === "page") return t("error.page", { message: String(error?.message ?? error) });
@@ -49,9 +64,8 @@ function button(key, run) {
   return h("button", { type: "button", class: "main", onclick: run }, t(key));
 }
 
-async function enterKey() {
-  if (await askForKey(currentKey())) {
-    clear("key");
-    again();
-  }
+async function giveKey() {
+  if (!(await enterKey())) return;
+  hide("key");
+  again();
 }

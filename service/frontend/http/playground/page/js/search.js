@@ -1,15 +1,14 @@
 // Pictures ranked for a query: words, a picture, or a weighted sum of several of either.
 
-import { ApiError, embed, embedText } from "./api.js";
-import { $, h, onceAFrame, settled } from "./dom.js";
-import { dataUri } from "./files.js";
-import { blobOf, find, nameOf, pictures } from "./gallery.js";
+import { ApiError, embedText } from "./api.js";
+import { $, h, onceAFrame, place, settled } from "./dom.js";
+import { find, nameOf, pictures, pump } from "./gallery.js";
 import { format, t } from "./i18n.js";
-import { clear, show } from "./messages.js";
+import { show, solved } from "./messages.js";
 import { limits } from "./model.js";
 import { setResult } from "./results.js";
 import { changed, on, state } from "./state.js";
-import { ranked } from "./vectors.js";
+import { ranked, weighted } from "./vectors.js";
 
 /** So many cards are shown at first, and so many more come in a frame while the end of the list is near. */
 const PAGE = 24;
@@ -25,6 +24,8 @@ let shown = PAGE;
 let rows = [];
 let best = 1;
 let running = null;
+/** The query that is answered or under way, and the weights that answer it. */
+let asked = "";
 const cards = new Map();
 
 /** Once, at the start. */
@@ -36,7 +37,8 @@ export function startSearch() {
     $("parts").querySelector("li:last-child input").focus();
   });
   on("typed", settled(run, 120));
-  on("vectors", settled(drawRanking, 60));
+  on("vectors", settled(() => (vector === null && picturesAreKnown() ? run() : drawRanking()), 60));
+  on("pictures", dropGone);
   on("pictures", settled(drawRanking, 60));
   on("language", () => {
     cards.clear();
@@ -76,23 +78,35 @@ function addPicture(id, weight) {
   queryChanged();
 }
 
+const isHere = (part) => !part.picture || find(part.picture) !== undefined;
+
 function queryChanged() {
+  state.parts = state.parts.filter(isHere);
+  if (!state.parts.length) state.parts.push({ text: "", weight: 1 });
   drawParts();
   changed("typed");
 }
 
+/** Takes pictures out of the query that have left the gallery. */
+function dropGone() {
+  if (!state.parts.every(isHere)) queryChanged();
+}
+
 export function drawParts() {
-  const several = state.parts.length > 1;
-  $("formula").hidden = !several;
-  $("parts").replaceChildren(...state.parts.map((part, at) => drawPart(part, at, several)));
+  const [first, ...others] = state.parts;
+  const summed = others.length > 0 || first.weight !== 1;
+  const focused = $("parts").contains(document.activeElement);
+  $("formula").hidden = !summed;
+  $("parts").replaceChildren(...state.parts.map((part, at) => drawPart(part, at, summed)));
+  if (focused) $("parts").querySelector("input, button")?.focus();
   drawTokens();
 }
 
-function drawPart(part, at, several) {
+function drawPart(part, at, summed) {
   const row = h("li", { class: "part" });
   if (part.picture) {
     const picture = find(part.picture);
-    row.append(h("span", { class: "part-picture" }, picture?.src ? h("img", { src: picture.src, alt: "" }) : "", h("bdi", {}, picture ? nameOf(picture) : t("search.gone"))));
+    row.append(h("span", { class: "part-picture" }, picture.src ? h("img", { src: picture.src, alt: "" }) : "", h("bdi", {}, nameOf(picture))));
   } else {
     const input = h("input", { type: "search", dir: "auto", enterkeyhint: "search", placeholder: t("search.placeholder"), "aria-label": t("search.what"), id: `part-${at}`, "aria-describedby": `tokens-${at}` });
     input.value = part.text;
@@ -102,7 +116,7 @@ function drawPart(part, at, several) {
     });
     row.append(input);
   }
-  if (several) {
+  if (summed) {
     const weight = h("input", { type: "number", step: "0.1", "aria-label": t("search.weight"), class: "weight" });
     weight.value = part.weight;
     weight.addEventListener("input", () => {
@@ -111,12 +125,10 @@ function drawPart(part, at, several) {
     });
     row.append(weight);
   }
-  if (several || part.picture) {
+  if (summed || part.picture) {
     const remove = () => {
       state.parts.splice(at, 1);
-      if (!state.parts.length) state.parts.push({ text: "", weight: 1 });
       queryChanged();
-      $("parts").querySelector("input")?.focus();
     };
     row.append(h("button", { type: "button", class: "quiet", "aria-label": t("search.remove"), onclick: remove }, "×"));
   }
@@ -149,46 +161,51 @@ function drawExamples() {
   $("examples").replaceChildren(h("span", { class: "muted" }, t("search.examples")), ...EXAMPLES.map(example));
 }
 
-/** Embeds the query and ranks. A later call stops an earlier one. */
+/** Embeds the query and ranks, unless that is done. A later query stops an earlier one. */
 export async function run() {
+  const parts = state.parts.filter((part) => part.picture || part.text.trim());
+  const { name, revision } = limits();
+  const wanted = JSON.stringify([name, revision, parts]);
+  if (wanted === asked) return;
+  asked = wanted;
   running?.abort();
   running = new AbortController();
   const { signal } = running;
-  const parts = state.parts.filter((part) => part.picture || part.text.trim());
   shown = PAGE;
   try {
     const found = parts.length ? await query(parts, signal) : null;
     if (signal.aborted) return;
     vector = found;
-    clear("offline", "busy", "draining", "failed", "refused", "forbidden", "key");
+    if (parts.length && !found) asked = "";
+    solved("search");
+    if (found) pump(); // the server answers: what has failed before may go on
   } catch (error) {
     if (signal.aborted) return;
     vector = null;
-    show(error);
+    asked = "";
+    show(error, "search");
   }
   drawTokens();
   drawRanking();
 }
 
+/** The sum of the parts; null as long as a picture among them waits for its embedding. */
 async function query(parts, signal) {
   const texts = parts.filter((part) => !part.picture).map((part) => part.text);
   const known = await Promise.all(texts.map((text) => embedText(text, signal)));
   tokens = new Map(texts.map((text, at) => [text, known[at]]));
-  revision = known[0]?.revision ?? revision;
-  const [first] = parts;
-  if (parts.length === 1 && first.weight > 0) return first.picture ? find(first.picture)?.vector ?? null : known[0].vector;
-  const content = await Promise.all(parts.map(async (part) => ({ ...(await value(part)), weight: part.weight })));
-  const { rows } = await embed([{ content }], { signal });
-  if (rows[0].error?.param === "input[0]") throw new ApiError("refused", t("search.zero"));
-  if (rows[0].error) throw rows[0].error;
-  return rows[0].vector;
+  revision = known[0]?.revision ?? limits().revision;
+  const vectors = parts.map((part) => (part.picture ? find(part.picture)?.vector : tokens.get(part.text).vector));
+  if (!vectors.every(Boolean)) return null;
+  const sum = weighted(vectors, parts.map((part) => part.weight));
+  if (!sum) throw new ApiError("refused", "", { code: "zero_sum" });
+  return sum;
 }
 
-async function value(part) {
-  if (!part.picture) return { text: part.text };
-  const picture = find(part.picture);
-  if (!picture) throw new Error(t("search.gone"));
-  return { image: await dataUri(await blobOf(picture)) };
+/** Whether pictures are in the query, and all of them have their embeddings. */
+function picturesAreKnown() {
+  const ids = state.parts.flatMap((part) => part.picture ?? []);
+  return ids.length > 0 && ids.every((id) => find(id)?.vector);
 }
 
 /** The ranked pictures, best first; none without a query. */
@@ -218,7 +235,7 @@ function drawRanking() {
   rows = vector ? ranked(vector, pictures) : pictures.map((picture) => ({ picture, score: null }));
   if (!vector) rows.sort((a, b) => b.picture.own - a.picture.own);
   best = Math.max(0.01, rows[0]?.score ?? 1);
-  $("ranking").replaceChildren(...rows.slice(0, shown).map(card));
+  place($("ranking"), rows.slice(0, shown).map(card));
   $("more").hidden = shown >= rows.length;
   $("more").textContent = t("search.more");
   drawOwn();

@@ -17,6 +17,18 @@ export function dot(a, b) {
   return sum;
 }
 
+/** The sum of vectors, each times its weight, scaled to length 1; null where they cancel each other out. */
+export function weighted(vectors, weights) {
+  const most = Math.max(...weights.map(Math.abs)) || 1; // scaled first: the largest numbers would overflow in the sum
+  const sum = new Float64Array(vectors[0].length);
+  vectors.forEach((vector, part) => {
+    const weight = weights[part] / most;
+    for (let at = 0; at < sum.length; at += 1) sum[at] += weight * vector[at];
+  });
+  const length = Math.sqrt(dot(sum, sum));
+  return length < 1e-6 ? null : Float32Array.from(sum, (value) => value / length);
+}
+
 /** The mean of some vectors, scaled to length 1. */
 export function middle(vectors) {
   const sum = new Float32Array(vectors[0].length);

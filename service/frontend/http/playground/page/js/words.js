@@ -5,7 +5,7 @@ import { $, h, settled } from "./dom.js";
 import { nameOf, pictures } from "./gallery.js";
 import { heatmap } from "./heatmap.js";
 import { format, LANGUAGES, t } from "./i18n.js";
-import { show } from "./messages.js";
+import { show, solved } from "./messages.js";
 import { setResult } from "./results.js";
 import { drawing } from "./search.js";
 import { changed, on, state } from "./state.js";
@@ -56,7 +56,7 @@ function drawInputs() {
 }
 
 async function run() {
-  if (state.tab !== "words" && state.tab !== "map") return;
+  if (state.tab !== "words" && state.tab !== "map") return solved("words");
   running?.abort();
   running = new AbortController();
   const { signal } = running;
@@ -66,9 +66,10 @@ async function run() {
     if (signal.aborted) return; // a later one has begun, and may have ended before
     known = done.map((each, at) => ({ ...each, ...words[at] }));
   } catch (error) {
-    show(error);
+    show(error, "words");
     return;
   }
+  solved("words");
   drawFound();
   changed("texts");
 }

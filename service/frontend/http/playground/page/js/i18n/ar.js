@@ -54,7 +54,6 @@ export default {
   "search.own": "أفضل صورة لك: {name}، المرتبة {place} من {all} ({score})",
   "search.examples": "مثلًا",
   "search.zero": "الأجزاء يلغي بعضها بعضًا. غيّر وزنًا.",
-  "search.gone": "لم تعد إحدى صور الاستعلام موجودة. أضفها من جديد.",
   "picture.own": "لك",
   "tokens.one": "الرموز: {n} من {most}",
   "tokens.cut": "قُطع النص عند {most} رمزًا: لا يرى النموذج الباقي",

@@ -54,7 +54,6 @@ export default {
   "search.own": "The best of yours: {name}, place {place} of {all} ({score})",
   "search.examples": "For example",
   "search.zero": "The parts cancel each other out. Change a weight.",
-  "search.gone": "A picture of the query is gone. Add it again.",
   "picture.own": "yours",
   "tokens.one": "{n} of {most} tokens",
   "tokens.cut": "cut to {most} tokens: the model does not see the rest",

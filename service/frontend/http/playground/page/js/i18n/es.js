@@ -54,7 +54,6 @@ export default {
   "search.own": "La mejor de las suyas: {name}, puesto {place} de {all} ({score})",
   "search.examples": "Por ejemplo",
   "search.zero": "Las partes se anulan entre sí. Cambie un peso.",
-  "search.gone": "Falta una imagen de la búsqueda. Añádala de nuevo.",
   "picture.own": "suya",
   "tokens.one": "{n} de {most} tokens",
   "tokens.cut": "cortado a {most} tokens: el modelo no ve el resto",

@@ -54,7 +54,6 @@ export default {
   "search.own": "La meilleure des vôtres : {name}, place {place} sur {all} ({score})",
   "search.examples": "Par exemple",
   "search.zero": "Les parties s'annulent. Changez un poids.",
-  "search.gone": "Une image de la requête a disparu. Ajoutez-la de nouveau.",
   "picture.own": "à vous",
   "tokens.one": "{n} tokens sur {most}",
   "tokens.cut": "coupé à {most} tokens : le modèle ne voit pas le reste",

@@ -54,7 +54,6 @@ export default {
   "search.own": "La migliore delle sue: {name}, posto {place} di {all} ({score})",
   "search.examples": "Per esempio",
   "search.zero": "Le parti si annullano. Cambi un peso.",
-  "search.gone": "Un'immagine della richiesta non c'è più. La aggiunga di nuovo.",
   "picture.own": "sua",
   "tokens.one": "{n} token su {most}",
   "tokens.cut": "tagliato a {most} token: il modello non vede il resto",

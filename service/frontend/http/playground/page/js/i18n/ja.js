@@ -54,7 +54,6 @@ export default {
   "search.own": "あなたの画像で最も近いもの：{name}（{all} 枚中 {place} 位、{score}）",
   "search.examples": "例",
   "search.zero": "各部分が打ち消し合っています。重みを変えてください。",
-  "search.gone": "検索に使った画像がありません。もう一度追加してください。",
   "picture.own": "自分の",
   "tokens.one": "{most} トークン中 {n}",
   "tokens.cut": "{most} トークンで切られました。残りはモデルに見えません",

@@ -54,7 +54,6 @@ export default {
   "search.own": "내 사진 중 가장 가까운 것: {name}, {all}장 중 {place}위 ({score})",
   "search.examples": "예",
   "search.zero": "부분들이 서로 지워집니다. 가중치를 바꾸세요.",
-  "search.gone": "검색에 쓴 그림이 없어졌습니다. 다시 넣으세요.",
   "picture.own": "내 것",
   "tokens.one": "{most}토큰 중 {n}",
   "tokens.cut": "{most}토큰에서 잘렸습니다. 나머지는 모델이 보지 못합니다",

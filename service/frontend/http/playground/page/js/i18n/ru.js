@@ -54,7 +54,6 @@ export default {
   "search.own": "Лучшая из ваших: {name}, место {place} из {all} ({score})",
   "search.examples": "Например",
   "search.zero": "Части взаимно уничтожаются. Измените вес.",
-  "search.gone": "Картинки из запроса больше нет. Добавьте её снова.",
   "picture.own": "ваша",
   "tokens.one": "токенов: {n} из {most}",
   "tokens.cut": "обрезано до {most} токенов: остального модель не видит",

@@ -54,7 +54,6 @@ export default {
   "search.own": "您的图片中最接近的：{name}，{all} 张中第 {place}（{score}）",
   "search.examples": "例如",
   "search.zero": "各部分相互抵消了。请修改一个权重。",
-  "search.gone": "查询中的一张图片已不在。请重新添加。",
   "picture.own": "您的",
   "tokens.one": "{n} 个词元，最多 {most} 个",
   "tokens.cut": "已截断为 {most} 个词元：模型看不到其余部分",
