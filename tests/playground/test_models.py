@@ -51,7 +51,7 @@ SWITCH_AND_ANSWER = """() => {
 
 
 @pytest.fixture(scope="module")
-def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+def keyed(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Two models, and two keys: one for both, one for the second."""
     keys = tmp_path_factory.mktemp("keys") / "keys"
     lines = (line_of("everyone", "both-models"), line_of("visitor", "only-b", ("models=b",)))

@@ -14,13 +14,16 @@ import pytest
 from PIL import Image
 
 from service.config.keys import line_of
-from tests.playground.browsing import PICTURES, Visit, drop, visiting
+from tests.playground.browsing import PICTURES, Visit, drop, meddle, visiting
 from tests.server import start_server, until
 from worker.decoder import samples
 
 CAT = (PICTURES / "cat.png").read_bytes()
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 PATIENT = ("--hang-timeout", "300", "--grace", "300")
+BAD_FAILS = """({ body }) => (body?.input?.[0].text === "bad"
+  ? Response.json({ error: { message: "no" } }, { status: 500 })
+  : undefined)"""
 SMALL = ("--batch-tokens", "512", "--batch-images", "8")
 
 
@@ -125,6 +128,21 @@ def test_an_answer_that_is_an_error_is_told_and_can_be_tried_again(
     visit.page.get_by_role("button", name="Try again").click()
     visit.first_is("dolphin")
     visit.expect(visit.page.locator("#alerts .alert")).to_have_count(0)
+
+
+def test_the_message_of_a_tab_goes_when_the_tab_works_again_or_is_left(visit: Visit) -> None:
+    meddle(visit, BAD_FAILS)
+    visit.open("#tab=compare")
+    for tab, leave in (("compare", False), ("words", False), ("compare", True), ("words", True)):
+        visit.tab(tab)
+        field = visit.page.locator("#texts" if tab == "compare" else "#nine input").first
+        field.fill("bad")
+        visit.says("The server failed at this request.")
+        if leave:
+            visit.tab("classify")
+        else:
+            field.fill("good")
+        visit.no_alert_is_left()
 
 
 def test_a_key_is_asked_for_and_kept_nowhere_and_a_dead_server_is_told(browser: Any, tmp_path: Path) -> None:

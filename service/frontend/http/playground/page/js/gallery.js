@@ -7,7 +7,7 @@ import { ApiError, embed, inParallel } from "./api.js";
 import { dataUri, isHeic, isImage, prepare } from "./files.js";
 import { currentLanguage, t } from "./i18n.js";
 import { show, solved } from "./messages.js";
-import { limits, serverFacts } from "./model.js";
+import { isKnown, limits, serverFacts } from "./model.js";
 import { changed } from "./state.js";
 
 export const MOST_OWN = 2000;
@@ -105,10 +105,10 @@ function add(picture) {
   waiting.push(added);
 }
 
-/** Embeds what waits. Called again after a failure, it goes on where it stopped. */
+/** Embeds what waits, once the models are known. Called again after a failure, it goes on where it stopped. */
 export function pump() {
   if (!lanes && !waiting.length) solved("pictures");
-  while (lanes < LANES && waiting.length) {
+  while (isKnown() && lanes < LANES && waiting.length) {
     lanes += 1;
     lane(generation);
   }
