@@ -58,13 +58,17 @@ def test_a_weight_is_shown_and_counts_when_the_other_parts_are_gone(visit: Visit
     assert visit.page.evaluate(RANKED)[-1] == "cat.png"
 
 
-@pytest.mark.parametrize("others", ["", "#q=0.1+rocket"])
-def test_a_query_by_a_picture_is_answered_once_its_embedding_is_there(visit: Visit, others: str) -> None:
+@pytest.mark.parametrize("words", ["", "a cat"])
+def test_a_query_by_a_picture_is_answered_once_its_embedding_is_there(visit: Visit, words: str) -> None:
     meddle(visit, HELD)
     visit.page.add_init_script("window.held = true;")
-    visit.open(others, embedded=False)
+    visit.open(embedded=False)
     visit.page.get_by_role("button", name="Add this picture to the query: cat").click()
     visit.expect(visit.page.locator(".part-picture")).to_have_text(["cat"])
+    if words:
+        visit.page.get_by_role("button", name="＋ Add words").click()
+        visit.page.locator("#part-1").fill(words)
+        visit.expect(visit.page.locator("#tokens-1")).to_contain_text("tokens")
     visit.set("held", False)
     visit.first_is("cat")
     ranks(visit, 50)
