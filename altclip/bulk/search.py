@@ -52,10 +52,11 @@ def run(client: Client, arguments: Namespace) -> int:
         raise DataError(f"{output}: no output of a bulk job")
     column = column_of(manifest, arguments.column)
     model = arguments.model or manifest.model
+    orientation = manifest.options.get("orientation", "as_stored")  # as the output's images were embedded
     answer: ImageEmbeddings = (
         client.embed_text(arguments.text, model=model)
         if arguments.text is not None
-        else client.embed_image(arguments.image, model=model)
+        else client.embed_image(arguments.image, model=model, orientation=orientation)
     )
     if answer.revision and answer.revision != manifest.revision:
         raise RevisionChanged(

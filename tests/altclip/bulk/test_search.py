@@ -92,6 +92,23 @@ def test_the_sheet_shows_the_images_of_the_hits_best_first(
     assert colours(sheet, 4) == [(n * 5 % 256, n, 99) for n in hits]
 
 
+@pytest.mark.parametrize("orientation", ["as_stored", "upright"])
+def test_an_image_is_turned_as_those_of_the_output_were(
+    bulk: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], orientation: str
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by a quarter, clockwise
+    noise = np.random.default_rng(5).integers(0, 256, (6, 40, 60, 3), np.uint8)
+    (tmp_path / "in").mkdir()
+    for n, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{n}.jpg", exif=exif)
+    out = tmp_path / "out"
+    assert bulk(tmp_path / "in", out, "--orientation", orientation).status == 0
+    assert main(["search", str(out), "--image", str(tmp_path / "in" / "4.jpg"), "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)[0]
+    assert (first["row"], first["score"]) == (4, pytest.approx(1, abs=1e-4))
+
+
 def test_what_cannot_be_shown_is_an_empty_tile_or_an_error(
     bulk: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
