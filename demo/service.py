@@ -6,6 +6,7 @@ import collections
 import contextlib
 import ctypes
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -86,6 +87,7 @@ def running(*arguments: str) -> Iterator[Service]:
     began = time.monotonic()
     process = subprocess.Popen(
         [_command(), *ADDRESSES, *arguments],
+        env=_environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -125,6 +127,11 @@ def _stop(process: subprocess.Popen[str]) -> int:
 def _stop_with_parent() -> None:
     """In the child: asks the kernel to stop it when the demo is killed."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _environment() -> dict[str, str]:
+    """The demo's own, without the settings of other servers: their models, keys and limits."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("ALTCLIP_")}
 
 
 def _command() -> str:
