@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 
 from altclip.v1.embedding_service_pb2 import EmbedTextResponse
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.faults.harness import embed, open_stub, service
-from tests.server import RunningServer, until
+from tests.faults.harness import embed, open_stub, service, worker_of
+from tests.server import READY_SECONDS, RunningServer, until
 from worker.checkpoint import MANIFEST, SINGLE, sha256_of
 from worker.models.sources import bundled_directory
 
@@ -58,7 +58,7 @@ def answers_until_it_ends(server: RunningServer, stub: EmbeddingServiceStub) -> 
             answers.append(embed(stub, *TEXTS))
         return server.process.poll() is not None
 
-    until(ended, what="the server ends")
+    until(ended, what="the server ends", seconds=READY_SECONDS, interval=0.2)
     until(lambda: server.logs.ended, what="the end of its log")
     return answers
 
@@ -71,17 +71,17 @@ def test_a_worker_that_comes_back_with_other_weights_computes_nothing_and_the_se
     tmp_path: Path,
 ) -> None:
     model, other = served(tmp_path / "model"), opposite(tmp_path / "other")
-    with service(f"m={model}", "--kernels=mkl", "--replicas=2") as server, open_stub(server) as stub:
+    with service(f"m={model}", "--kernels=mkl") as server, open_stub(server) as stub:
         before = embed(stub, *TEXTS)
         put_in_place(other, model)
-        server.processes("altclip-worker m")[0].kill()
+        worker_of(server).kill()
         answers = answers_until_it_ends(server, stub)
         assert server.stop() == 1
     assert before.revision != ""
     assert {answer.revision for answer in answers} <= {before.revision}
     for answer in answers:
         np.testing.assert_allclose(rows(answer), rows(before), atol=1e-3)
-    assert count(server, "worker_ready") == 2, "the last of three found other weights"
+    assert count(server, "worker_ready") == 1, "the second one found other weights"
     told = server.logs.wait_for("gave_up")["message"]
     assert told.startswith("altclip-worker m cpu cannot work: the weights of m are not those")
 
@@ -92,7 +92,7 @@ def test_a_frontend_that_comes_back_to_other_weights_ends_the_server(tmp_path: P
     with service(f"m={model}", "--kernels=mkl") as server:
         put_in_place(other, model)
         server.processes("altclip-frontend 0")[0].kill()
-        until(lambda: server.process.poll() is not None, what="the server ends")
+        until(lambda: server.process.poll() is not None, what="the server ends", seconds=READY_SECONDS)
         until(lambda: server.logs.ended, what="the end of its log")
         assert server.stop() == 1
     assert count(server, "frontend_listening") == 1

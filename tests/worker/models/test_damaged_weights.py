@@ -57,16 +57,10 @@ def test_weights_that_are_as_converted_are_served_and_told_before_anything_is_co
         assert worker.process.poll() is None
 
 
-def test_weights_without_a_manifest_are_told_later_unless_another_worker_has_told_its_own(
+def test_weights_without_a_manifest_are_read_before_anything_is_computed_where_others_have_told_theirs(
     tmp_path: Path,
 ) -> None:
-    """To read them takes seconds. A first worker serves meanwhile; a second one might have other weights."""
     plain = shutil.copytree(BUNDLED, tmp_path / "plain")
     (plain / "manifest.json").unlink()
-    with started(f"m={plain}") as worker:
-        assert worker.sha256 == ""
-        message = worker.channel.receive()
-    assert message is not None
-    assert message.type == "weights"
     with started(f"m={plain}", weights_known=True) as worker:
-        assert worker.sha256 == message.body["sha256"] == sha256_of(plain / "model.safetensors")
+        assert worker.sha256 == sha256_of(plain / "model.safetensors")
