@@ -1,7 +1,8 @@
 """The command `altclip-server`: serves; with `convert SOURCE DIRECTORY` makes safetensors of a pickle once,
 with `key NAME` an API key.
 
-Exit status: 0 after a drain; 1 where it could not start, gave up or cut calls off; 2 for unusable options.
+Exit status: 0 after a drain; 1 where it could not start, gave up or cut calls off; 2 for unusable options;
+128 and its number where a signal ended a conversion.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
@@ -27,6 +29,11 @@ from worker.runtime import logs
 from worker.runtime.control import entitle
 
 __all__ = ["main"]
+
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+"""What ends a command that does not serve."""
+CLEANUP_SECONDS = 10.0
+"""How long a conversion that was ended may take to remove what is unfinished."""
 
 
 def main() -> int:
@@ -95,6 +102,21 @@ def _stop(number: int, frame: object) -> NoReturn:
     sys.exit(1 if number == signal.SIGQUIT else 0)
 
 
+def _give_up(number: int, frame: object) -> NoReturn:
+    """What is unfinished is removed on the way out. A second signal ends at once."""
+    status = 128 + number
+    for each in ENDING:
+        if signal.getsignal(each) is _give_up:
+            signal.signal(each, lambda number, frame: os._exit(128 + number))
+    # A download goes on in threads that Python would wait for.
+    overdue = threading.Timer(CLEANUP_SECONDS, os._exit, (status,))
+    overdue.daemon = True
+    overdue.start()
+    with suppress(OSError):  # standard error itself may be in the middle of a line
+        os.write(2, f"altclip-server: ended by {signal.Signals(number).name}\n".encode())
+    sys.exit(status)
+
+
 def _convert(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="altclip-server convert",
@@ -114,13 +136,14 @@ def _convert(arguments: Sequence[str]) -> int:
         "@REVISION",
     )
     given = parser.parse_args(arguments)
-    from worker.models.convert import convert, is_current
+    # As process 1 of a container most of these would be ignored; elsewhere what is unfinished would be left.
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _give_up)
+    from worker.models.convert import convert
 
     try:
-        if given.keep and is_current(given.source, given.directory):
-            print(given.directory, flush=True)
-        else:
-            print(convert(given.source, given.directory), flush=True)
+        print(convert(given.source, given.directory, keep=given.keep), flush=True)
     except ModelError as error:
         problem = str(error)
     except OSError as error:  # a full disk, a directory that may not be written, a closed pipe

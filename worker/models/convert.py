@@ -7,7 +7,7 @@
                                      version, and the weights that were left out
 
 The pickle is opened with torch's restricted unpickler, mapped, and never again. The result appears whole or
-not at all.
+not at all (workspace.py).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 import struct
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -26,6 +25,7 @@ from worker import checkpoint
 from worker.errors import ModelError
 from worker.families import family
 from worker.inputs.tokenizer import read_backend
+from worker.models import workspace
 from worker.models.hub import download, is_hub_name
 
 if TYPE_CHECKING:
@@ -48,33 +48,43 @@ _CONVERTERS = "altclip "
 """How the converter of any version begins."""
 
 
-def convert(source: str, directory: str | Path, *, dtype: str | None = None) -> Path:
+def convert(source: str, directory: str | Path, *, dtype: str | None = None, keep: bool = False) -> Path:
     """Convert `source` (a directory, or OWNER/NAME[@REVISION]) into `directory`, which is returned.
 
-    Raises `ModelError`. dtype: "float32", "float16" or "bfloat16"; None keeps each tensor's own. `directory`
-    must be missing, empty, or an earlier conversion with nothing else in it, which is replaced.
+    Raises `ModelError`, and `OSError` where nothing can be written beside `directory`. dtype: "float32",
+    "float16" or "bfloat16"; None keeps each tensor's own. `directory` must be missing, empty, or an earlier
+    conversion with nothing else in it, which is replaced. keep: not where it `is_current`. Of several
+    conversions into one directory each waits for the one before.
     """
     target = Path(directory).expanduser().absolute()
     if dtype is not None and dtype not in SAFETENSORS_DTYPES:
         raise ModelError(f"dtype {dtype} is not one of {', '.join(SAFETENSORS_DTYPES)}")
+    if keep and is_current(source, target):  # also where nothing can be written
+        return target
     _check_target(target)
+    if not Path(source).expanduser().is_dir() and not is_hub_name(source):
+        raise ModelError(f"{source!r} is neither a directory nor a model on the hub (OWNER/NAME)")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Before anything is fetched: what killed conversions have left may fill the disk.
+    with workspace.reserved(target):
+        if not (keep and is_current(source, target)):
+            _check_target(target)
+            _convert(source, target, dtype)
+    return target
+
+
+def _convert(source: str, target: Path, dtype: str | None) -> None:
     origin, revision = Path(source).expanduser(), ""
     if not origin.is_dir():
-        if not is_hub_name(source):
-            raise ModelError(f"{source!r} is neither a directory nor a model on the hub (OWNER/NAME)")
         origin, revision = download(source, pickles=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        left_out = _write(origin, work, dtype)
-        _write_manifest(work, source, revision, left_out)
-        work.chmod(0o755)
-        _put_in_place(work, target)
-    except OSError as error:
-        raise ModelError(f"{target} could not be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    return target
+    with workspace.unfinished(target) as work:
+        try:
+            left_out = _write(origin, work, dtype)
+            _write_manifest(work, source, revision, left_out)
+            work.chmod(0o755)
+            workspace.put_in_place(work, target)
+        except OSError as error:
+            raise ModelError(f"{target} could not be written: {error.strerror or error}") from error
 
 
 def is_current(source: str, directory: str | Path) -> bool:
@@ -250,22 +260,6 @@ def _write_manifest(work: Path, source: str, revision: str, left_out: list[str])
     with (work / checkpoint.MANIFEST).open("wb") as file:
         file.write(json.dumps(manifest, indent=2).encode() + b"\n")
         _sync(file)
-
-
-def _put_in_place(work: Path, target: Path) -> None:
-    """Rename, with an earlier conversion moved aside first and deleted after."""
-    aside = None
-    if target.is_dir():
-        aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-        target.rename(aside)
-    try:
-        work.rename(target)
-    except OSError:
-        if aside is not None:
-            aside.rename(target)
-        raise
-    if aside is not None:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sync(file: BinaryIO) -> None:
