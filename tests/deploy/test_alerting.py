@@ -21,19 +21,12 @@ import pytest
 from altclip.v1 import embedding_service_pb2 as pb
 from service.config.keys import line_of
 from tests.certificates import make_pair
+from tests.deploy.loading import never_ready
 from tests.deploy.monitoring import Monitoring, monitored
 from tests.deploy.rule_files import alerts
 from tests.faults.harness import open_stub, service
 from tests.faults.http_calls import ask
-from tests.server import (
-    COMMAND,
-    STOP_SECONDS,
-    RunningServer,
-    free_port,
-    launch,
-    start_server,
-    until,
-)
+from tests.server import COMMAND, RunningServer, start_server, until
 
 POISON = "m=stub:dimension=8,image_size=32,poison=venom"
 KEY = "the-secret"
@@ -42,6 +35,7 @@ NUMBERS = itertools.count()  # equal texts that are under way would be computed 
 NO_MATTER = {"altclip:threshold:memory_ratio": 2.0}
 # A machine whose cores are all taken makes any service slow.
 OF_SPEED = {
+    "AltclipAbsent",
     "AltclipLatencyFast",
     "AltclipLatencySlow",
     "AltclipNoProgress",
@@ -203,6 +197,7 @@ def test_every_alert_is_told_when_its_fault_is_there(server: RunningServer, tmp_
             "AltclipCertificateExpiring": "files",
             "AltclipCertificateUrgent": "files",
             "AltclipTargetDown": "gone",
+            "AltclipAbsent": "gone",
             "AltclipModelDown": "loading",
         }
         with repeated(*calls, pause=0.2), repeated(*deaths, pause=0.7):
@@ -212,7 +207,7 @@ def test_every_alert_is_told_when_its_fault_is_there(server: RunningServer, tmp_
             transports = {each["labels"]["transport"] for each in seen.fired(alert, expected[alert])}
             assert transports == {"grpc", "http"}, alert
         assert told_of(seen, "well") <= OF_SPEED
-        assert {*expected, "AltclipAbsent", MEMORY} == set(alerts())
+        assert {*expected, MEMORY} == set(alerts())
         hold.unlink()
 
 
@@ -221,8 +216,11 @@ def test_a_service_that_nobody_sees_is_told(tmp_path: Path) -> None:
     with service() as server, monitored({"altclip": server.ops}, tmp_path, speed=60) as seen:
         until(lambda: seen.value("count(altclip_build_info)") == 1, seconds=60, what="it is scraped")
         server.stop()
-        seen.wait_for("AltclipAbsent", seconds=120)
+        of_none = seen.wait_for("AltclipAbsent", seconds=120)
+        of_it = seen.wait_for("AltclipAbsent", "altclip", seconds=120)
         seen.wait_for("AltclipTargetDown", "altclip", seconds=120)
+    assert of_none["annotations"]["summary"] == "no AltCLIP service is seen at all"
+    assert of_it["annotations"]["summary"] == "no pod of altclip is seen"
 
 
 @pytest.mark.deploy
@@ -238,19 +236,6 @@ def test_memory_that_is_nearly_used_up_is_told(tmp_path: Path) -> None:
         (group / "memory.limit_in_bytes").write_text(str(round(used / 0.95)))
         told = seen.wait_for("AltclipMemoryNearLimit", "altclip", seconds=120)
         assert told["labels"]["severity"] == "ticket"
-
-
-@contextmanager
-def never_ready() -> Iterator[str]:
-    """The operations port of a server whose model loads for ever."""
-    address = f"127.0.0.1:{free_port()}"
-    process, logs = launch("--model=m=stub:load_fault=hang", f"--ops-address={address}")
-    try:
-        logs.wait_for("child_started", seconds=60)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(STOP_SECONDS)
 
 
 @contextmanager

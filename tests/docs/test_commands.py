@@ -136,3 +136,23 @@ def test_a_command_that_starts_a_service_is_one_that_it_takes(line: str, tmp_pat
         make_key(name, tuple(limits))  # raises for what it does not take
     else:
         command_line.load(words, {})  # raises for what it does not take
+
+
+def test_the_command_of_the_runbook_shows_the_memory_of_each_process(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    (example,) = examples("docs/runbooks.md", "sh")
+    before, _, inside = example.code.partition(" -- ")
+    assert before.split() == ["kubectl", "exec", "POD", "--container", "altclip"]
+    ours = {process.pid: " ".join(process.cmdline()).strip() for process in server.processes()}
+    told = {
+        int(number): (int(size), title.strip())
+        for number, size, title in re.findall(
+            r"^ *(\d+) +(\d+) MiB  (.*)$", run(["bash", "-euc", inside], tmp_path), re.MULTILINE
+        )
+    }
+    assert {title.split()[0] for title in ours.values()} >= {"altclip-worker", "altclip-frontend"}
+    for number, name in ours.items():
+        size, title = told[number]
+        assert size > 0
+        assert title == name

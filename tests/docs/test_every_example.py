@@ -37,6 +37,7 @@ RUN: dict[tuple[str, str] | tuple[str, str, int], str] = {
     ("docs/integrations.md", "sh"): "tests/interop/test_stores.py",
     ("docs/integrations.md", "python"): "tests/interop/test_stores.py",
     ("docs/integrations.md", "python", 10): "tests/interop/test_langchain.py",
+    ("docs/runbooks.md", "sh"): COMMANDS,
     ("docs/tracing.md", "python"): COMMANDS,
     ("docs/tracing.md", "sh", 0): COMMANDS,
     ("docs/tracing.md", "sh", 1): "tests/e2e/test_command_tracing.py",

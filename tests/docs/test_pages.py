@@ -51,7 +51,7 @@ def flags(parser: argparse.ArgumentParser) -> set[str]:
 
 
 OPTIONS = flags(server_options()) | flags(client_options())
-OF_OTHER_PROGRAMS = {"--gpus", "--only", "--anew"}  # docker, make bench
+OF_OTHER_PROGRAMS = {"--gpus", "--stop-timeout", "--only", "--anew"}  # docker, make bench
 OF_THE_CLIENT = {kind.reason_here for kind in (InvalidRequest, UnreadableInput, MessageTooLarge)}
 REASONS = {entry.reason for entry in TABLE.values()} | OF_THE_CLIENT
 

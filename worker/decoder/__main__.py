@@ -110,7 +110,8 @@ def _warm_up() -> None:
 
 
 def _prefer_for_the_oom_killer() -> None:
-    """If the host runs out of memory, the kernel ends a decoder first: that costs one picture."""
+    """Where memory runs out, the kernel ends a decoder first: that costs one picture. Below a limit of
+    Kubernetes it ends the whole container with it (memory.oom.group)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 

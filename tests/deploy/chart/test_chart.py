@@ -179,14 +179,32 @@ def test_services_find_the_pods_and_nothing_else() -> None:
 
 def test_the_headless_service_shows_every_pod_with_the_port_of_its_metrics() -> None:
     objects = render(SWITCHES["a service monitor"])
-    (headless,) = [each for each in of_kind(objects, "Service") if each["spec"].get("clusterIP") == "None"]
     (monitor,) = of_kind(objects, "ServiceMonitor")
-    assert monitor["spec"]["selector"]["matchLabels"].items() <= headless["metadata"]["labels"].items()
-    (ordinary,) = [each for each in of_kind(objects, "Service") if each is not headless]
-    assert not monitor["spec"]["selector"]["matchLabels"].items() <= ordinary["metadata"]["labels"].items()
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    # Another one would have each pod scraped twice.
+    (headless,) = [
+        each for each in of_kind(objects, "Service") if wanted <= each["metadata"]["labels"].items()
+    ]
+    assert headless["metadata"]["name"] == "altclip-headless"
     (endpoint,) = monitor["spec"]["endpoints"]
     assert endpoint["port"] in {port["name"] for port in headless["spec"]["ports"]}
     assert "annotations" not in of_kind(objects, "Deployment")[0]["spec"]["template"]["metadata"]
+
+
+def test_only_the_service_for_metrics_has_the_pods_that_are_not_ready() -> None:
+    objects = render({}, namespace="search")
+    (metrics,) = [
+        each for each in of_kind(objects, "Service") if each["spec"].get("publishNotReadyAddresses")
+    ]
+    assert [port["name"] for port in metrics["spec"]["ports"]] == ["ops"], "no caller is sent to them"
+    configuration = yaml.safe_load((CHART.parents[1] / "prometheus" / "prometheus.yaml").read_text())
+    (asked,) = [found for job in configuration["scrape_configs"] for found in job.get("dns_sd_configs", [])]
+    about = metrics["metadata"]
+    assert asked["names"] == [f"{about['name']}.{about['namespace']}.svc"]
+    # Names lead to addresses alone: the port is that of the pods.
+    (container,) = [each for each in pod_of(objects)["containers"] if each["name"] == "altclip"]
+    assert asked["type"] == "A"
+    assert {"name": "ops", "containerPort": asked["port"]} in container["ports"]
 
 
 def test_routes_lead_to_ports_that_the_service_has() -> None:
@@ -207,7 +225,11 @@ def test_routes_lead_to_ports_that_the_service_has() -> None:
 def test_the_certificate_is_for_the_names_by_which_clients_call() -> None:
     objects = render(SWITCHES["a certificate of cert-manager"], namespace="search")
     (certificate,) = of_kind(objects, "Certificate")
-    services = {each["metadata"]["name"] for each in of_kind(objects, "Service")}
+    services = {
+        each["metadata"]["name"]
+        for each in of_kind(objects, "Service")
+        if "grpc" in {port["name"] for port in each["spec"]["ports"]}
+    }
     names = set(certificate["spec"]["dnsNames"])
     assert {f"{name}{rest}" for name in services for rest in ("", ".search", ".search.svc")} <= names
     assert "embed.example.com" in names

@@ -15,6 +15,7 @@ import pytest
 from service.config.settings import Settings
 from tests.deploy.chart.rendering import all_pods, render
 from tests.deploy.chart.switches import SWITCHES
+from tests.docs.pages import PAGES
 
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
@@ -93,6 +94,20 @@ def test_everything_is_installed_from_a_lock_with_hashes() -> None:
         # torch's wheel differs by machine: requirements/torch.txt says why it has no hash.
         torch = words.endswith("-r requirements/torch.txt")
         assert locked or ours or torch, words
+
+
+def test_docker_gives_the_server_time_to_drain() -> None:
+    pages = [page.read_text() for page in PAGES]
+    told = [
+        words
+        for text in (DOCKERFILE, *pages)
+        for words in re.findall(r"docker run [^`\n]*\baltclip-server\b[^`\n]*", text)
+    ]
+    assert len(told) > 2
+    for words in told:
+        stop = re.search(r" --stop-timeout (\d+) ", words)
+        assert stop, words
+        assert float(stop[1]) > Settings().grace
 
 
 def test_ports_are_those_the_service_listens_on() -> None:

@@ -32,6 +32,8 @@ OPTIONS = (
     "--decoders=1",
     "--max-queue-items=64",
     "--grace=6",
+    # A proxy's health checks do not ask for this name.
+    "--http-hosts=embed.example.com",
 )
 BROKEN = "buggy"
 
