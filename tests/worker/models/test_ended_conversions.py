@@ -105,7 +105,7 @@ def converting(
 @contextlib.contextmanager
 def waiting(source: str, target: Path) -> Iterator[subprocess.Popen[str]]:
     """One that has found another at work."""
-    command = [COMMAND, "convert", source, str(target)]
+    command = [str(COMMAND), "convert", source, str(target)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
         try:
