@@ -106,7 +106,7 @@ soak: setup ## The tests that take minutes; then mixed traffic and steady troubl
 replicas: setup ## Lose one of three instances in every way, behind Envoy (make envoy) and without, and print what callers saw
 	$(BIN)/python -m tests.faults.replicas $(ARGS)
 
-train: setup ## Make the bundled model anew (takes hours, goes on where it was interrupted)
+train: setup ## Make the bundled model anew (an hour and a half on two cores; goes on where it was interrupted)
 	$(BIN)/python -m training $(ARGS)
 
 # On a machine without a CPU build of torch in its index: BUILD_FLAGS="--build-arg TORCH_INDEX=…".

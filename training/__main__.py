@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training.drawings.rasterise import rasterise
-from training.learning.picture_stage import PICTURED, learn_pictures
+from training.learning.picture_stage import learn_pictures
 from training.learning.text_stage import TRAINED, learn_texts
 from training.measuring.evaluate import evaluate
 from training.recipe import Schedule
@@ -27,9 +27,7 @@ STEPS: dict[str, Callable[[argparse.Namespace], object]] = {
     "fetch": lambda options: fetch(options.work),
     "rasterise": lambda options: rasterise(options.work),
     "learn-pictures": lambda options: learn_pictures(options.work, SCHEDULE, options.device),
-    "learn-texts": lambda options: learn_texts(
-        options.work, SCHEDULE, options.start or options.work / PICTURED, options.device
-    ),
+    "learn-texts": lambda options: learn_texts(options.work, SCHEDULE, options.device),
     "export": lambda options: export(options.work, options.work / TRAINED, options.output),
     "evaluate": lambda options: evaluate(options.work, options.output),
     "card": lambda options: write_card(options.work, options.output, SCHEDULE),
@@ -52,12 +50,6 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=ROOT / "service/frontend/http/playground/page/pictures",
         help="where the pictures of demo and playground go",
-    )
-    parser.add_argument(
-        "--start",
-        type=Path,
-        help="a model's folder for learn-texts: its vision tower stays, its texts learn on (default: what "
-        "learn-pictures left)",
     )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to train")
     return parser

@@ -40,26 +40,24 @@ class Stage:
 class PictureStage(Stage):
     """The vision tower learns a table of concept prototypes."""
 
-    steps: int = 3000
+    steps: int = 5500
     batch: int = 256
     warmup: int = 200
-    cooldown: int = 1000
+    cooldown: int = 1500
     matrix_rate: float = 2e-3
     other_rate: float = 1.5e-3
     weight_decay: float = 0.05
     average_decay: float = 0.995
     first_patches: int = 24
     """Of 64 patches, how many the vision tower sees in the first steps."""
-    first_steps: int = 2000
+    first_steps: int = 2500
     kept_patches: int = 40
     """How many it sees after these."""
-    whole_steps: int = 150
-    """In the last steps it sees them all, as it will when it serves."""
     icon_share: float = 0.3
     """How many pictures come from icon sets, of the concepts that these draw."""
     drawn_share: float = 0.35
     """At full strength, how many colour drawings are as their makers drew them; the rest are redrawn."""
-    style_ramp: tuple[int, int] = (200, 1200)
+    style_ramp: tuple[int, int] = (200, 1500)
     """Steps between which strong style augmentation grows from none to full."""
 
 
@@ -67,10 +65,10 @@ class PictureStage(Stage):
 class TextStage(Stage):
     """The text tower learns where each concept's pictures lie."""
 
-    steps: int = 1200
+    steps: int = 3000
     batch: int = 384
     warmup: int = 50
-    cooldown: int = 900
+    cooldown: int = 1500
     matrix_rate: float = 1.5e-3
     other_rate: float = 1.2e-3
     weight_decay: float = 0.01

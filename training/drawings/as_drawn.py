@@ -12,6 +12,7 @@ from training.drawings.augment import on_ground
 from training.drawings.compose import premultiplied
 from training.drawings.rasterise import Pixels, plane_path, render, resolve
 from training.sources.concepts import drawings_of, icon_set, load_concepts
+from training.sources.fonts import open_font
 from training.sources.looks import Look
 
 LARGE = 128
@@ -35,7 +36,12 @@ def _render(job: tuple[str, float, float]) -> Pixels:
 def draw_look(work: Path, look: Look) -> tuple[list[Image.Image], list[int]]:
     """All pictures of a look, RGB on white, rendered ones of 128 pixels; the class number of each."""
     drawings = drawings_of(work, load_concepts(work), look)
-    if look.kind == "painted":
+    if look.font is not None:
+        font = open_font(work, look)
+        black = Image.new("L", (LARGE, LARGE))
+        inks = [Image.fromarray(font.glyph(character, LARGE)) for _, character in drawings]
+        pictures = [Image.merge("RGBA", (black, black, black, ink)) for ink in inks]
+    elif look.kind == "painted":
         pictures = [Image.open(work / file).convert("RGBA") for _, file in drawings]
     else:
         icons = icon_set(work, look.package)

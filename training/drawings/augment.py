@@ -1,8 +1,7 @@
 """Makes training pictures differ in what does not change their meaning: place, size, colours, lines.
 
 Works on whole batches of premultiplied RGBA in 0–1, [batch, 4, 64, 64]. `strength` 0 moves the picture
-lightly on a white ground; 1 adds every change of style. Pictures are never mirrored: arrows and hands would
-change their meaning.
+lightly on a white ground; 1 adds every change of style.
 """
 
 import math
@@ -10,6 +9,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+
+from training.drawings.move import Freedom, move, uniform
 
 _MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(1, 3, 1, 1)
 _STD = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(1, 3, 1, 1)
@@ -26,49 +27,23 @@ def on_ground(pictures: Tensor, ground: Tensor) -> Tensor:
     return pictures[:, :3] + ground * (1 - pictures[:, 3:])
 
 
-def _uniform(count: int, low: float, high: float, chance: Generator) -> Tensor:
-    return low + (high - low) * torch.rand(count, generator=chance)
-
-
-def _move(pictures: Tensor, strength: float, chance: Generator) -> Tensor:
-    """Light rotation, scale, stretch, shear and shift."""
-    count = len(pictures)
-    angle = torch.deg2rad(_uniform(count, -4 - 6 * strength, 4 + 6 * strength, chance))
-    scale = _uniform(count, 0.92 - 0.34 * strength, 1.08, chance)
-    stretch = torch.exp(_uniform(count, -0.10, 0.10, chance) * strength)
-    shear = _uniform(count, -0.08, 0.08, chance) * strength
-    shift = torch.stack([_uniform(count, -0.1, 0.1, chance), _uniform(count, -0.1, 0.1, chance)], dim=1)
-    cosine, sine = torch.cos(angle), torch.sin(angle)
-    matrix = torch.stack(
-        [
-            torch.stack([cosine * stretch, -sine + shear, shift[:, 0] * scale], dim=1),
-            torch.stack([sine, cosine / stretch, shift[:, 1] * scale], dim=1),
-        ],
-        dim=1,
-    ) / scale.view(-1, 1, 1)
-    grid = F.affine_grid(matrix.to(pictures.device), list(pictures.shape), align_corners=False)
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-
-
 def _recolour(pictures: Tensor, chance: Generator) -> Tensor:
     """Random hue turn, saturation (down to grey), contrast and brightness per picture."""
     count = len(pictures)
     # A turn about the grey axis (Rodrigues' formula), mostly small, now and then anywhere on the wheel.
     wide = torch.rand(count, generator=chance) < 0.25
-    angle = torch.where(
-        wide, _uniform(count, -math.pi, math.pi, chance), _uniform(count, -0.35, 0.35, chance)
-    )
+    angle = torch.where(wide, uniform(count, -math.pi, math.pi, chance), uniform(count, -0.35, 0.35, chance))
     cosine, sine = torch.cos(angle).view(-1, 1, 1), torch.sin(angle).view(-1, 1, 1)
     third, root = 1 / 3, math.sqrt(1 / 3)
     cross = torch.tensor([[0.0, -root, root], [root, 0.0, -root], [-root, root, 0.0]])
     turn = cosine * torch.eye(3) + (1 - cosine) * third + sine * cross
     grey = torch.rand(count, generator=chance) < 0.12
-    saturation = torch.where(grey, torch.zeros(count), _uniform(count, 0.5, 1.6, chance)).view(-1, 1, 1)
+    saturation = torch.where(grey, torch.zeros(count), uniform(count, 0.5, 1.6, chance)).view(-1, 1, 1)
     matrix = ((saturation * torch.eye(3) + (1 - saturation) * _LUMINANCE.view(1, 1, 3)) @ turn).to(
         pictures.device
     )
-    contrast = _uniform(count, 0.6, 1.4, chance).view(-1, 1, 1, 1).to(pictures.device)
-    brightness = _uniform(count, -0.15, 0.15, chance).view(-1, 1, 1, 1).to(pictures.device)
+    contrast = uniform(count, 0.6, 1.4, chance).view(-1, 1, 1, 1).to(pictures.device)
+    brightness = uniform(count, -0.15, 0.15, chance).view(-1, 1, 1, 1).to(pictures.device)
     colours, alpha = pictures[:, :3], pictures[:, 3:]
     mixed = torch.einsum("nij,njhw->nihw", matrix, colours)
     mixed = contrast * mixed + (0.5 * (1 - contrast) + brightness) * alpha
@@ -101,7 +76,7 @@ def _erase(pixels: Tensor, chance: Generator) -> Tensor:
     return pixels.masked_fill(erased, 1.0)
 
 
-def augment(pictures: Tensor, strength: float, chance: Generator) -> Tensor:
+def augment(pictures: Tensor, freedom: Freedom, strength: float, chance: Generator) -> Tensor:
     """Premultiplied [batch, 4, 64, 64] to varied pictures [batch, 3, 64, 64] in 0–1.
 
     The chances are drawn on the CPU, so that every device sees the same pictures.
@@ -112,7 +87,7 @@ def augment(pictures: Tensor, strength: float, chance: Generator) -> Tensor:
         """Indices of a random share of the batch."""
         return (torch.rand(count, generator=chance) < share * strength).nonzero().flatten().to(device)
 
-    pictures = _move(pictures, strength, chance)
+    pictures = move(pictures, freedom, strength, chance)
     ground = torch.ones(count, 3, 1, 1)
     if strength > 0:
         chosen = some(0.7)

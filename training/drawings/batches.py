@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from training.drawings.augment import augment, normalise
 from training.drawings.compose import KINDS, Drawings, compose
+from training.drawings.move import Freedom
 from training.drawings.rasterise import plane_path
 from training.recipe import PictureStage
 from training.sources.looks import Look
@@ -24,8 +25,9 @@ class TrainingPictures:
     """Every drawing of some looks, in memory as uint8 (about 0.5 GB for all that are learned from)."""
 
     def __init__(
-        self, work: Path, looks: tuple[Look, ...], stage: PictureStage, device: torch.device
+        self, work: Path, looks: tuple[Look, ...], freedom: Tensor, stage: PictureStage, device: torch.device
     ) -> None:
+        """freedom: per concept whether it may be mirrored and whether turned far, bool [concepts, 2]."""
         self._stage, self._device = stage, device
         paints: list[NDArray[np.uint8]] = []
         inks: list[NDArray[np.uint8]] = []
@@ -51,6 +53,7 @@ class TrainingPictures:
         for number, (label, of_icon_set, *_) in enumerate(rows):
             self._of_label.setdefault(label, ([], []))[of_icon_set].append(number)
         self.labels = sorted(self._of_label)
+        self._freedom = freedom
 
     def _choose(self, label: int, chance: random.Random) -> int:
         emoji, icons = self._of_label[label]
@@ -72,4 +75,5 @@ class TrainingPictures:
             second_ink=self._inks[second.to(self._device)],
         )
         pictures = compose(drawings, 1 - strength * (1 - self._stage.drawn_share), generator)
-        return normalise(augment(pictures, strength, generator))
+        mirrored, turned = self._freedom[labels].T
+        return normalise(augment(pictures, Freedom(mirrored, turned), strength, generator))

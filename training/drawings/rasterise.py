@@ -13,6 +13,7 @@ from PIL import Image
 from training.drawings.redraw import redraw
 from training.recipe import IMAGE_SIZE
 from training.sources.concepts import drawings_of, icon_set, load_concepts
+from training.sources.fonts import EmojiFont, open_font
 from training.sources.looks import ALL_LOOKS, Look
 
 Pixels = NDArray[np.uint8]
@@ -60,8 +61,7 @@ def _draw(job: tuple[Look, str, float, float]) -> Planes:
     """
     look, body, width, height = job
     if look.kind == "ink":
-        ink = render(body.replace("currentColor", "#000"), width, height, IMAGE_SIZE)[..., 3]
-        return {"ink": ink, "filled": np.maximum(ink, 255 * enclosed(ink > OPAQUE).astype(np.uint8))}
+        return _inked(render(body.replace("currentColor", "#000"), width, height, IMAGE_SIZE)[..., 3])
     planes = {variant: render_variant(body, variant, width, height) for variant in ("plain", "flat")}
     for variant in ("thin", "thick"):
         lines = render_variant(body, variant, width, height).astype(np.uint16)
@@ -91,6 +91,16 @@ def enclosed(solid: NDArray[np.bool_]) -> NDArray[np.bool_]:
         outside = grown
 
 
+def _inked(ink: Pixels) -> Planes:
+    return {"ink": ink, "filled": np.maximum(ink, 255 * enclosed(ink > OPAQUE).astype(np.uint8))}
+
+
+def _write(job: tuple[EmojiFont, str]) -> Planes:
+    """A character as a font draws it."""
+    font, character = job
+    return _inked(font.glyph(character, IMAGE_SIZE))
+
+
 def _paint(path: Path) -> Planes:
     """A picture of pixels, made smaller."""
     picture = Image.open(path).convert("RGBA")
@@ -111,7 +121,10 @@ def rasterise(work: Path, processes: int = 2) -> None:
                 continue
             drawings = drawings_of(work, concepts, look)
             print(f"rasterise {look.name}: {len(drawings)} pictures", flush=True)
-            if look.kind == "painted":
+            if look.font is not None:
+                font = open_font(work, look)
+                planes = pool.map(_write, [(font, character) for _, character in drawings], chunksize=32)
+            elif look.kind == "painted":
                 planes = pool.map(_paint, [work / drawing for _, drawing in drawings], chunksize=32)
             else:
                 icons = icon_set(work, look.package)

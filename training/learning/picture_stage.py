@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from training.drawings.batches import TrainingPictures
 from training.learning.curve import picture_recalls
 from training.learning.precision import compute_dtype
-from training.learning.prototypes import Prototypes
+from training.learning.prototypes import Prototypes, save_prototypes
 from training.learning.replay import Replay
 from training.learning.stage import StageRun, pick_device
 from training.model import PICTURE_PARTS, WIDTH, build_model, encode_pictures, random_patches
 from training.recipe import PictureStage, Schedule
 from training.sources.concepts import load_concepts
 from training.sources.looks import TRAINING
+from training.sources.orientation import freedom, groups
 
 PICTURED = "pictured"
 """The folder below the work folder that the stage leaves: the trained vision tower, a fresh text tower."""
@@ -27,10 +28,8 @@ def strength_at(step: int, stage: PictureStage) -> float:
     return min(1.0, max(0.0, (step - first) / (last - first)))
 
 
-def patches_at(step: int, stage: PictureStage) -> int | None:
-    """How many of a picture's patches the vision tower sees; None: all."""
-    if step >= stage.steps - stage.whole_steps:
-        return None
+def patches_at(step: int, stage: PictureStage) -> int:
+    """How many of a picture's patches the vision tower sees."""
     return stage.first_patches if step < stage.first_steps else stage.kept_patches
 
 
@@ -43,11 +42,13 @@ class PictureRun(StageRun):
     def __init__(self, work: Path, schedule: Schedule, device: torch.device) -> None:
         """work: where the rasters are, and where checkpoint and log go."""
         self.work, self.seed = work, schedule.seed
-        self.pictures = TrainingPictures(work, TRAINING, schedule.pictures, device)
+        concepts, grouped = load_concepts(work), groups(work)
+        freedoms = torch.tensor([freedom(concept, grouped) for concept in concepts])
+        self.pictures = TrainingPictures(work, TRAINING, freedoms, schedule.pictures, device)
         self.model = build_model(schedule).to(device).train()
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name.startswith(PICTURE_PARTS))
-        self.prototypes = Prototypes(len(load_concepts(work)), WIDTH).to(device)
+        self.prototypes = Prototypes(len(concepts), WIDTH).to(device)
         learned = nn.ModuleDict({"model": self.model, "prototypes": self.prototypes})
         super().__init__(schedule.pictures, learned, work, device)
         # A GPU is kept busy by replaying a recorded step, a CPU by compiled code.
@@ -60,19 +61,20 @@ class PictureRun(StageRun):
         labels = chance.sample(self.pictures.labels, self.stage.batch)
         generator = torch.Generator().manual_seed(chance.getrandbits(62))
         strength = strength_at(self.step, self.stage)
-        inputs = {
-            "labels": torch.tensor(labels, device=self.device),
-            "pixels": self.pictures.batch(labels, strength, chance, generator),
-        }
-        patches = patches_at(self.step, self.stage)
-        if patches is not None:
-            inputs["kept"] = random_patches(len(labels), patches, generator).to(self.device)
-        return self._learn(inputs)
+        pixels = self.pictures.batch(labels, strength, chance, generator)
+        kept = random_patches(len(labels), patches_at(self.step, self.stage), generator)
+        return self._learn(
+            {
+                "labels": torch.tensor(labels, device=self.device),
+                "pixels": pixels,
+                "kept": kept.to(self.device),
+            }
+        )
 
     def _update(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         dtype = compute_dtype(self.device)
         with torch.autocast(self.device.type, dtype, enabled=dtype is torch.bfloat16):
-            embeddings = self._encode(self.model, inputs["pixels"], inputs.get("kept"))
+            embeddings = self._encode(self.model, inputs["pixels"], inputs["kept"])
         loss = self.prototypes.losses(embeddings, inputs["labels"]).mean()
         torch.autograd.backward(loss)
         self.update()
@@ -85,8 +87,9 @@ class PictureRun(StageRun):
 
 
 def learn_pictures(work: Path, schedule: Schedule, device: str = "auto") -> None:
-    """Runs the stage to its end, and leaves the averaged model in `work/pictured`."""
+    """Runs the stage to its end; leaves the averaged model and its prototypes in `work/pictured`."""
     run = PictureRun(work, schedule, pick_device(device))
     run.run()
     with run.averaged():
         run.model.save_pretrained(work / PICTURED)
+        save_prototypes(run.prototypes, work / PICTURED)

@@ -1,7 +1,7 @@
-"""The second stage: the text tower learns where the vision tower puts each concept's pictures.
+"""The second stage: the text tower learns the prototypes by which the first told the pictures apart.
 
-It needs nothing of the first stage but a model's folder, so it also renews the texts of a model whose
-pictures stay.
+Directions fitted to the pictures that were learned from tell these apart better still, but pictures of other
+looks worse.
 """
 
 import random
@@ -10,14 +10,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from training.learning.curve import name_recalls
+from training.learning.picture_stage import PICTURED
 from training.learning.precision import compute_dtype
+from training.learning.prototypes import load_prototypes
 from training.learning.stage import StageRun, pick_device
-from training.learning.targets import learn_targets
 from training.learning.tokenizer import save_tokenizer
 from training.model import TEXT_PARTS, encode_texts, load_model
 from training.recipe import LANGUAGES, MAX_TOKENS, Schedule, TextStage
@@ -40,23 +40,23 @@ class Text:
 
 
 class TextRun(StageRun):
-    """A text tower, learning where pictures lie."""
+    """A text tower, learning where pictures lie; the vision tower stays as it is."""
 
     name = "texts"
     stage: TextStage
 
-    def __init__(self, work: Path, schedule: Schedule, start: Path, device: torch.device) -> None:
-        """start: the model whose vision tower stays as it is, and whose text tower is trained on.
+    def __init__(self, work: Path, schedule: Schedule, device: torch.device) -> None:
+        """work: where the first stage left its model, and where checkpoint and log go.
 
         It is trained without dropout: names are to be known by heart.
         """
         self.work, self.seed = work, schedule.seed
         self.concepts = load_concepts(work)
-        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokenizer_folder(work, start))
-        self.model = load_model(start).to(device)
+        self.tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tokenizer_folder(work))
+        self.model = load_model(work / PICTURED).to(device)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name.startswith(TEXT_PARTS))
-        self.targets = learn_targets(work, self.model).to(device)
+        self.targets = load_prototypes(work / PICTURED).to(device)
         self.mix = TextMix(keywords=schedule.texts.keyword_share, templates=schedule.texts.template_share)
         super().__init__(schedule.texts, self.model, work, device)
 
@@ -100,20 +100,17 @@ class TextRun(StageRun):
             return name_recalls(self.work, self.model, self.targets, self.tokenizer)
 
 
-def tokenizer_folder(work: Path, start: Path) -> Path:
-    """The model's own tokenizer where it has one; else one trained on the concepts' texts."""
-    if (start / "tokenizer.json").exists():
-        return start
+def tokenizer_folder(work: Path) -> Path:
+    """Where the tokenizer is; one that is not there yet is trained on the concepts' texts."""
     if not (work / "tokenizer" / "tokenizer.json").exists():
         save_tokenizer(load_concepts(work), work / "tokenizer")
     return work / "tokenizer"
 
 
-def learn_texts(work: Path, schedule: Schedule, start: Path, device: str = "auto") -> None:
+def learn_texts(work: Path, schedule: Schedule, device: str = "auto") -> None:
     """Runs the stage to its end; leaves the averaged model and its tokenizer in `work/trained`."""
-    run = TextRun(work, schedule, start, pick_device(device))
+    run = TextRun(work, schedule, pick_device(device))
     run.run()
     with run.averaged():
         run.model.save_pretrained(work / TRAINED)
     run.tokenizer.save_pretrained(work / TRAINED)
-    save_file({"targets": run.targets.contiguous().cpu()}, work / "targets.safetensors")

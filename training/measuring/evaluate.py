@@ -14,12 +14,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoTokenizer
 
 from training.drawings.as_drawn import draw_look
 from training.files import write_json
+from training.learning.picture_stage import PICTURED
+from training.learning.prototypes import load_prototypes
 from training.measuring.confusions import confusions
 from training.measuring.embed import embed_texts
 from training.measuring.metrics import both_ways, mean_recalls, ranks, recall_at
@@ -120,7 +121,7 @@ class Evaluation:
 
     def names_on_prototype(self) -> Figures:
         """Per language, the share of names (per cent) nearest to their own concept's prototype of all."""
-        targets = F.normalize(load_file(self.work / "targets.safetensors")["targets"], dim=-1)
+        targets = load_prototypes(self.work / PICTURED)
         own = torch.arange(len(self.concepts))
         return {
             language: recall_at(ranks(self.names[language] @ targets.T, own), (1,))["R@1"]

@@ -15,7 +15,11 @@ from training.sources.fetch import package_folder
 from training.sources.looks import ALL_LOOKS, EVALUATED, PACKAGES, TRAINING
 
 HERE = Path(__file__).parent
-AUTHORS = {"@lobehub/fluent-emoji-3d": "Microsoft Corporation, <https://github.com/microsoft/fluentui-emoji>"}
+AUTHORS = {
+    "@lobehub/fluent-emoji-3d": "Microsoft Corporation, <https://github.com/microsoft/fluentui-emoji>",
+    "@fontsource/noto-emoji": "Google Inc., <https://github.com/googlefonts/noto-emoji>",
+    "@fontsource/noto-sans-symbols-2": "The Noto Project Authors, <https://github.com/notofonts/symbols>",
+}
 """Of packages that do not say whose the drawings are."""
 
 

@@ -55,7 +55,10 @@ def export(work: Path, trained: Path, folder: Path) -> None:
     config["altclip_service"] = {"languages": list(LANGUAGES), "description": DESCRIPTION}
     write_json(folder / "config.json", config)
     write_json(folder / "preprocessor_config.json", PREPROCESSOR)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copyfile(trained / name, folder / name)
+    shutil.copyfile(trained / "tokenizer.json", folder / "tokenizer.json")
+    settings = read_json(trained / "tokenizer_config.json")
+    # How it was loaded here is no property of the tokenizer.
+    kept = {name: value for name, value in settings.items() if name not in ("is_local", "local_files_only")}
+    write_json(folder / "tokenizer_config.json", kept)
     (folder / "model.safetensors").chmod(0o644)
     write_manifest(folder)

@@ -14,10 +14,13 @@ from typing import Any
 from training.files import read_json
 from training.recipe import LANGUAGES
 from training.sources.fetch import package_folder
+from training.sources.fonts import open_font
 from training.sources.icons import icons_of_concepts
 from training.sources.looks import ALL_LOOKS, TRAINING, Look
 
-ALL_STYLES = tuple(look.name for look in ALL_LOOKS.values() if not look.icons and look.kind != "painted")
+ALL_STYLES = tuple(
+    look.name for look in ALL_LOOKS.values() if not (look.icons or look.font or look.kind == "painted")
+)
 TRAINING_STYLES = tuple(look.name for look in TRAINING if look.name in ALL_STYLES)
 
 VARIATION_SELECTOR = 0xFE0F
@@ -101,7 +104,15 @@ def load_concepts(work: Path) -> tuple[Concept, ...]:
 
 
 def drawings_of(work: Path, concepts: tuple[Concept, ...], look: Look) -> list[tuple[int, str]]:
-    """(class number, icon's name) of every drawing of the look; of a painted look, the file below `work`."""
+    """(class number, icon's name) of every drawing of the look.
+
+    Of a painted look the file below `work` stands for the name; of a font, the character.
+    """
+    if look.font is not None:
+        font = open_font(work, look)
+        return [
+            (number, each.character) for number, each in enumerate(concepts) if font.draws(each.character)
+        ]
     if look.kind == "painted":
         folder = package_folder(work, look.package) / "assets"
         files = {normalised(path.stem): path for path in sorted(folder.glob("*.webp"))}

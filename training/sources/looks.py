@@ -12,21 +12,32 @@ Kind = Literal["colour", "ink", "painted"]
 
 
 @dataclass(frozen=True)
+class Font:
+    """A font as npm's `@fontsource` packages publish it: its family, in their spelling, and one weight."""
+
+    family: str
+    weight: int
+
+
+@dataclass(frozen=True)
 class Look:
     """One set of drawings.
 
-    kind: "colour" is an SVG with paints of its own, "ink" an SVG in one colour, "painted" a picture of
-    pixels.
+    kind: "colour" is an SVG with paints of its own, "ink" an SVG or a font's glyph in one colour, "painted" a
+    picture of pixels.
     """
 
     name: str
     version: str
     kind: Kind
     icons: bool = False
+    font: Font | None = None
 
     @property
     def package(self) -> str:
         """Its npm package."""
+        if self.font is not None:
+            return f"@fontsource/{self.font.family}"
         return "@lobehub/fluent-emoji-3d" if self.name == "fluent-emoji-3d" else f"@iconify-json/{self.name}"
 
 
@@ -39,6 +50,8 @@ _EMOJI = (
     Look("fluent-emoji-3d", "1.1.0", "painted"),
     Look("fluent-emoji-high-contrast", "1.2.6", "ink"),
     Look("emojione-monotone", "1.2.1", "ink"),
+    Look("noto-emoji-light", "5.3.2", "ink", font=Font("noto-emoji", 300)),
+    Look("noto-emoji-semibold", "5.3.2", "ink", font=Font("noto-emoji", 600)),
 )
 _COLOUR_ICONS = {
     "icon-park": "1.2.4",
@@ -101,6 +114,7 @@ TRAINING = (
     *_EMOJI,
     *(Look(name, version, "colour", icons=True) for name, version in _COLOUR_ICONS.items()),
     *(Look(name, version, "ink", icons=True) for name, version in _INK_ICONS.items()),
+    Look("noto-sans-symbols-2", "5.3.0", "ink", icons=True, font=Font("noto-sans-symbols-2", 400)),
 )
 HELD_OUT = (
     Look("emojione-v1", "1.2.3", "colour"),  # share-alike, so never to be learned from

@@ -32,7 +32,8 @@ def pictures(tmp_path: Path) -> TrainingPictures:
         for name, pixels in planes.items():
             np.save(plane_path(tmp_path, look.name, name), pixels)
     stage = PictureStage(icon_share=0.5, drawn_share=1.0)
-    return TrainingPictures(tmp_path, tuple(drawn), stage, torch.device("cpu"))
+    fixed = torch.zeros(3, 2, dtype=torch.bool)
+    return TrainingPictures(tmp_path, tuple(drawn), fixed, stage, torch.device("cpu"))
 
 
 def batch(pictures: TrainingPictures, labels: list[int], step: int) -> torch.Tensor:

@@ -82,15 +82,17 @@ def test_every_style_was_evaluated_in_every_language_and_two_were_never_seen() -
 
 
 def test_pictures_never_seen_are_found() -> None:
-    assert mean_over_languages_and_directions("fluent-emoji-flat", "R@1") >= 60
-    assert mean_over_languages_and_directions("fluent-emoji-flat", "R@10") >= 88
-    assert mean_over_languages_and_directions("openmoji", "R@10") >= 30
+    assert mean_over_languages_and_directions("fluent-emoji-flat", "R@1") >= 92
+    assert mean_over_languages_and_directions("openmoji", "R@1") >= 58
+    assert mean_over_languages_and_directions("openmoji", "R@10") >= 84
 
 
 def test_names_find_their_own_concept() -> None:
-    assert min(read("results.json")["names_on_prototype"].values()) >= 97
+    assert min(read("results.json")["names_on_prototype"].values()) >= 99
 
 
 def test_licences_lie_beside_the_weights() -> None:
     attribution = (BUNDLED / "ATTRIBUTION.md").read_text(encoding="utf-8").replace("-", " ")
-    assert all(word in attribution for word in ("Unicode", "CC BY 4.0", "Apache 2.0", "MIT", "CC BY SA 4.0"))
+    assert all(
+        word in attribution for word in ("Unicode", "CC BY 4.0", "Apache 2.0", "MIT", "CC BY SA 4.0", "OFL")
+    )
