@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from training.drawings.rasterise import rasterise
-from training.learning.picture_stage import learn_pictures
+from training.learning.picture_stage import PICTURED, learn_pictures
+from training.learning.prototypes import load_prototypes
 from training.learning.text_stage import TRAINED, learn_texts
 from training.measuring.evaluate import evaluate
 from training.recipe import Schedule
@@ -29,7 +30,9 @@ STEPS: dict[str, Callable[[argparse.Namespace], object]] = {
     "learn-pictures": lambda options: learn_pictures(options.work, SCHEDULE, options.device),
     "learn-texts": lambda options: learn_texts(options.work, SCHEDULE, options.device),
     "export": lambda options: export(options.work, options.work / TRAINED, options.output),
-    "evaluate": lambda options: evaluate(options.work, options.output),
+    "evaluate": lambda options: evaluate(
+        options.work, options.output, load_prototypes(options.work / PICTURED)
+    ),
     "card": lambda options: write_card(options.work, options.output, SCHEDULE),
     "table": lambda options: write_tables(options.work),
     "demo": lambda options: draw_demo_pictures(options.work, options.pictures),

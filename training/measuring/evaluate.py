@@ -19,8 +19,6 @@ from transformers import AutoImageProcessor, AutoTokenizer
 
 from training.drawings.as_drawn import draw_look
 from training.files import write_json
-from training.learning.picture_stage import PICTURED
-from training.learning.prototypes import load_prototypes
 from training.measuring.confusions import confusions
 from training.measuring.embed import embed_texts
 from training.measuring.metrics import both_ways, mean_recalls, ranks, recall_at
@@ -119,12 +117,14 @@ class Evaluation:
             for each in confusions(self.first_answers, MOST_CONFUSIONS)
         ]
 
-    def names_on_prototype(self) -> Figures:
-        """Per language, the share of names (per cent) nearest to their own concept's prototype of all."""
-        targets = load_prototypes(self.work / PICTURED)
+    def names_on_prototype(self, prototypes: Tensor) -> Figures:
+        """Per language, the share of names (per cent) nearest to their own concept's prototype of all.
+
+        prototypes: unit directions [concepts, width].
+        """
         own = torch.arange(len(self.concepts))
         return {
-            language: recall_at(ranks(self.names[language] @ targets.T, own), (1,))["R@1"]
+            language: recall_at(ranks(self.names[language] @ prototypes.T, own), (1,))["R@1"]
             for language in LANGUAGES
         }
 
@@ -149,8 +149,8 @@ def shared_names(concepts: tuple[Concept, ...]) -> dict[str, int]:
     return shared
 
 
-def evaluate(work: Path, folder: Path) -> dict[str, Any]:
-    """Evaluates the exported `folder` and writes its `results.json`."""
+def evaluate(work: Path, folder: Path, prototypes: Tensor) -> dict[str, Any]:
+    """Evaluates the exported `folder` and writes its `results.json`; prototypes: what its texts learned."""
     evaluation = Evaluation(work, folder)
     styles: dict[str, Any] = {}
     for look in SETS:
@@ -162,7 +162,7 @@ def evaluate(work: Path, folder: Path) -> dict[str, Any]:
         "unseen_styles": [look.name for look in EVALUATED],
         "ensemble_templates": ENSEMBLE,
         "logit_scale": round(evaluation.scale, 3),
-        "names_on_prototype": evaluation.names_on_prototype(),
+        "names_on_prototype": evaluation.names_on_prototype(prototypes),
         "concepts_sharing_a_name": shared_names(evaluation.concepts),
         "styles": styles,
         "confusions": evaluation.confusions(),

@@ -2,7 +2,8 @@
 
 Emoji sets draw nearly all concepts. Icon sets draw the everyday ones, by `icon_names.txt`, in lines and
 silhouettes that no emoji set has. The four looks of `EVALUATED` and every share-alike set are never learned
-from; `HELD_OUT` chooses between recipes and fits the logit scale.
+from; `HELD_OUT` chooses between recipes and fits the logit scale (the model's card says what `EVALUATED` has
+decided, too).
 """
 
 from dataclasses import dataclass
