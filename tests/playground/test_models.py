@@ -215,3 +215,18 @@ def test_of_two_languages_the_one_chosen_last_is_shown(visit: Visit) -> None:
     visit.expect(visit.page.locator("html")).to_have_attribute("lang", "es")
     visit.expect(visit.page.locator("#language")).to_have_value("es")
     visit.expect(visit.page.locator("#tab-search")).to_have_text("Buscar")
+
+
+def test_the_list_of_models_stays_in_its_place_when_another_one_is_chosen(guest: Visit) -> None:
+    sign_in(guest, "both-models")
+    model_is(guest, "a")
+    models = guest.page.get_by_role("combobox", name="Model")
+    option = models.locator("option").first.element_handle()
+    models.focus()
+    for key, name in (("ArrowDown", "b"), ("ArrowUp", "a")):
+        guest.page.keyboard.press(key)
+        model_is(guest, name)
+        guest.expect(models).to_be_focused()
+    guest.page.locator("#language").select_option("it")
+    guest.expect(guest.page.get_by_role("combobox", name="Modello")).to_have_value("a")
+    assert option.evaluate("(each) => each.isConnected")

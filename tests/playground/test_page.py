@@ -94,6 +94,49 @@ def test_the_heat_map_the_bars_the_nine_words_and_the_map_are_drawn(visit: Visit
     until(lambda: len(canvas.screenshot()) > 20_000, seconds=60, what="the map is drawn")
 
 
+_TELL_HOW_LARGE_PICTURES_ARE_DRAWN = """() => {
+  const draw = CanvasRenderingContext2D.prototype.roundRect;
+  CanvasRenderingContext2D.prototype.roundRect = function (x, y, width, height, round) {
+    if (width === height) window.side = width;
+    return draw.call(this, x, y, width, height, round);
+  };
+}"""
+
+
+def test_the_wheel_scrolls_the_page_and_zooms_a_map_that_has_the_focus_by_as_much_as_it_turns(
+    visit: Visit,
+) -> None:
+    visit.page.add_init_script(f"({_TELL_HOW_LARGE_PICTURES_ARE_DRAWN})()")
+    visit.open("#tab=map")
+    canvas, mouse = visit.page.locator("#canvas"), visit.page.mouse
+    visit.expect(canvas).to_have_attribute("aria-label", re.compile("50 pictures and 15 texts"))
+    visit.expect(visit.page.locator("#nearest li").first).to_contain_text("→")
+
+    def side() -> float:
+        return float(visit.page.evaluate("() => window.side"))
+
+    def scrolled() -> int:
+        return int(visit.page.evaluate("() => window.scrollY"))
+
+    whole = side()
+    visit.page.evaluate("() => window.scrollTo(0, 150)")
+    until(lambda: scrolled() == 150, what="the page is scrolled")
+    box = canvas.bounding_box()
+    mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    mouse.wheel(0, -150)
+    until(lambda: scrolled() == 0, what="the page is scrolled back")
+    canvas.click()
+    mouse.wheel(0, -100)
+    # Pictures grow with the root of what the map is enlarged by.
+    until(lambda: side() == pytest.approx(whole * 1.3**0.5), what="the map is enlarged by a step")
+    mouse.wheel(80, 0)
+    for _ in range(10):
+        mouse.wheel(0, -10)
+    until(lambda: side() == pytest.approx(whole * 1.3), what="and by another, in ten turns")
+    visit.page.locator("#language").select_option("ar")
+    visit.expect(visit.page.locator("#nearest li").first).to_contain_text("←")
+
+
 def test_a_link_brings_back_what_was_typed_and_no_picture(visit: Visit) -> None:
     visit.open()
     visit.search("猫")

@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { $, h, settled, tabKeys } from "./dom.js";
 import { dataUri } from "./files.js";
-import { blobOf, find, nameOf, ownFirst, pictures } from "./gallery.js";
+import { blobOf, find, nameOf, pictures } from "./gallery.js";
 import { LANGUAGES, currentLanguage, percent, t } from "./i18n.js";
 import { show, solved } from "./messages.js";
 import { limits, modelField } from "./model.js";
@@ -74,6 +74,14 @@ export function chosenPicture() {
   return find(state.pictureId) ?? find("bundled:tiger") ?? pictures[0];
 }
 
+/** The newest of the user's own first; the chosen one is always among them. */
+function choices(chosen) {
+  const all = [...pictures.filter((picture) => picture.own).reverse(), ...pictures.filter((picture) => !picture.own)];
+  const shown = all.slice(0, MOST_SHOWN);
+  if (chosen && !shown.includes(chosen)) shown.push(chosen);
+  return shown;
+}
+
 function drawChoices() {
   if (state.tab !== "classify") return;
   const chosen = chosenPicture();
@@ -84,7 +92,7 @@ function drawChoices() {
   const choice = (picture) =>
     h("button", { type: "button", role: "radio", "aria-checked": String(picture === chosen), tabindex: picture === chosen ? "0" : "-1", "data-id": picture.id, "aria-label": nameOf(picture), title: nameOf(picture), onclick: () => choose(picture.id) }, drawing(picture));
   const focused = $("classify-pictures").contains(document.activeElement);
-  $("classify-pictures").replaceChildren(...ownFirst().slice(0, MOST_SHOWN).map(choice));
+  $("classify-pictures").replaceChildren(...choices(chosen).map(choice));
   if (focused) $("classify-pictures").querySelector("[aria-checked=true]")?.focus();
 }
 
@@ -103,7 +111,7 @@ async function run() {
   }
   try {
     const image = await dataUri(await blobOf(picture));
-    const body = { images: [image], labels, language: state.labelsLanguage, ...modelField() };
+    const body = { images: [image], labels, language: state.labelsLanguage, orientation: "upright", ...modelField() };
     const answer = await call("v1/classify", { body, signal });
     if (signal.aborted) return;
     const found = [...answer.results[0].labels].sort((a, b) => b.probability - a.probability);
@@ -111,6 +119,9 @@ async function run() {
     solved("classify");
     setResult("classify", { picture: picture.name, language: state.labelsLanguage, revision: answer.revision, labels: found });
   } catch (error) {
+    if (signal.aborted || error.kind === "stopped") return;
+    $("bars").replaceChildren();
+    setResult("classify", null);
     show(error, "classify");
   }
 }

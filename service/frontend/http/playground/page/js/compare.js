@@ -53,11 +53,12 @@ async function run() {
     const done = await embedTexts(texts, signal);
     if (signal.aborted) return; // a later one has begun, and may have ended before
     known = done.map((each, at) => ({ ...each, text: texts[at] }));
+    solved("compare");
   } catch (error) {
+    if (signal.aborted || error.kind === "stopped") return;
+    known = [];
     show(error, "compare");
-    return;
   }
-  solved("compare");
   draw();
   changed("texts");
 }

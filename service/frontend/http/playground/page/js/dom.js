@@ -32,6 +32,13 @@ export function place(list, elements) {
   if (focused && focused !== document.activeElement) (focused.isConnected ? focused : list.querySelector("button"))?.focus({ preventScroll: true });
 }
 
+/** Fills a select with [value, label] pairs. What is as it was stays: a list that is open is not closed. */
+export function fillSelect(select, pairs, chosen) {
+  const same = ([value, label], at) => select.options[at].value === value && select.options[at].label === label;
+  if (select.options.length !== pairs.length || !pairs.every(same)) select.replaceChildren(...pairs.map(([value, label]) => h("option", { value }, label)));
+  if (select.value !== chosen) select.value = chosen;
+}
+
 /** Calls `run` once, when nothing has asked for it for so many milliseconds. */
 export function settled(run, milliseconds) {
   let timer = 0;

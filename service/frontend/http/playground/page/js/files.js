@@ -60,21 +60,43 @@ export function dataUri(blob) {
   });
 }
 
-/** The images of a drop or a paste, folders included; an empty list where there is none. */
+/**
+ * Whether a paste is a text. Word and Excel give a picture of it besides; and a copied picture may come with its
+ * name, or with its address.
+ */
+export function holdsText(transfer) {
+  const names = [...transfer.files].map((file) => file.name).filter(Boolean);
+  const isName = (line) => /^(https?|file|data|blob):\S*$/i.test(line) || names.some((name) => line.endsWith(name));
+  return transfer.getData("text/plain").split(/[\r\n]+/).some((line) => line.trim() && !isName(line.trim()));
+}
+
+/** What systems and archives keep in a folder for themselves. */
+const isHidden = (name) => /^(\..*|__MACOSX|desktop\.ini|thumbs\.db)$/i.test(name);
+
+/** The files of a drop, with those in its folders, and the names of those that cannot be opened. */
 export async function filesOf(transfer) {
   const entries = [...(transfer.items ?? [])].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
-  const found = [];
+  if (!entries.some((entry) => entry.isDirectory)) return { files: [...transfer.files], unreadable: [] };
+  const files = [];
+  const unreadable = [];
   const walk = async (entry) => {
-    if (entry.isFile) found.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
-    if (!entry.isDirectory) return;
-    const reader = entry.createReader();
-    for (;;) {
-      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-      if (!some.length) return;
-      for (const each of some) await walk(each);
+    try {
+      if (entry.isFile) files.push(await new Promise((resolve, reject) => entry.file(resolve, reject)));
+      else for await (const each of listed(entry)) if (!isHidden(each.name)) await walk(each);
+    } catch {
+      unreadable.push(entry.name);
     }
   };
   for (const entry of entries) await walk(entry);
-  return found;
+  return { files, unreadable };
+}
+
+/** The entries of a folder, which come some at a time. */
+async function* listed(folder) {
+  const reader = folder.createReader();
+  for (;;) {
+    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!some.length) return;
+    yield* some;
+  }
 }

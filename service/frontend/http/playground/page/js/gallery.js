@@ -215,7 +215,8 @@ function reason({ name, blob }, { code, status, message }) {
   return t("add.undecodable", { name, message: `${(message || String(status)).replace(/^[\w.[\]]+: /, "").replace(/\.$/, "")}.` });
 }
 
-function refuse(sentence) {
+/** Tells why something is not taken. */
+export function refuse(sentence) {
   refused.push(sentence);
   changed("refused");
 }

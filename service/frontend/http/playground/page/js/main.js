@@ -4,9 +4,9 @@ import { forgetTexts } from "./api.js";
 import { startClassify } from "./classify.js";
 import { startCode } from "./code.js";
 import { startCompare } from "./compare.js";
-import { $, copy, h, settled, tabKeys } from "./dom.js";
-import { filesOf } from "./files.js";
-import { addFiles, embedAgain, loadBundled, pictures, progress, pump, refused, removeOwn } from "./gallery.js";
+import { $, copy, fillSelect, h, settled, tabKeys } from "./dom.js";
+import { filesOf, holdsText } from "./files.js";
+import { addFiles, embedAgain, loadBundled, pictures, progress, pump, refuse, refused, removeOwn } from "./gallery.js";
 import { currentLanguage, keepLanguage, LANGUAGES, preferredLanguage, t, useLanguage } from "./i18n.js";
 import { watchKeyDialog } from "./keys.js";
 import { fragment, readFragment } from "./link.js";
@@ -21,23 +21,17 @@ import { startWords } from "./words.js";
 
 function drawModel() {
   const model = limits();
+  $("models").hidden = allModels().length < 2;
+  fillSelect($("models"), allModels().map(({ name }) => [name, name]), model.name);
   if (!model.name) {
-    $("model").textContent = t("model.none");
+    $("model-facts").textContent = t("model.none");
     return;
   }
   const kinds = { bundled: "model.bundled", stub: "model.stub" };
   const names = new Intl.DisplayNames(currentLanguage(), { type: "language" });
   const languages = new Intl.ListFormat(currentLanguage()).format(model.languages.map((each) => names.of(each)));
   const facts = t("model.answers", { model: model.name, dimension: model.dimension, device: model.device, dtype: model.dtype });
-  $("model").replaceChildren(facts, " ", t(kinds[model.kind] ?? "model.real", { languages }));
-  if (allModels().length > 1) {
-    const select = h("select", { "aria-label": t("model.choose") }, allModels().map((each) => h("option", { value: each.name, selected: each.name === model.name }, each.name)));
-    select.addEventListener("change", () => {
-      choose(select.value);
-      newWeights();
-    });
-    $("model").prepend(select, " ");
-  }
+  $("model-facts").replaceChildren(facts, " ", t(kinds[model.kind] ?? "model.real", { languages }));
 }
 
 function newWeights() {
@@ -87,24 +81,32 @@ function watchPictures() {
       if (files.length) addFiles(files);
     });
   }
-  const holdsFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
+  const inField = (event) => Boolean(event.target.closest?.("input, textarea"));
+  const holdsFiles = (event) => Boolean(event.dataTransfer?.types.includes("Files"));
+  // A browser leaves the page for a link, or a picture of another page, that is dropped on it.
+  const isOurs = (event) => holdsFiles(event) || !inField(event);
+  document.addEventListener("dragstart", (event) => {
+    if (event.target.closest?.("img")) event.preventDefault(); // it would be dropped as one more file
+  });
   document.addEventListener("dragover", (event) => {
-    if (!holdsFiles(event)) return;
+    if (!isOurs(event)) return;
     event.preventDefault();
-    document.body.classList.add("dragging");
+    if (holdsFiles(event)) document.body.classList.add("dragging");
   });
   document.addEventListener("dragleave", (event) => {
     if (!event.relatedTarget) document.body.classList.remove("dragging");
   });
   document.addEventListener("drop", async (event) => {
     document.body.classList.remove("dragging");
-    if (!holdsFiles(event)) return;
+    if (!isOurs(event)) return;
     event.preventDefault();
-    addFiles(await filesOf(event.dataTransfer));
+    const { files, unreadable } = await filesOf(event.dataTransfer);
+    for (const name of unreadable) refuse(t("add.unreadable", { name }));
+    if (files.length || !unreadable.length) addFiles(files);
   });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (!files.length) return; // a text, which goes where the cursor is
+    if (!files.length || (inField(event) && holdsText(event.clipboardData))) return; // a text, which goes where the cursor is
     event.preventDefault();
     addFiles(files);
   });
@@ -123,6 +125,10 @@ function watchSettings() {
     if (select.value !== wanted) return; // another was chosen meanwhile
     if (currentLanguage() === wanted) keepLanguage(wanted);
     redraw();
+  });
+  $("models").addEventListener("change", () => {
+    choose($("models").value);
+    newWeights();
   });
   $("theme").addEventListener("click", () => {
     const dark = document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");

@@ -12,6 +12,10 @@ import { ranked } from "./vectors.js";
 import { knownWords } from "./words.js";
 
 const STEP = 1.3;
+/** A wheel turns so many pixels for one step; a trackpad sends a few at a time. Pinching counts ten times. */
+const WHEEL = 100;
+const LINE = 33;
+const PINCH = 10;
 /** More pictures than this are drawn from small copies: to scale each of two thousand anew takes too long. */
 const MANY = 200;
 const COPY = 24;
@@ -37,9 +41,11 @@ export function startMap() {
   $("zoom-out").addEventListener("click", () => zoom(1 / STEP));
   $("zoom-reset").addEventListener("click", whole);
   canvas.addEventListener("wheel", (event) => {
-    if (!event.ctrlKey && view.zoom === 1 && event.deltaY > 0) return; // the page scrolls on
+    const turned = -event.deltaY * (event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? 1 : LINE) * (event.ctrlKey ? PINCH : 1);
+    const wanted = event.ctrlKey || view.zoom > 1 || (turned > 0 && document.activeElement === canvas);
+    if (!turned || !wanted) return; // the page scrolls on
     event.preventDefault();
-    zoom(event.deltaY < 0 ? STEP : 1 / STEP, event.offsetX, event.offsetY);
+    zoom(STEP ** (turned / WHEEL), event.offsetX, event.offsetY);
   }, { passive: false });
   canvas.addEventListener("pointermove", (event) => {
     if (event.buttons & 1) move(event.movementX, event.movementY);
@@ -105,7 +111,7 @@ function update() {
 
 function nearest({ text, vector }, seen) {
   const [first] = ranked(vector, seen);
-  return h("li", {}, h("bdi", {}, text), "→", ...(first ? [drawing(first.picture), h("bdi", {}, nameOf(first.picture))] : []));
+  return h("li", {}, h("bdi", {}, text), document.documentElement.dir === "rtl" ? "←" : "→", ...(first ? [drawing(first.picture), h("bdi", {}, nameOf(first.picture))] : []));
 }
 
 function load(seen) {

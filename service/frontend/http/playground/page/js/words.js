@@ -1,7 +1,7 @@
 // One word in nine languages: how near the nine lie together, and which pictures each finds.
 
 import { embedTexts } from "./api.js";
-import { $, h, settled } from "./dom.js";
+import { $, fillSelect, h, settled } from "./dom.js";
 import { nameOf, pictures } from "./gallery.js";
 import { heatmap } from "./heatmap.js";
 import { format, LANGUAGES, t } from "./i18n.js";
@@ -39,8 +39,7 @@ export function nineWords() {
 function drawInputs() {
   if (state.tab !== "words") return;
   if ($("nine").contains(document.activeElement)) return; // somebody types there
-  const options = bundled().map((picture) => h("option", { value: picture.concept, selected: picture.concept === state.concept }, nameOf(picture)));
-  $("concept").replaceChildren(...options);
+  fillSelect($("concept"), bundled().map((picture) => [picture.concept, nameOf(picture)]), state.concept);
   const head = ["words.language", "words.word", "words.middle", "words.finds"].map((key) => h("th", { scope: "col" }, t(key)));
   const rows = nineWords().map(({ language, text }) => {
     const input = h("input", { lang: language, dir: "auto", spellcheck: "false", "aria-labelledby": `name-${language}` });
@@ -65,11 +64,12 @@ async function run() {
     const done = await embedTexts(words.map((word) => word.text), signal);
     if (signal.aborted) return; // a later one has begun, and may have ended before
     known = done.map((each, at) => ({ ...each, ...words[at] }));
+    solved("words");
   } catch (error) {
+    if (signal.aborted || error.kind === "stopped") return;
+    known = [];
     show(error, "words");
-    return;
   }
-  solved("words");
   drawFound();
   changed("texts");
 }
@@ -78,7 +78,14 @@ async function run() {
 export const knownWords = () => known;
 
 function drawFound() {
-  if (state.tab !== "words" || !known.length || !$("near-en")) return;
+  if (state.tab !== "words" || !$("near-en")) return;
+  for (const language of Object.keys(LANGUAGES)) for (const column of ["near", "finds"]) $(`${column}-${language}`).replaceChildren();
+  if (!known.length) {
+    $("nine-summary").textContent = "";
+    $("nine-heatmap").replaceChildren();
+    setResult("words", null);
+    return;
+  }
   const centre = middle(known.map((word) => word.vector));
   const firsts = known.map((word) => {
     const near = dot(centre, word.vector);

@@ -32,6 +32,7 @@ export default {
   "add.tooMany": "{n} pictures were left out: this page holds {most} of yours at a time. Remove some first.",
   "add.tooLarge": "{name} is too large for this server. Save it smaller (JPEG, below {n} MB) and add it again.",
   "add.undecodable": "{name} could not be read: {message} Save it as JPEG or PNG and add it again.",
+  "add.unreadable": "{name} could not be opened. Check that it is still there and may be read, then add it again.",
   "add.heic": "{name} is a HEIC photo, which neither this browser nor this server reads. Save it as JPEG and add it again (on an iPhone: Settings › Camera › Formats).",
   "add.nothing": "There is no image in what you dropped or pasted.",
   "tab.search": "Search",

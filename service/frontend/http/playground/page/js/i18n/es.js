@@ -32,6 +32,7 @@ export default {
   "add.tooMany": "Se han dejado fuera {n} imágenes: esta página guarda {most} de las suyas a la vez. Quite antes algunas.",
   "add.tooLarge": "{name} es demasiado grande para este servidor. Guárdela más pequeña (JPEG, menos de {n} MB) y añádala de nuevo.",
   "add.undecodable": "No se pudo leer {name}: {message} Guárdela como JPEG o PNG y añádala de nuevo.",
+  "add.unreadable": "No se pudo abrir {name}. Compruebe que sigue ahí y que se puede leer, y añádala de nuevo.",
   "add.heic": "{name} es una foto HEIC, que ni este navegador ni este servidor leen. Guárdela como JPEG y añádala de nuevo (en un iPhone: Ajustes › Cámara › Formatos).",
   "add.nothing": "No hay ninguna imagen en lo que ha arrastrado o pegado.",
   "tab.search": "Buscar",

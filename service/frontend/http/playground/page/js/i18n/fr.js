@@ -32,6 +32,7 @@ export default {
   "add.tooMany": "{n} images ont été laissées de côté : cette page garde {most} de vos images à la fois. Retirez-en d'abord.",
   "add.tooLarge": "{name} est trop grande pour ce serveur. Enregistrez-la plus petite (JPEG, moins de {n} Mo) et ajoutez-la de nouveau.",
   "add.undecodable": "{name} n'a pas pu être lue : {message} Enregistrez-la en JPEG ou en PNG et ajoutez-la de nouveau.",
+  "add.unreadable": "{name} n'a pas pu être ouverte. Vérifiez qu'elle existe encore et qu'elle peut être lue, puis ajoutez-la de nouveau.",
   "add.heic": "{name} est une photo HEIC, que ni ce navigateur ni ce serveur ne lisent. Enregistrez-la en JPEG et ajoutez-la de nouveau (sur un iPhone : Réglages › Appareil photo › Formats).",
   "add.nothing": "Il n'y a pas d'image dans ce que vous avez déposé ou collé.",
   "tab.search": "Chercher",

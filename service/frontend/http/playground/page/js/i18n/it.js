@@ -32,6 +32,7 @@ export default {
   "add.tooMany": "{n} immagini sono rimaste fuori: questa pagina ne tiene {most} delle sue alla volta. Prima ne rimuova alcune.",
   "add.tooLarge": "{name} è troppo grande per questo server. La salvi più piccola (JPEG, sotto {n} MB) e la aggiunga di nuovo.",
   "add.undecodable": "Impossibile leggere {name}: {message} La salvi come JPEG o PNG e la aggiunga di nuovo.",
+  "add.unreadable": "Impossibile aprire {name}. Controlli che ci sia ancora e che si possa leggere, poi la aggiunga di nuovo.",
   "add.heic": "{name} è una foto HEIC, che né questo browser né questo server leggono. La salvi come JPEG e la aggiunga di nuovo (su un iPhone: Impostazioni › Fotocamera › Formati).",
   "add.nothing": "Non c'è nessuna immagine in ciò che ha trascinato o incollato.",
   "tab.search": "Cerca",

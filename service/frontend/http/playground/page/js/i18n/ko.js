@@ -32,6 +32,7 @@ export default {
   "add.tooMany": "{n}장은 넣지 않았습니다. 이 페이지에는 내 그림을 한 번에 {most}장까지 둘 수 있습니다. 먼저 몇 장을 치우세요.",
   "add.tooLarge": "{name}은(는) 이 서버에 너무 큽니다. 더 작게 저장해서(JPEG, {n}MB 미만) 다시 넣으세요.",
   "add.undecodable": "{name}을(를) 읽을 수 없습니다: {message} JPEG나 PNG로 저장해서 다시 넣으세요.",
+  "add.unreadable": "{name}을(를) 열 수 없습니다. 아직 그 자리에 있고 읽을 수 있는지 확인한 뒤 다시 넣으세요.",
   "add.heic": "{name}은(는) 이 브라우저도 이 서버도 읽지 못하는 HEIC 사진입니다. JPEG로 저장해서 다시 넣으세요(iPhone: 설정 › 카메라 › 포맷).",
   "add.nothing": "끌어다 놓거나 붙여 넣은 것에 이미지가 없습니다.",
   "tab.search": "검색",

@@ -32,6 +32,7 @@ export default {
   "add.tooMany": "有 {n} 张图片未加入：本页一次最多保留您的 {most} 张图片。请先移除一些。",
   "add.tooLarge": "{name} 对此服务器来说太大。请存为较小的文件（JPEG，小于 {n} MB）后重新添加。",
   "add.undecodable": "无法读取 {name}：{message} 请存为 JPEG 或 PNG 后重新添加。",
+  "add.unreadable": "无法打开 {name}。请确认它还在且可以读取，然后重新添加。",
   "add.heic": "{name} 是 HEIC 照片，此浏览器和此服务器都无法读取。请存为 JPEG 后重新添加（iPhone：设置 › 相机 › 格式）。",
   "add.nothing": "您拖入或粘贴的内容里没有图片。",
   "tab.search": "搜索",
