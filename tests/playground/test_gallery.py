@@ -98,9 +98,12 @@ def test_no_request_holds_more_than_the_server_takes(guest: Visit) -> None:
 
 
 def test_large_files_go_a_few_at_a_time(visit: Visit) -> None:
-    meddle(visit, NOTHING)
+    meddle(visit, HELD)
     visit.open()
+    visit.set("held", True)
     drop(visit, *(scan(f"{number}.tif", 640) for number in range(5)))
+    visit.expect(visit.page.locator(".card.own")).to_have_count(5)
+    visit.set("held", False)
     holds(visit, 55, 5)
     assert max(len(item["image"]) for each in visit.asked() for item in each["input"]) > 1_600_000
     assert max(sum(len(item["image"]) for item in each["input"]) for each in visit.asked()) < 4_200_000
