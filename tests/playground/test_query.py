@@ -82,7 +82,6 @@ def test_pictures_of_a_query_are_not_sent_again(visit: Visit) -> None:
     before = said(visit).inner_text()
     visit.page.get_by_role("button", name="Add this picture to the query: mine.png").click()
     visit.expect(said(visit)).not_to_have_text(before)
-    visit.first_is("rocket")
     visit.tab("compare")
     visit.page.locator("#texts").fill("a cat\nein Hund")
     visit.expect(visit.page.locator("#heatmap tbody tr")).to_have_count(2)
