@@ -80,6 +80,12 @@ def holds(visit: Visit, pictures: int, own: int) -> None:
     visit.expect(visit.page.locator("#progress:empty")).to_be_attached()
 
 
+def all_come_when_tried_again(visit: Visit) -> None:
+    visit.page.get_by_role("button", name="Try again").click()
+    holds(visit, 50, 0)
+    visit.no_alert_is_left()
+
+
 def own_are(visit: Visit, *names: str) -> None:
     visit.expect(visit.page.locator(".card.own .name bdi")).to_have_text([*names])
 
@@ -149,9 +155,7 @@ def test_that_pictures_fail_is_told_until_they_are_embedded(guest: Visit) -> Non
     guest.expect(guest.page.locator("#tokens-0")).to_contain_text("tokens")
     guest.expect(guest.page.locator("#alerts .failed")).to_be_visible()
     guest.set("refusal", 0)
-    guest.page.get_by_role("button", name="Try again").click()
-    holds(guest, 50, 0)
-    guest.no_alert_is_left()
+    all_come_when_tried_again(guest)
 
 
 def test_pictures_go_on_once_the_server_answers_a_search(guest: Visit) -> None:
@@ -173,9 +177,7 @@ def test_a_picture_of_the_page_that_does_not_come_can_be_tried_again(guest: Visi
     until(lambda: guest.page.evaluate("window.cuts ?? 0") >= 2, what="both have failed")
     guest.says("The server does not answer.")
     guest.set("cut", False)
-    guest.page.get_by_role("button", name="Try again").click()
-    holds(guest, 50, 0)
-    guest.no_alert_is_left()
+    all_come_when_tried_again(guest)
 
 
 def test_pictures_that_are_removed_while_they_are_read_do_not_arrive(guest: Visit) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,8 +19,6 @@ import pytest
 from tests.server import COMMAND, PATIENCE
 from worker.models import workspace
 from worker.models.convert import convert
-
-Checkpoints = Callable[..., Path]
 
 HELD = """
 import importlib
@@ -62,16 +60,6 @@ sys.exit(cli.main())
 """
 """The command with a hub that never answers. The library, too, fetches in threads and waits for them."""
 AS_PROCESS_1 = [shutil.which("unshare") or "unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-
-
-@pytest.fixture
-def source(checkpoints: Checkpoints) -> str:
-    return str(checkpoints(size="tiny"))
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "converted"
 
 
 @contextlib.contextmanager

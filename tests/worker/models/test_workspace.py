@@ -7,7 +7,6 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,18 +17,6 @@ from worker.errors import ModelError
 from worker.models import convert as conversion
 from worker.models import workspace
 from worker.models.convert import convert
-
-Checkpoints = Callable[..., Path]
-
-
-@pytest.fixture
-def source(checkpoints: Checkpoints) -> str:
-    return str(checkpoints(size="tiny"))
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "converted"
 
 
 def names(folder: Path) -> list[str]:
