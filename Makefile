@@ -75,11 +75,13 @@ lint: setup ## Check style, types, protos, stubs, container and chart
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/python -m scripts.chart_schema --check
 
-docs: setup ## Write the settings into docs/settings.md, the chart's schema and the tables of docs/benchmarks.md anew
+docs: setup ## Write the tables of settings, metrics and benchmarks in docs/, and the chart's schema, anew
 	$(BIN)/python -m benchmarks.published
 	$(BIN)/python -m scripts.chart_schema
 	$(BIN)/python -m service.config.command_line | sed -i -e '/<!-- settings -->/,/<!-- end of settings -->/{//!d}' \
 	    -e '/<!-- settings -->/r /dev/stdin' docs/settings.md
+	$(BIN)/python -m scripts.metrics_tables | sed -i -e '/<!-- metrics -->/,/<!-- end of metrics -->/{//!d}' \
+	    -e '/<!-- metrics -->/r /dev/stdin' docs/metrics.md
 
 dashboards: setup ## Write the dashboards of Grafana anew, and draw them under load for docs/pictures (two minutes)
 	$(BIN)/python -m scripts.dashboards

@@ -1,7 +1,7 @@
-"""From the command line and the environment to `Settings`; also the help and the documented table.
+"""From the command line and the environment to `Settings`; also the help and the documented tables.
 
 `--max-texts 64` on the command line is `ALTCLIP_MAX_TEXTS=64` in the environment; the command line wins.
-`python -m service.config.command_line` prints the table.
+`python -m service.config.command_line` prints these.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from service.config import options
 from service.config.settings import Settings
 
-__all__ = ["CLIENT_VARIABLES", "load", "markdown_table", "parser", "unknown_variables"]
+__all__ = ["CLIENT_VARIABLES", "load", "markdown_tables", "parser", "unknown_variables"]
 
 CLIENT_VARIABLES = frozenset({"ALTCLIP_ADDRESS", "ALTCLIP_API_KEY"})
 """What the client `altclip` reads; the server has no use for them."""
@@ -71,9 +71,12 @@ def parser(version: str = "") -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     made.add_argument("--version", action="version", version=f"altclip-server {version}".strip())
+    group: argparse._ActionsContainer = made
     for field in dataclasses.fields(Settings):
+        if title := field.metadata["opens"]:
+            group = made.add_argument_group(title)
         shown = options.show(field) or "none"
-        made.add_argument(
+        group.add_argument(
             options.flag(field),
             dest=field.name,
             action="append",
@@ -83,15 +86,18 @@ def parser(version: str = "") -> argparse.ArgumentParser:
     return made
 
 
-def markdown_table() -> str:
-    """Every option, its variable, default and meaning, for the documentation."""
-    rows = ["| option | environment | default | |", "| --- | --- | --- | --- |"]
+def markdown_tables() -> str:
+    """Every option, its variable, default and meaning, for the documentation: a table for each group."""
+    head = ["| option | environment | default | |", "| --- | --- | --- | --- |"]
+    rows = []
     for field in dataclasses.fields(Settings):
+        if title := field.metadata["opens"]:
+            rows += ["", f"## {title}", "", *head]
         meaning = field.metadata["help"].replace("|", "\\|")
         default = f"`{options.show(field)}`" if options.show(field) else ""
         rows.append(f"| `{options.flag(field)}` | `{options.variable(field)}` | {default} | {meaning} |")
-    return "\n".join(rows)
+    return "\n".join([*rows, ""])
 
 
 if __name__ == "__main__":
-    sys.stdout.write(markdown_table() + "\n")
+    sys.stdout.write(markdown_tables() + "\n")

@@ -44,16 +44,18 @@ def option(
     metavar: str | None = None,
     repeat: bool = False,
     quoted: bool = False,
+    opens: str = "",
 ) -> Any:
     """A dataclass field. repeat: it may be given several times; its value is a tuple. quoted: one text on the
     command line is one value, whatever it holds; the variable is split as a shell would, at white space
-    outside of quotes."""
+    outside of quotes. opens: the title of the group of options that begins with this one."""
     metadata = {
         "reader": reader,
         "help": text,
         "metavar": metavar or _metavar(reader),
         "repeat": repeat,
         "quoted": quoted,
+        "opens": opens,
     }
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -21,7 +21,6 @@ MOST_BYTES = 1 << 30
 class ServingSettings:
     """Texts have been read and checked one by one; what must fit together is checked at the start."""
 
-    # What is served, and where
     model: tuple[str, ...] = option(
         (),
         readers.model,
@@ -30,6 +29,7 @@ class ServingSettings:
         metavar="NAME[=SOURCE]",
         repeat=True,
         quoted=True,
+        opens="What is served, and where",
     )
     alias: tuple[str, ...] = option(
         (),
@@ -64,13 +64,13 @@ class ServingSettings:
         "little accuracy for speed",
     )
 
-    # Who may call
     api_keys: str = option(
         "",
         readers.key_file,
         "a file of API keys, one line each as `altclip-server key NAME` prints it, read again when it "
         "changes; without keys everyone may call",
         metavar="FILE",
+        opens="Who may call",
     )
     api_key_lines: str = option(
         "",
@@ -79,13 +79,13 @@ class ServingSettings:
         metavar="LINES",
     )
 
-    # Encryption
     tls_certificate: str = option(
         "",
         readers.path,
         "a PEM file with the server's certificate and those that lead to its authority; read again when it "
         "changes. Without it nothing is encrypted",
         metavar="FILE",
+        opens="Encryption",
     )
     tls_key: str = option("", readers.path, "a PEM file with the certificate's key", metavar="FILE")
     tls_client_ca: str = option(
@@ -95,13 +95,13 @@ class ServingSettings:
         metavar="FILE",
     )
 
-    # HTTP
     http_apis: tuple[str, ...] = option(
         readers.HTTP_APIS,
         readers.apis,
         "the APIs of other products that HTTP offers, separated by commas",
         metavar="API",
         repeat=True,
+        opens="HTTP",
     )
     http_hosts: tuple[str, ...] = option(
         (),

@@ -1,7 +1,7 @@
 """All settings: one frozen class. Imports the standard library, and the torch-free names of `worker`.
 
 A field's metadata holds its help, how its text is read and what is accepted. `command_line.py` makes from it
-the command line, the environment, `--help` and the documented table.
+the command line, the environment, `--help` and the documented tables.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ _MOST_MEMORY = 1 << 40
 class Settings(ServingSettings):
     """Sizes are in bytes, times in seconds, unless the help says otherwise."""
 
-    # Processes
-    frontends: int = option(1, readers.integer(1, 256), "frontend processes, which answer gRPC and HTTP")
+    frontends: int = option(
+        1,
+        readers.integer(1, 256),
+        "frontend processes, which answer gRPC and HTTP",
+        opens="Processes, and the decoding of images",
+    )
     replicas: int = option(1, readers.integer(1, 256), "workers per model and device")
     threads: int = option(
         0,
@@ -52,9 +56,24 @@ class Settings(ServingSettings):
         "sandboxed processes of each frontend that decode images; one more takes interactive images only. "
         "0 shares the CPUs that may be used between the frontends",
     )
+    jpeg_scaling: str = option(
+        "exact",
+        readers.choice("exact", "fast"),
+        "fast lets the JPEG decoder scale large images down as it reads them: several times as fast, "
+        "embeddings within cosine 0.999 of the exact ones",
+    )
+    decode_timeout: float = option(
+        30.0,
+        readers.seconds(0.1, 3600),
+        "an image that takes longer to decode is refused, and its decoder replaced",
+    )
 
-    # Limits of one request
-    max_texts: int = option(256, readers.integer(1, MOST_COUNT), "the most texts in a call")
+    max_texts: int = option(
+        256,
+        readers.integer(1, MOST_COUNT),
+        "the most texts in a call",
+        opens="Limits of a request",
+    )
     max_images: int = option(64, readers.integer(1, MOST_COUNT), "the most images in a call")
     max_items: int = option(
         1024,
@@ -82,7 +101,6 @@ class Settings(ServingSettings):
         "the size of a gRPC message that is received; keep it above max-image-bytes",
     )
 
-    # Pictures behind addresses
     image_urls: tuple[str, ...] = option(
         (),
         readers.schemes,
@@ -90,6 +108,7 @@ class Settings(ServingSettings):
         "is fetched. Only public addresses are ever dialled",
         metavar="SCHEME[:PORT]",
         repeat=True,
+        opens="Images behind addresses",
     )
     image_url_hosts: tuple[str, ...] = option(
         (),
@@ -114,11 +133,11 @@ class Settings(ServingSettings):
         "cache of fetched images per frontend, kept for a minute; 0 turns it off",
     )
 
-    # Queues, batches and caches
     max_wait: float = option(
         10.0,
         readers.seconds(0.01, 3600),
         "calls are refused when they can expect to wait for longer than this; sooner while a queue stands",
+        opens="Queues, batches and caches",
     )
     max_queue_items: int = option(
         4096,
@@ -159,8 +178,12 @@ class Settings(ServingSettings):
         64 << 20, readers.size(0, _MOST_MEMORY), "cache of label embeddings per frontend; 0 turns it off"
     )
 
-    # Life and death
-    grace: float = option(30.0, readers.seconds(0, 86_400), "how long calls may take to end after SIGTERM")
+    grace: float = option(
+        30.0,
+        readers.seconds(0, 86_400),
+        "how long calls may take to end after SIGTERM",
+        opens="How processes and connections begin and end",
+    )
     load_timeout: float = option(
         600.0, readers.seconds(0.1, 86_400), "how long a worker may take to be ready before it is replaced"
     )
@@ -170,17 +193,6 @@ class Settings(ServingSettings):
         readers.seconds(1, 86_400),
         "a worker that owes answers and makes no progress for so long is replaced; "
         "keep it well above the time of one batch",
-    )
-    jpeg_scaling: str = option(
-        "exact",
-        readers.choice("exact", "fast"),
-        "fast lets the JPEG decoder scale large images down as it reads them: several times as fast, "
-        "embeddings within cosine 0.999 of the exact ones",
-    )
-    decode_timeout: float = option(
-        30.0,
-        readers.seconds(0.1, 3600),
-        "an image that takes longer to decode is refused, and its decoder replaced",
     )
     restart_backoff: float = option(
         0.5,
@@ -203,11 +215,11 @@ class Settings(ServingSettings):
         "a connection is asked to end after so long, so that clients spread anew; 0 means never",
     )
 
-    # Tracing
     tracing: str = option(
         "off",
         readers.choice("off", "on"),
         "on sends a span of every traced call to an OpenTelemetry collector; needs the extra `tracing`",
+        opens="Traces and logs",
     )
     trace_endpoint: str = option(
         "",

@@ -15,7 +15,8 @@ from PIL import Image
 from altclip.arguments import parser as client_options
 from altclip.errors import InvalidRequest, MessageTooLarge, UnreadableInput
 from altclip.version import VERSION
-from service.config.command_line import markdown_table
+from scripts import metrics_tables
+from service.config import command_line
 from service.config.command_line import parser as server_options
 from service.frontend.api.errors import TABLE
 from tests.overlays import overlay
@@ -60,11 +61,16 @@ def test_the_front_page_is_short() -> None:
     assert len(README.read_text().splitlines()) < 160
 
 
-def test_the_table_of_settings_is_current() -> None:
-    _, _, rest = (DOCS / "settings.md").read_text().partition("<!-- settings -->\n")
-    table, end, _ = rest.partition("<!-- end of settings -->")
-    assert end, "docs/settings.md has lost its markers"
-    assert table.strip() == markdown_table(), "run `make docs`"
+@pytest.mark.parametrize(
+    ("name", "tables"),
+    [("settings", command_line.markdown_tables()), ("metrics", metrics_tables.markdown_tables())],
+    ids=["settings", "metrics"],
+)
+def test_tables_that_the_code_writes_are_current(name: str, tables: str) -> None:
+    _, _, rest = (DOCS / f"{name}.md").read_text().partition(f"<!-- {name} -->\n")
+    table, end, _ = rest.partition(f"<!-- end of {name} -->")
+    assert end, f"docs/{name}.md has lost its markers"
+    assert table == f"{tables}\n", "run `make docs`"
 
 
 def test_the_first_example_prints_what_the_front_page_shows(server: RunningServer) -> None:

@@ -215,7 +215,9 @@ class Metrics:
         "machine's. Pages of files that can be dropped are left out.",
     )
     memory_limit: Gauge = _gauge(
-        "memory_limit_bytes", text="That limit: the kernel ends a process of the service where it is reached."
+        "memory_limit_bytes",
+        text="That limit. Where it is reached the kernel ends a process of the service, or on Kubernetes the "
+        "whole container.",
     )
     build_info: Gauge = _gauge("build_info", "version", text="Always 1; the label tells the version.")
     reloads: Counter = _counter("file_reloads", "file", text="Changed files that were read and are in use.")

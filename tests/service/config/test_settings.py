@@ -8,7 +8,7 @@ import json
 import pytest
 
 from service.config import options, readers
-from service.config.command_line import load, markdown_table, parser
+from service.config.command_line import load, markdown_tables, parser
 from service.config.options import OptionError
 from service.config.settings import Settings
 
@@ -247,7 +247,7 @@ def test_every_default_can_be_written_as_it_is_shown(field: dataclasses.Field[ob
 
 
 def test_the_help_and_the_table_list_every_option() -> None:
-    text, table = parser().format_help(), markdown_table()
+    text, table = parser().format_help(), markdown_tables()
     for field in FIELDS:
         assert options.flag(field) in text
         assert f"| `{options.flag(field)}` | `{options.variable(field)}` |" in table
