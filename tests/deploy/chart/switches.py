@@ -34,6 +34,17 @@ SWITCHES: dict[str, dict[str, Any]] = {
         "models": [{"name": "m9", "download": {"source": "BAAI/AltCLIP-m9", "revision": COMMIT}}],
         "hub": {"endpoint": "https://mirror.example.com", "tokenSecret": "hub"},
     },
+    "downloads through a proxy with an authority of its own": {
+        "models": [{"name": "m9", "download": {"source": "BAAI/AltCLIP-m9", "revision": COMMIT}}],
+        "hub": {
+            "extraEnv": [
+                {"name": "HTTPS_PROXY", "value": "http://proxy:3128"},
+                {"name": "SSL_CERT_FILE", "value": "/authority/ca.crt"},
+            ],
+            "extraVolumeMounts": [{"name": "authority", "mountPath": "/authority", "readOnly": True}],
+        },
+        "extraVolumes": [{"name": "authority", "configMap": {"name": "authority"}}],
+    },
     "downloaded weights on disks of their own": {
         "kind": "StatefulSet",
         "models": [{"name": "m9", "download": {"source": "BAAI/AltCLIP-m9", "revision": COMMIT}}],
@@ -100,7 +111,14 @@ SWITCHES: dict[str, dict[str, Any]] = {
             },
         },
     },
-    "a load balancer": {"service": {"type": "LoadBalancer", "annotations": {"example.com/internal": "true"}}},
+    "a load balancer": {
+        "service": {
+            "type": "LoadBalancer",
+            "annotations": {"example.com/internal": "true"},
+            "loadBalancerSourceRanges": ["10.0.0.0/8", "fd00::/8"],
+            "externalTrafficPolicy": "Local",
+        },
+    },
     "no HTTP": {"http": {"enabled": False}},
     "routes of a gateway": {
         "gateway": {

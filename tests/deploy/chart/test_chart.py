@@ -23,7 +23,7 @@ from tests.deploy.chart.rendering import (
     render,
     server,
 )
-from tests.deploy.chart.switches import COMMIT, KEY_LINE, SWITCHES
+from tests.deploy.chart.switches import KEY_LINE, SWITCHES
 
 
 def settings(objects: list[Object]) -> Settings:
@@ -42,21 +42,6 @@ def test_the_server_understands_its_arguments(switch: str) -> None:
         found.http_address,
         found.ops_address,
     )
-
-
-def test_every_model_is_served_from_where_its_weights_are() -> None:
-    objects = render(SWITCHES["several models"])
-    found = settings(objects)
-    assert found.model == ("m9=/weights/m9", "en=/models/en", "emoji=bundled")
-    assert (found.alias, found.frontends, found.batch_wait) == (("clip=m9", "small=emoji"), 2, 0.005)
-    pod = pod_of(objects)
-    (download,) = pod["initContainers"]
-    assert download["args"] == ["convert", "--keep", f"BAAI/AltCLIP@{COMMIT}", "/models/en"]
-    mounts = {mount["mountPath"]: mount for mount in server(objects)["volumeMounts"]}
-    assert mounts["/weights/m9"]["readOnly"] is True
-    claims = {volume["name"]: volume.get("persistentVolumeClaim") for volume in pod["volumes"]}
-    assert claims[mounts["/weights/m9"]["name"]] == {"claimName": "weights", "readOnly": True}
-    assert mounts["/models"]["name"] == "models"
 
 
 @pytest.mark.parametrize("switch", SWITCHES)

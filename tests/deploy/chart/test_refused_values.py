@@ -56,6 +56,12 @@ _DOWNLOAD = {"source": "BAAI/AltCLIP", "revision": COMMIT}
         ),
         ({"autoscaling": {"kind": "keda"}}, "autoscaling.keda.query"),
         ({"service": {"grpcPort": 443, "httpPort": 443}}, "service.httpPort"),
+        ({"service": {"loadBalancerSourceRanges": ["10.0.0.0/8"]}}, "service.loadBalancerSourceRanges"),
+        (
+            {"service": {"type": "LoadBalancer", "loadBalancerSourceRanges": ["10.0.0.7"]}},
+            "loadBalancerSourceRanges",
+        ),
+        ({"service": {"externalTrafficPolicy": "Local"}}, "service.externalTrafficPolicy"),
         ({"autoscaling": {"kind": "hpa", "minReplicas": 5, "maxReplicas": 4}}, "autoscaling.minReplicas"),
         ({"autoscaling": {"kind": "vpa"}}, "kind"),
         ({"autoscaling": {"keda": {"authenticationRef": "a"}}}, "autoscaling.keda.authModes"),

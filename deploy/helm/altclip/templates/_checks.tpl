@@ -54,6 +54,12 @@
 {{- if and $v.http.enabled (eq (int $v.service.grpcPort) (int $v.service.httpPort)) -}}
 {{- fail "service.httpPort: gRPC has this port already (service.grpcPort)" -}}
 {{- end -}}
+{{- if and $v.service.loadBalancerSourceRanges (ne $v.service.type "LoadBalancer") -}}
+{{- fail "service.loadBalancerSourceRanges: only a service of the type LoadBalancer has them; networkPolicy.from is for the others" -}}
+{{- end -}}
+{{- if and $v.service.externalTrafficPolicy (eq $v.service.type "ClusterIP") -}}
+{{- fail "service.externalTrafficPolicy: a service of the type ClusterIP has no traffic from outside" -}}
+{{- end -}}
 {{- if gt (int $v.autoscaling.minReplicas) (int $v.autoscaling.maxReplicas) -}}
 {{- fail "autoscaling.minReplicas: must not be above autoscaling.maxReplicas" -}}
 {{- end -}}

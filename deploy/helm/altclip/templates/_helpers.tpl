@@ -137,6 +137,11 @@ on and off are truth values to YAML. */}}
 {{- if or .Values.apiKeys.existingSecret .Values.apiKeys.lines }}true{{ end -}}
 {{- end -}}
 
+{{/* Whether there is a `helm test`: with mutual TLS it needs a certificate of its own. */}}
+{{- define "altclip.hasTest" -}}
+{{- if or (not .Values.tls.clientCASecret) .Values.test.clientCertificateSecret }}true{{ end -}}
+{{- end -}}
+
 {{- define "altclip.hasDownloads" -}}
 {{- range .Values.models }}{{ if .download }}true{{ end }}{{ end -}}
 {{- end -}}

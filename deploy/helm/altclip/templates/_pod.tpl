@@ -117,7 +117,7 @@ spec:
         - --keep
         - {{ printf "%s@%s" .source .revision }}
         - /models/{{ $model.name }}
-      {{- if or $v.hub.endpoint $v.hub.tokenSecret }}
+      {{- if or $v.hub.endpoint $v.hub.tokenSecret $v.hub.extraEnv }}
       env:
         {{- with $v.hub.endpoint }}
         - name: HF_ENDPOINT
@@ -130,6 +130,9 @@ spec:
               name: {{ . | quote }}
               key: {{ $v.hub.tokenKey | quote }}
         {{- end }}
+        {{- with $v.hub.extraEnv }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- end }}
       resources:
         {{- toYaml $v.downloadResources | nindent 8 }}
@@ -137,6 +140,9 @@ spec:
         {{- toYaml $v.securityContext | nindent 8 }}
       volumeMounts:
         {{- include "altclip.mounts" $ | nindent 8 }}
+        {{- with $v.hub.extraVolumeMounts }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
     {{- end }}
     {{- end }}
   {{- end }}
