@@ -24,12 +24,14 @@ from service.config.keys import make_key
 from tests.docs.pages import PAGES, ROOT, examples, for_server, run
 from tests.server import RunningServer
 
+# On this machine or in a container, whose image is called as the command is.
+OF_THE_SERVER = re.compile(r"(?:docker run .* )?(?:\.venv/bin/)?altclip-server(?::[\w.-]+)?(?= |$)")
 SERVER_COMMANDS = [
-    (f"{example.page}: {line}", line)
+    (f"{example.page}: {line}", OF_THE_SERVER.sub("altclip-server", line))
     for page in dict.fromkeys(PAGES)
     for example in examples(str(page.relative_to(ROOT)), "sh")
-    for line in example.code.splitlines()
-    if re.match(r"(\.venv/bin/)?altclip-server\b", line)
+    for line in example.code.replace("\\\n", "").splitlines()
+    if OF_THE_SERVER.match(line)
 ]
 
 

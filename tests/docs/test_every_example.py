@@ -23,8 +23,8 @@ RUN: dict[tuple[str, str] | tuple[str, str, int], str] = {
     ("docs/clients.md", "sh"): "tests/interop/test_clients_page.py",
     ("docs/clients.md", "js"): "tests/interop/test_clients_page.py",
     ("docs/clients.md", "cpp"): "tests/interop/test_clients_page.py",
-    ("docs/deployment.md", "sh", 1): "tests/deploy/chart/test_pages.py",
-    ("docs/deployment.md", "sh", 2): COMMANDS,
+    ("docs/deployment.md", "sh", 2): "tests/deploy/chart/test_pages.py",
+    ("docs/deployment.md", "sh", 3): COMMANDS,
     ("docs/deployment.md", "yaml"): "tests/deploy/chart/test_pages.py",
     ("docs/first-hour.md", "sh"): "tests/deploy/chart/test_pages.py",
     ("docs/first-hour.md", "yaml"): "tests/deploy/chart/test_pages.py",
@@ -54,6 +54,12 @@ NOT_RUN: dict[tuple[str, str] | tuple[str, str, int], str] = {
         "sh",
         0,
     ): "needs Docker; tests/deploy/container/test_image.py runs the image with podman",
+    (
+        "docs/deployment.md",
+        "sh",
+        1,
+    ): "needs Docker and the hub; tests/docs/test_commands.py reads its arguments",
+    ("docs/deployment.md", "dockerfile"): "needs Docker and a package index",
     (
         "docs/first-hour.md",
         "sh",

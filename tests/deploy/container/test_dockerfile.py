@@ -101,7 +101,7 @@ def test_docker_gives_the_server_time_to_drain() -> None:
     told = [
         words
         for text in (DOCKERFILE, *pages)
-        for words in re.findall(r"docker run [^`\n]*\baltclip-server\b[^`\n]*", text)
+        for words in re.findall(r"docker run [^`\n]*\baltclip-server\b[^`\n]*", text.replace("\\\n", ""))
     ]
     assert len(told) > 2
     for words in told:
