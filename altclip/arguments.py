@@ -162,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
     one = command(
         "bulk extend", bulk_commands.run_extend, "add new files of the input to what bulk wrote", of_bulk
     )
-    bulk_arguments.add_arguments(one)
+    bulk_arguments.add_arguments(one, extend=True)
     one = command("bulk verify", bulk_commands.run_verify, "check what bulk wrote", None)
     one.add_argument("output", metavar="OUTPUT")
 

@@ -27,9 +27,18 @@ embedded, errors, seconds and rows_per_second.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of `bulk` and `bulk extend`."""
-    parser.description = DESCRIPTION
+EXTEND = """\
+Adds new files of an input to what `altclip bulk` wrote: INPUT is the same folder or glob, the files of
+before are unchanged in it, and new ones follow in sorted order, with the same columns. Columns and vectors
+are asked for as before. The same command goes on where it was interrupted.
+
+Exit status and last line are those of `altclip bulk`.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser, *, extend: bool = False) -> None:
+    """Those of `bulk`, or of `bulk extend`."""
+    parser.description = EXTEND if extend else DESCRIPTION
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("input", metavar="INPUT", help="a file, a folder or a glob")
     parser.add_argument("output", metavar="OUTPUT", help="a folder")
@@ -82,7 +91,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     begin = course.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="go on with OUTPUT where it fits (the default)")
-    begin.add_argument("--fresh", action="store_true", help="begin anew; what is in OUTPUT is removed")
+    if extend:  # it would remove what is to be extended
+        parser.set_defaults(fresh=False)
+    else:
+        begin.add_argument("--fresh", action="store_true", help="begin anew; what is in OUTPUT is removed")
     add_failures(course, "rows")
     add_patience(course)
     ray = parser.add_argument_group(

@@ -177,6 +177,7 @@ def test_upright_turns_photographs_and_as_stored_does_not(bulk: Run, tmp_path: P
     [
         ("in.jsonl", "out", "--json"),
         ("extend", "in.jsonl", "out", "--json"),
+        ("extend", "in.jsonl", "out", "--fresh"),
         ("verify", "out", "--json"),
         ("verify", "out", "--address", "localhost:1"),
         ("openai", "in.jsonl", "out", "--http", "http://localhost:1", "--model", "m"),
