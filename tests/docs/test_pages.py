@@ -52,7 +52,8 @@ def flags(parser: argparse.ArgumentParser) -> set[str]:
 
 
 OPTIONS = flags(server_options()) | flags(client_options())
-OF_OTHER_PROGRAMS = {"--gpus", "--stop-timeout", "--only", "--anew"}  # docker, make bench
+# docker, make bench, protoc
+OF_OTHER_PROGRAMS = {"--gpus", "--stop-timeout", "--only", "--anew", "--go", "--go-grpc"}
 OF_THE_CLIENT = {kind.reason_here for kind in (InvalidRequest, UnreadableInput, MessageTooLarge)}
 REASONS = {entry.reason for entry in TABLE.values()} | OF_THE_CLIENT
 
