@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import kubernetes_validate
 import pytest
@@ -20,6 +22,8 @@ from tests.server import RunningServer
 
 PAGE = "docs/first-hour.md"
 VALUES = [example.code for example in examples(PAGE, "yaml")]
+NO_VALUES = {"registry.example.com", "values.yaml", "objectives.yaml", "spec.replicas", "Image.uri"}
+"""What else the pages quote with a dot in it."""
 
 
 def commands(page: str, program: str) -> list[list[str]]:
@@ -65,6 +69,24 @@ def test_images_are_named_with_the_version_that_is_built(page: str) -> None:
     named = re.findall(r"altclip-(?:server|bulk|ray):(\d[\d.]*\d)", (ROOT / page).read_text())
     assert named
     assert {*named} == {VERSION}
+
+
+@pytest.mark.parametrize("page", [PAGE, "docs/deployment.md", "docs/slo.md"])
+def test_values_that_a_page_names_are_ones_of_the_chart(page: str) -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    values["settings"] = schema["properties"]["settings"]["properties"]
+    values |= values["autoscaling"]  # whose section names them without it
+    named = {*re.findall(r"`(\w+(?:\.[\w-]+)+)(?:: [^`]*)?`", (ROOT / page).read_text())} - NO_VALUES
+    assert {name for name in named if not has(values, name)} == set()
+
+
+def has(values: Any, name: str) -> bool:
+    for part in name.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
 
 
 def test_kubectl_is_told_of_objects_that_the_chart_makes() -> None:
