@@ -40,6 +40,7 @@ def most_memory(arguments: list[str], cpus: int, weights: int, monkeypatch: pyte
         (weights + 0.9e9) * workers
         + (60 << 20) * settings.frontends * workers
         + one_decoder * of_each_frontend * settings.frontends
+        + 2 * settings.max_queue_bytes * settings.frontends
         + 0.5e9
     )
 
@@ -53,7 +54,8 @@ def size(quantity: str) -> int:
 def test_the_worksheet_adds_up_what_is_added_up_here() -> None:
     assert SUM == (
         "(weights + 0.9 GB on a CPU, 0.3 GB on a GPU) × workers + 60 MiB × frontends × workers + "
-        "(20 bytes × `--max-image-pixels` + 220 MiB) × (`--decoders` + 1) × frontends + 0.5 GB"
+        "(20 bytes × `--max-image-pixels` + 220 MiB) × (`--decoders` + 1) × frontends + "
+        "2 × `--max-queue-bytes` × frontends + 0.5 GB"
     )
 
 
