@@ -42,6 +42,8 @@ environment:
   ALTCLIP_ADDRESS   where the service is, unless --address says (default: localhost:50051)
   ALTCLIP_API_KEY   sent as `authorization: Bearer`
   OTEL_…            of OpenTelemetry's SDK, for --tracing
+
+exit status: 0 done; 1 refused, or items failed; 2 wrong usage or input; 3 try again later; 4 cannot write
 """
 
 
