@@ -62,9 +62,11 @@ def parser(version: str = "") -> argparse.ArgumentParser:
     """The command line of `altclip-server`; values stay text."""
     made = options.Parser(
         prog="altclip-server",
-        description="Serve AltCLIP over gRPC and HTTP. "
-        "`altclip-server convert SOURCE DIRECTORY` makes safetensors of a pickle checkpoint, "
-        "`altclip-server key NAME` an API key.",
+        usage="altclip-server [--model NAME=SOURCE] [--OPTION VALUE] ...\n"
+        "       altclip-server convert SOURCE DIRECTORY\n"
+        "       altclip-server key NAME [LIMIT ...]",
+        description="Serve AltCLIP over gRPC and HTTP: without any option the bundled model, to everyone. "
+        "`convert` makes safetensors of a pickle checkpoint, `key` an API key; each has a --help of its own.",
         epilog="Each option can also be given as ALTCLIP_… in the environment, e.g. ALTCLIP_MAX_TEXTS=64; "
         "the command line wins. There, repeated ones are separated by spaces, and quotes keep a value with "
         "spaces together.",
