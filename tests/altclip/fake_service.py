@@ -87,6 +87,7 @@ class FakeService(
     answers; `version` is what ListModels tells. A stream fails an item whose text is "poison", never answers
     one that is "unanswered", and ends after `stream_limit` items, with the next failure of "after"; behind
     the last of these there is no limit. While there is a `refusal`, every item of a stream fails with it.
+    `described` are what the next answers of GetModel say beside the rest; the last one stays.
     """
 
     failures: dict[str, list[Failure]] = field(default_factory=lambda: defaultdict(list))
@@ -94,6 +95,7 @@ class FakeService(
     seen: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     metadata: list[dict[str, Any]] = field(default_factory=list)
     revisions: list[str] = field(default_factory=list)
+    described: list[dict[str, str]] = field(default_factory=list)
     version: str = VERSION
     stream_read: int = 0
     stream_limit: int | None = None
@@ -216,7 +218,14 @@ class FakeService(
 
     def GetModel(self, request: Any, context: grpc.ServicerContext) -> model_pb.GetModelResponse:
         self.begin("GetModel", request, context)
-        return model_pb.GetModelResponse(model=a_model(request.name or "first"))
+        model = a_model(request.name or "first")
+        with self.lock:
+            said = self.described[0] if self.described else {}
+            if len(self.described) > 1:
+                self.described.pop(0)
+        for name, value in said.items():
+            setattr(model, name, value)
+        return model_pb.GetModelResponse(model=model)
 
 
 class _Arrivals(grpc.ServerInterceptor):

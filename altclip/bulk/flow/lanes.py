@@ -29,6 +29,9 @@ from altclip.streams.ledger import StreamInput
 WINDOW = 2048
 """Cells under way in a stream."""
 
+NOT_KNOWN = "the service does not tell the revision of its weights and their dtype yet"
+"""Of a service that is loading its model: it knows the revision before the dtype, or the dtype before."""
+
 
 class Connection(Protocol):
     """What vectors come from, as `altclip.Client` has it."""
@@ -84,7 +87,7 @@ class Stream:
         options: Further arguments of `Client.embed_stream`.
         tell: Told when a server cannot be used now, and for how many seconds.
         preparing: Time spent on making what is sent.
-        last_trouble: Why a server could not be used last.
+        last_trouble: Why a server, or an item of a stream, could not be used last.
     """
 
     pool: Pool
@@ -96,18 +99,23 @@ class Stream:
     tell: Callable[[AltClipError, float], object] = lambda error, pause: None
     preparing: Times = field(default_factory=Times)
     last_trouble: AltClipError | None = None
+    _told: set[str] = field(default_factory=set)
+    """Reasons of items that were told. Thousands of items may have one reason."""
 
     def run(self, client: Connection) -> None:
         """Works until the pool is over. Whatever goes wrong for good stops the pool."""
         failures = 0
         try:
             while not self.pool.over:
-                before = self.pool.done
+                lane = Lane()
                 try:
-                    if self._one_stream(client):
-                        return
+                    self._check_model(client)
+                    self._one_stream(client, lane)
+                    return
                 except PASSING as error:
-                    failures = 0 if self.pool.done > before else failures
+                    if self.pool.over:  # this may be what ended it
+                        return
+                    failures = 0 if lane.done else failures
                     pause = pause_after(failures, error.retry_after)
                     failures += 1
                     self.last_trouble = error
@@ -116,9 +124,21 @@ class Stream:
         except BaseException as error:
             self.pool.stop(error)
 
-    def _one_stream(self, client: Connection) -> bool:
-        """One stream, until the pool has nothing more for it (true), or it ends otherwise."""
-        lane = Lane()
+    def _check_model(self, client: Connection) -> None:
+        """Raises RevisionChanged where a server computes in another dtype, which its vectors do not tell, and
+        Unavailable where it does not know its dtype yet."""
+        found = client.get_model(self.model.name).dtype
+        if found == self.model.dtype:
+            return
+        if not found:
+            raise Unavailable(NOT_KNOWN)
+        raise RevisionChanged(
+            f"a service computes {self.model.name!r} in {found}, and the vectors of this job are computed in "
+            f"{self.model.dtype}: both must not be mixed"
+        )
+
+    def _one_stream(self, client: Connection, lane: Lane) -> None:
+        """One stream, until the pool has nothing more for it."""
         results = client.embed_stream(
             self._items(lane),
             model=self.model.name,
@@ -129,18 +149,20 @@ class Stream:
         try:
             for result in results:
                 self._take(lane, result)
-            return True
         finally:
             self.pool.end(lane)
             results.close()
 
     def _items(self, lane: Lane) -> Iterator[StreamInput]:
-        """Runs in the stream's own thread."""
+        """Runs in the stream's own thread. Raises what ended the work early, so that the stream does not wait
+        for what is under way."""
         while (cell := self.pool.take(lane)) is not None:
             with self.preparing.measured():
                 column = self.columns[cell.column]
                 content = content_of(cell.block, cell.row, column, self.base, self.model.limits)
             yield cell, content
+        if self.pool.error is not None:
+            raise self.pool.error
 
     def _take(self, lane: Lane, result: StreamResult) -> None:
         cell = result.id
@@ -162,6 +184,11 @@ class Stream:
         its_own: bool | None = None  # it may have ended the worker that computed it
         if isinstance(error, Internal | Overloaded):
             its_own = isinstance(error, Internal)  # no cell fills a queue
+        if not its_own:
+            self.last_trouble = error
+            if error.reason not in self._told:
+                self._told.add(error.reason)
+                self.tell(error, pause)
         return self.pool.again(lane, cell, pause, its_own=its_own)
 
     def _fault(self, result: StreamResult) -> AltClipError | None:
@@ -172,7 +199,7 @@ class Stream:
                 f"{result.revision}, and vectors of both must not be mixed"
             )
         if not result.revision:
-            return Unavailable("the service does not tell the revision of its weights yet")
+            return Unavailable(NOT_KNOWN)
         embeddings = result.embeddings
         if embeddings is None or embeddings.codes.shape[1] != self.shape.width:
             return Internal(f"the service gave no vector of {self.shape.width} numbers")

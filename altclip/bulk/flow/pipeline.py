@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 JOIN_SECONDS = 10.0
+"""How long a run that ends waits for threads that read, or that stream."""
 LOOK_SECONDS = 0.2
 
 
@@ -56,14 +57,14 @@ class Pipeline:
     def run(self, connections: Sequence[Connection], look: Callable[[], object]) -> None:
         """Makes all parts. Calls `look` now and then. Raises what ended the run early; of parts that were not
         kept by then nothing is left."""
-        works: list[Callable[[], object]] = [self._read, self._write]
+        works: list[Callable[[], object]] = [self._write, self._read]
         works += [lambda each=each: self.stream.run(each) for each in connections]  # type: ignore[misc]
-        threads = [
+        writer, *others = [
             threading.Thread(target=self._guarded, args=(work,), name="altclip-bulk", daemon=True)
             for work in works
         ]
         try:
-            for thread in threads:
+            for thread in (writer, *others):
                 thread.start()
             while not self.pool.wait_over(LOOK_SECONDS):
                 look()
@@ -74,9 +75,13 @@ class Pipeline:
             self.pool.stop(error)
             raise
         finally:
+            # However long its last file takes: another run may begin when this one has returned.
+            if writer.is_alive():
+                writer.join()
             end = time.monotonic() + JOIN_SECONDS
-            for thread in threads:
-                thread.join(max(0.0, end - time.monotonic()))
+            for thread in others:
+                if thread.is_alive():
+                    thread.join(max(0.0, end - time.monotonic()))
         if self.pool.error is not None:
             raise self.pool.error
 

@@ -115,8 +115,6 @@ class Pool:
                     cell = self._waiting.popleft()
                     cell.seen = lane.done
                     lane.cells.add(cell)
-                    if self._under_way == 0:
-                        self._moved = now
                     self._under_way += 1
                     return cell
                 if self._all_read and not self._later and not any(block.missing for block in self._blocks):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from altclip.bulk.flow.lanes import Connection, Stream
+from altclip.bulk.flow.lanes import NOT_KNOWN, Connection, Stream
 from altclip.bulk.flow.pipeline import Pipeline
 from altclip.bulk.flow.pool import Pool
 from altclip.bulk.flow.work import Keep, Work
@@ -43,10 +43,10 @@ class Servers:
         failures, end = 0, time.monotonic() + patience
         while True:
             connection = self.connections[failures % len(self.connections)]
-            problem: AltClipError = Unavailable("the service does not tell the revision of its weights yet")
+            problem: AltClipError = Unavailable(NOT_KNOWN)
             try:
                 model = connection.get_model(name)
-                if model.revision:
+                if model.revision and model.dtype:
                     return model
             except PASSING as error:
                 problem = error

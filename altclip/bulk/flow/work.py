@@ -81,7 +81,7 @@ class Maker(Protocol):
         ...
 
     def model(self, name: str, patience: float, tell: Callable[[str], object]) -> Model:
-        """The model, as soon as the revision of its weights is known. Raises AltClipError."""
+        """The model, as soon as the revision of its weights and its dtype are known. Raises AltClipError."""
         ...
 
     def make(

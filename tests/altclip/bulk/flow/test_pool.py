@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pyarrow as pa
 import pytest
 
@@ -15,8 +18,10 @@ def block(first: int, rows: int) -> Block:
     return Block(0, first, batch, [Vectors(rows, Shape("float32", 4))])
 
 
-def filled(*blocks: Block, most_errors: int | None = None) -> Pool:
-    pool = Pool(["text"], most_errors)
+def filled(
+    *blocks: Block, most_errors: int | None = None, clock: Callable[[], float] = time.monotonic
+) -> Pool:
+    pool = Pool(["text"], most_errors, clock)
     for each in blocks:
         assert pool.add(each, [(row, 0) for row in range(len(each))])
     pool.end_of_input()
@@ -71,6 +76,23 @@ def test_a_service_that_is_away_uses_up_no_tries() -> None:
         cell = pool.take(lane)
         assert cell is not None
         assert pool.again(lane, cell, 0.0, its_own=False)
+
+
+def test_nothing_moves_while_a_service_answers_with_refusals_alone() -> None:
+    now = [0.0]
+    pool, lane = filled(block(0, 3), clock=lambda: now[0]), Lane()
+    for _ in range(10):
+        cells = [pool.take(lane) for _ in range(3)]
+        for cell in cells:
+            assert cell is not None
+            assert pool.again(lane, cell, 1.0, its_own=False)
+        now[0] += 1
+    assert pool.idle_seconds() == 10
+    cell = pool.take(lane)
+    assert cell is not None
+    pool.done_with(lane, cell)
+    now[0] += 1
+    assert pool.idle_seconds() == 1
 
 
 def test_what_other_servers_do_uses_up_no_tries() -> None:
