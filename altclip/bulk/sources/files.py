@@ -19,7 +19,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, cast
 
 from altclip.bulk.sources.locations import Location, Remote, location_of, reading
-from altclip.datasets.items import PICTURE_SUFFIXES, DataError
+from altclip.datasets.items import PICTURE_SUFFIXES, DataError, is_hidden
 
 TABLES = {".parquet": "parquet", ".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 COMPRESSIONS = {".gz": "gzip", ".tgz": "gzip", ".zst": "zstd"}
@@ -73,8 +73,9 @@ def find(given: str, output: Location | None = None) -> Found:
         return _of_one_kind(given, path.parent, [path])
     if not glob.has_magic(given):
         raise DataError(f"{given}: no such file or folder")
-    matches = (Path(each) for each in glob.glob(str(path), recursive=True))  # noqa: PTH207 - the pattern may be absolute
+    names = glob.glob(str(path), recursive=True)  # noqa: PTH207 - the pattern may be absolute
     base = Path(_base_of_pattern(str(path)))
+    matches = map(Path, dict.fromkeys(names))  # a pattern with `**` twice gives some files twice
     files = [each for each in matches if each.is_file() and kind_of(each)]
     return _of_one_kind(given, base, _outside(output, base, files))
 
@@ -85,7 +86,9 @@ def _find_remote(given: str, path: Remote, output: Location | None) -> Found:
         return _of_one_kind(given, path.parent, [path])
     if glob.has_magic(path.path):
         base = Remote(path.system, _base_of_pattern(path.path))
-        files = [file for file in path.matches() if file.is_file() and kind_of(file)]
+        # Here a `*` matches hidden files, too.
+        matches = (file for file in path.matches() if not is_hidden(below(file, base)))
+        files = [file for file in matches if file.is_file() and kind_of(file)]
         return _of_one_kind(given, base, _outside(output, base, files))
     files = [file for file in path.below() if kind_of(file) and not _passed_over(below(file, path))]
     if not files and path.exists():

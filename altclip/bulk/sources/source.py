@@ -25,7 +25,8 @@ class Source(Protocol):
     Attributes:
         schema: The columns; those in `hidden` are embedded, but not written.
         rows: How many rows there are.
-        unreadable: Rows that cannot be read, by their place, and why: all their cells are null.
+        unreadable: Rows that cannot be read, by their place, and why. Those of a batch are in it when the
+            batch is there.
         base: Paths in the input are relative to this folder.
     """
 

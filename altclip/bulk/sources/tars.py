@@ -1,7 +1,9 @@
 """A webdataset as a source: tar files, plain or compressed with gzip, whose members of one key are a row.
 
 The columns are `key`, and one for each kind of text member, called by its suffix: `txt`, `json`, `cls`,
-`zh.txt`. The image is embedded as the column `image`, which is not written. Other members are passed over.
+`zh.txt`. The image is embedded as the column `image`, which is not written. Other members are passed over,
+and so are hidden ones, which archives from macOS have beside each file. A row with a text that is not UTF-8
+cannot be read.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from altclip.bulk.sources.files import IMAGES, Found, decompressed
 from altclip.bulk.sources.locations import Location, reading
-from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS, NONE_UNREADABLE
-from altclip.datasets.items import DataError
+from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS
+from altclip.datasets.items import DataError, is_hidden
 from altclip.datasets.shards import split_name
 from altclip.datasets.text import decode
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 TEXTS = frozenset({"txt", "json", "cls", "text", "caption"})
 KEY, IMAGE = "key", "image"
 LARGEST_MEMBER = 1 << 30
+UNREADABLE = ""
+"""Where a row says why it cannot be read. No member has this name."""
 
 Row = dict[str, Any]
 
@@ -33,12 +37,13 @@ class TarSource:
     that is damaged. Raises DataError that names the file and the member."""
 
     hidden: frozenset[str] = frozenset({IMAGE})
-    unreadable: Mapping[int, str] = NONE_UNREADABLE
 
     def __init__(self, found: Found) -> None:
         import pyarrow as pa
 
         self.base = found.base
+        self._unreadable: dict[int, str] = {}  # filled as texts are read, which the first reading does not do
+        self.unreadable: Mapping[int, str] = self._unreadable
         self._files: list[tuple[Location, int]] = []
         names: dict[str, None] = {}
         for path in found.files:
@@ -53,13 +58,17 @@ class TarSource:
 
     def batches(self, first: int) -> Iterator[pa.RecordBatch]:
         """See `Source`."""
+        before = 0
         for path, count in self._files:
+            before += count
             if first >= count:
                 first -= count
                 continue
             waiting: list[Row] = []
             size = 0
-            for row in _rows(path, contents=True):
+            for place, row in enumerate(_rows(path, contents=True), before - count):
+                if UNREADABLE in row:
+                    self._unreadable[place] = row[UNREADABLE]
                 waiting.append(row)
                 size += len(row.get(IMAGE) or b"")
                 if len(waiting) == BATCH_ROWS or size > BATCH_BYTES:
@@ -96,7 +105,7 @@ def _samples(path: Location, archive: tarfile.TarFile, *, contents: bool) -> Ite
     # Members are not kept, as `for member in archive` would: a file may hold millions.
     while (member := archive.next()) is not None:
         archive.members.clear()  # type: ignore[attr-defined]  # typeshed does not have it
-        if not member.isreg():
+        if not member.isreg() or is_hidden(member.name):
             continue
         key, suffix = split_name(member.name)
         where = f"{path}: {member.name}"
@@ -116,7 +125,10 @@ def _samples(path: Location, archive: tarfile.TarFile, *, contents: bool) -> Ite
         if contents:
             stream = archive.extractfile(member)
             content = stream.read() if stream else b""
-            row[name] = content if name == IMAGE else decode(content, where)
+            try:
+                row[name] = content if name == IMAGE else decode(content, where)
+            except DataError as error:
+                row[UNREADABLE] = str(error)
     if row is not None:
         yield row
 

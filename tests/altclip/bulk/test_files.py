@@ -43,6 +43,13 @@ def test_a_job_goes_on_with_an_output_in_its_input(
     assert bulk(*arguments, "--fresh").last["rows"] == 36
 
 
+def test_a_glob_gives_each_file_once(bulk: Run, tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for number, name in enumerate(("a/x.jsonl", "a/b/y.jsonl")):
+        json_lines(tmp_path / name, texts(2, 2 * number))
+    assert bulk(tmp_path / "**" / "**" / "*.jsonl", tmp_path / "out").last["rows"] == 4
+
+
 def test_pictures_may_have_their_vectors_beside_them(bulk: Run, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
