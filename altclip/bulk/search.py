@@ -3,6 +3,7 @@ compared, part by part."""
 
 from __future__ import annotations
 
+import math
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -130,8 +131,6 @@ def _vectors(
 
 def _cells(output: Location, manifest: Manifest, rows: list[int]) -> dict[int, dict[str, Any]]:
     """The input's columns of these rows, without those that hold bytes."""
-    import pyarrow.compute as pc
-
     found: dict[int, dict[str, Any]] = {}
     ours = {ROW, *(name for column in columns_of(manifest.options) for name in added(column))}
     for part in manifest.parts:
@@ -142,19 +141,28 @@ def _cells(output: Location, manifest: Manifest, rows: list[int]) -> dict[int, d
             field.name for field in schema_of(output, part) if field.name not in ours and _legible(field.type)
         ]
         for batch in cells_of(output, part, [ROW, *names], BATCH_ROWS):
-            kept = batch.filter(pc.is_in(batch.column(ROW), value_set=_array(wanted)))
-            for each in kept.to_pylist():
-                found[each.pop(ROW)] = each
+            for place in np.flatnonzero(np.isin(batch.column(ROW).to_numpy(), wanted)).tolist():
+                # A slice: pyarrow has no filter for views.
+                (row,) = batch.slice(place, 1).to_pylist()
+                found[row.pop(ROW)] = {name: _plain(value) for name, value in row.items()}
     return found
 
 
-def _array(rows: list[int]) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array(rows, pa.int64())
+def _plain(value: Any) -> Any:
+    """A cell as JSON can hold it: a time, a decimal and the like as text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
 def _legible(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
-    return not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_struct(kind))
+    if pa.types.is_dictionary(kind):
+        return _legible(kind.value_type)
+    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    return not (binary or pa.types.is_fixed_size_binary(kind) or pa.types.is_struct(kind))

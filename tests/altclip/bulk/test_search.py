@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,37 @@ def test_the_nearest_rows_come_first(
     assert hits[0] | {"score": 1} == {"row": 123, "score": 1, "n": 123, "text": "text number 123"}
     assert main(["search", str(out), "--text", "text number 123", "--top-k", "2"]) == 0
     assert "text number 123" in capsys.readouterr().out.splitlines()[2]
+
+
+def test_every_type_of_the_inputs_columns_is_shown(
+    bulk: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = {
+        "text": pa.array(["a", "b"]),
+        "view": pa.array(["猫", "b"], pa.string_view()),
+        "when": pa.array([0, 1], pa.timestamp("s")),
+        "price": pa.array([Decimal("1.50"), None]),
+        "share": pa.array([float("nan"), 0.5]),
+        "tags": pa.array([[{"on": date(2026, 11, 29)}], []]),
+        "image": pa.array([b"an image", b""]),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    out = tmp_path / "out"
+    assert bulk(tmp_path / "in.parquet", out, "--text", "text").status == 0
+    assert main(["search", str(out), "--text", "a", "--top-k", "1", "--json"]) == 0
+    (hit,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert hit | {"score": 1} == {
+        "row": 0,
+        "score": 1,
+        "text": "a",
+        "view": "猫",
+        "when": "1970-01-01 00:00:00",
+        "price": "1.50",
+        "share": None,
+        "tags": [{"on": "2026-11-29"}],
+    }
+    assert main(["search", str(out), "--text", "a"]) == 0
+    assert "1970-01-01 00:00:00" in capsys.readouterr().out
 
 
 def test_an_output_of_other_weights_is_not_searched(
