@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from altclip.errors import AltClipError
@@ -50,11 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(f"altclip: {_one_line(error)}")
         return _status_of(error)
     except BrokenPipeError:
-        _drop_output()
+        _drop(sys.stdout)
         return BROKEN_PIPE
     except OutputError as error:
         tell(f"altclip: {_one_line(error)}")
-        _drop_output()
+        _drop(sys.stdout)
         return NO_OUTPUT
     except (OSError, ValueError) as error:
         tell(f"altclip: {_one_line(error)}")
@@ -63,6 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ended.status
     except KeyboardInterrupt:
         return INTERRUPTED
+    finally:
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+        except OSError:  # of the last lines that `tell` could not write
+            _drop(sys.stderr)
 
 
 def _status_of(error: AltClipError) -> int:
@@ -85,11 +91,11 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def _drop_output() -> None:
-    """What Python still holds for standard output would fail again at exit."""
-    if sys.stdout is not None:
+def _drop(stream: TextIO | None) -> None:
+    """What Python still holds for this stream would fail again at exit, and end the process with 120."""
+    if stream is not None:
         with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextlib.contextmanager

@@ -7,11 +7,13 @@ the output lacks.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 from altclip.output import OutputError
 
@@ -37,8 +39,15 @@ def say_json(value: object, indent: int | None = None) -> None:
 def tell(text: str) -> None:
     """Writes a line to standard error, as far as there is one."""
     if sys.stderr is not None:
-        sys.stderr.write(f"{legible(text, sys.stderr.encoding)}\n")
-        sys.stderr.flush()
+        show(sys.stderr, f"{legible(text, sys.stderr.encoding)}\n")
+
+
+def show(stream: TextIO, text: str) -> None:
+    """Writes at once to a stream that tells people how it goes. Where that fails, as on a full disk or when
+    the reader has gone, the work goes on untold."""
+    with contextlib.suppress(OSError):
+        stream.write(text)
+        stream.flush()
 
 
 def legible(text: str, encoding: str | None = None) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from altclip.printing import legible
+from altclip.printing import legible, show
 
 TERMINAL_SECONDS, LINE_SECONDS = 0.2, 10.0
 
@@ -56,13 +56,12 @@ class Progress:
         if done != self._first or self._shown > self._start:
             self._write(self.line(done))
             if self._terminal and self._stream is not None:
-                self._stream.write("\n")
+                show(self._stream, "\n")
 
     def _write(self, line: str) -> None:
         if self._stream is not None:
             shown = legible(line, self._stream.encoding)
-            self._stream.write(f"\r\x1b[K{shown}" if self._terminal else f"{shown}\n")
-            self._stream.flush()
+            show(self._stream, f"\r\x1b[K{shown}" if self._terminal else f"{shown}\n")
 
 
 def duration(seconds: float) -> str:

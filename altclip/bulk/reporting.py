@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from altclip.bulk.progress import LINE_SECONDS, TERMINAL_SECONDS, duration
-from altclip.printing import json_text, tell
+from altclip.printing import json_text, show, tell
 
 RECENT_SECONDS = 10.0
 """The rate of now is that of so many seconds."""
@@ -56,8 +56,7 @@ class Report:
             numbers = {name: round(value, 1) for name, value in (rates | dict(times)).items()}
             tell(json_text({"done": done, "of": self._total, "failed_rows": failed} | numbers, None, "utf-8"))
             return
-        sys.stderr.write(f"\r\x1b[K{self.line(done, failed, rates, times)}")
-        sys.stderr.flush()
+        show(sys.stderr, f"\r\x1b[K{self.line(done, failed, rates, times)}")
         self._line_open = True
 
     def line(self, done: int, failed: int, rates: Mapping[str, float], times: Mapping[str, float]) -> str:
@@ -79,5 +78,5 @@ class Report:
     def end(self) -> None:
         """Ends the line that is overwritten."""
         if self._line_open:
-            sys.stderr.write("\n")
+            show(sys.stderr, "\n")
             self._line_open = False
