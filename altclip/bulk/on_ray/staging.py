@@ -11,9 +11,10 @@ import secrets
 import shutil
 from pathlib import Path
 
+from altclip.bulk.output.files import writing
 from altclip.bulk.output.layout import Layout
 from altclip.bulk.output.manifest import Part
-from altclip.bulk.sources.locations import Location, Remote, one_line
+from altclip.bulk.sources.locations import Location, Remote
 from altclip.output import OutputError
 
 MOST_TRIES = 5
@@ -29,20 +30,15 @@ class Staging:
         self.output = output
         self.path = output / f".altclip-{secrets.token_hex(8)}.partial"
         if isinstance(self.path, Path):
-            try:
+            with writing(self.path, "made"):
                 self.path.mkdir()
-            except OSError as error:
-                raise OutputError(f"{self.path}: cannot be made: {error.strerror}") from None
 
     def take(self, name: str, part: Part) -> None:
         """Moves a part from the folder of this name to its place. Raises OutputError."""
         for stored in reversed(part.files):  # the errors table first
             here, there = self.path / name / stored.name, self.output / stored.name
-            try:
+            with writing(there, "put in place"):
                 _move(here, there)
-            except Exception as error:  # stores' libraries have errors of their own
-                told = error.strerror if isinstance(error, OSError) else None
-                raise OutputError(f"{there}: cannot be put in place: {told or one_line(error)}") from None
         end_try(self.path / name)
 
     def remove(self) -> None:
@@ -60,10 +56,8 @@ def begin_try(staging: Location, name: str, layout: Layout) -> Location:
         raise RuntimeError(f"{MOST_TRIES} processes died while they made {name}")
     folder = staging / f"{name}-{secrets.token_hex(8)}"
     if not isinstance(folder, Path):
-        try:
+        with writing(folder):
             folder.system.pipe_file((folder / BEGUN).path, b"")
-        except Exception as error:
-            raise OutputError(f"{folder}: cannot be written: {one_line(error)}") from error
         return folder
     try:
         folder.mkdir()

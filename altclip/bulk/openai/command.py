@@ -24,6 +24,7 @@ from altclip.bulk.openai.requests import BatchRequest, answer_line, count_reques
 from altclip.bulk.output.folder import Folder
 from altclip.bulk.reporting import Report
 from altclip.bulk.sources.files import hash_of
+from altclip.bulk.sources.locations import location_of
 from altclip.channel import key_of
 from altclip.client import Client
 from altclip.datasets.items import DataError
@@ -65,7 +66,7 @@ class Batch:
 
     def run(self) -> None:
         """Raises DataError, OutputError, TooManyErrors, and AltClipError where the service cannot be used."""
-        source, output = Path(self._arguments.input), Path(self._arguments.output)
+        source, output = _local(self._arguments.input), _local(self._arguments.output)
         gateway = Gateway(
             self._arguments.http,
             key_of(os.environ.get("ALTCLIP_API_KEY")) or "",
@@ -171,6 +172,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     begin.add_argument("--fresh", action="store_true", help="begin anew; what is in OUTPUT is removed")
     add_failures(parser, "requests")
     add_patience(parser)
+
+
+def _local(given: str) -> Path:
+    """A path of this machine. Raises DataError for the address of a store."""
+    location = location_of(given)
+    if not isinstance(location, Path):
+        raise DataError(f"{given}: batch files and their answers are files of this machine")
+    return location
 
 
 def _trust(arguments: argparse.Namespace) -> ssl.SSLContext | None:

@@ -12,14 +12,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from altclip.bulk.openai.answers import in_order, read_answers
+from altclip.bulk.output.files import writing
 from altclip.bulk.output.folder import MANIFEST
 from altclip.datasets.items import DataError
-from altclip.output import OutputError, whole_file
+from altclip.output import whole_file
 
 OUTPUT, ERRORS, RETRIED = "output.jsonl", "errors.jsonl", "retried.jsonl"
 VERSION, KIND = 1, "openai"
@@ -69,7 +70,7 @@ class Journal:
         """Opens the files that lines are appended to. Raises OutputError."""
         self._save("running")
         for name in (OUTPUT, ERRORS):
-            with _naming(self.folder / name):
+            with writing(self.folder / name):
                 if (self.folder / name).exists():  # the run before was killed between two renames
                     (self.folder / name).replace(self._partial(name))
                 self._files[name] = self._partial(name).open("ab")
@@ -83,7 +84,7 @@ class Journal:
     def begin_again(self) -> None:
         """Opens the file for answers to requests that have failed and are tried again. Raises OutputError."""
         self._save("running")
-        with _naming(self.folder / ERRORS):
+        with writing(self.folder / ERRORS):
             self._files[RETRIED] = self._partial(RETRIED).open("ab")
 
     def append_again(self, line: bytes, *, failed: bool) -> None:
@@ -100,11 +101,11 @@ class Journal:
             for line in in_order(self._ids(), read_answers(retried), earlier):
                 (failures if line.failed else answers).write(line.content)
         # Last: until then all of this can be done once more.
-        with _naming(retried):
+        with writing(retried, "removed"):
             retried.unlink()
 
     def _append(self, name: str, line: bytes) -> None:
-        with _naming(self.folder / (ERRORS if name == RETRIED else name)):
+        with writing(self.folder / (ERRORS if name == RETRIED else name)):
             self._files[name].write(line)
             self._files[name].flush()  # a kill costs at most this line
 
@@ -112,7 +113,7 @@ class Journal:
         """Every request is answered: the files get their names. Raises OutputError."""
         self.close()
         for name in (ERRORS, OUTPUT):
-            with _naming(self.folder / name):
+            with writing(self.folder / name):
                 with self._partial(name).open("rb") as file:
                     os.fsync(file.fileno())
                 self._partial(name).replace(self.folder / name)
@@ -143,10 +144,12 @@ class Journal:
         if found is None and any(entry.name in ours for entry in self.folder.iterdir()):
             raise DataError(f"{self.folder}: holds answers, but no {MANIFEST}: give an empty folder")
         for entry in self.folder.glob(f"{TEMPORARY}*"):
-            entry.unlink()
+            with writing(entry, "removed"):
+                entry.unlink()
         if fresh:
-            for name in ours:
-                (self.folder / name).unlink(missing_ok=True)
+            for name in sorted(ours, key=lambda name: name == MANIFEST):  # last: without it they are nobody's
+                with writing(self.folder / name, "removed"):
+                    (self.folder / name).unlink(missing_ok=True)
             return
         if found is not None and found["input"] != self._input:
             raise DataError(f"{self.folder}: was made from another batch file; --fresh begins anew")
@@ -163,7 +166,7 @@ class Journal:
         if not path.exists():
             return
         length = 0
-        with _naming(path):
+        with writing(path):
             for line in read_answers(path):
                 length += len(line.content)
                 self.answered.add(line.custom_id)
@@ -173,7 +176,7 @@ class Journal:
         if length < path.stat().st_size:
             if path == whole:
                 raise DataError(f"{path}: is damaged; --fresh begins anew")
-            with _naming(path):
+            with writing(path):
                 os.truncate(path, length)
 
     def check_revision(self, body: Any) -> None:
@@ -216,13 +219,3 @@ def _manifest(path: Path) -> dict[str, Any] | None:
     if not isinstance(found, dict) or (found.get("kind"), found.get("version")) != (KIND, VERSION):
         raise DataError(f"{path}: not of a batch file")
     return found
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -19,6 +20,21 @@ from altclip.bulk.output.manifest import Stored
 from altclip.bulk.sources.locations import Location, Remote, one_line
 from altclip.npy import write_header
 from altclip.output import OutputError, OutputFile
+
+
+@contextlib.contextmanager
+def writing(location: Location, what: str = "written") -> Iterator[None]:
+    """What goes wrong in the block while this location is written, made or removed becomes an OutputError
+    that names it. what: what cannot be done."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except Exception as error:  # stores' libraries have errors of their own
+        if isinstance(location, Path) and not isinstance(error, OSError):
+            raise
+        told = error.strerror if isinstance(error, OSError) else None
+        raise OutputError(f"{location}: cannot be {what}: {told or one_line(error)}") from error
 
 
 class Upload:
@@ -40,10 +56,9 @@ class Upload:
 
     def commit(self) -> None:
         try:
-            self.file.flush()
-            self._location.system.put_file(self._temporary.name, self._location.path)
-        except Exception as error:  # of the store's own library
-            raise OutputError(f"{self._location}: cannot be written: {one_line(error)}") from error
+            with writing(self._location):
+                self.file.flush()
+                self._location.system.put_file(self._temporary.name, self._location.path)
         finally:
             self.discard()
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from altclip.bulk.output.files import output_file
+from altclip.bulk.output.files import output_file, writing
 from altclip.bulk.output.layout import Layout
 from altclip.bulk.output.manifest import Manifest, Part, load
 from altclip.bulk.sources.locations import Location, one_line, reading
@@ -52,7 +52,7 @@ class Folder:
 
     def prepare(self) -> Manifest | None:
         """The manifest, None in a new folder; what a run that was killed left half-written is removed. Raises
-        DataError where something else lies in the folder."""
+        DataError where something else lies in the folder, OutputError for what cannot be removed."""
         self._last = _content(self.path / MANIFEST)
         manifest = read_manifest(self.path)
         known = {MANIFEST, *(manifest.files if manifest else ())}
@@ -79,16 +79,15 @@ class Folder:
         if not isinstance(self.path, Path):
             return
         for name in layout.folders:
-            try:
+            with writing(self.path / name, "made"):
                 (self.path / name).mkdir(exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"{self.path / name}: cannot be made: {error.strerror}") from None
 
     def clear(self, manifest: Manifest) -> None:
-        """Removes the parts of the manifest, one that was under way among them, and itself."""
-        for name in manifest.files:
-            (self.path / name).unlink(missing_ok=True)
-        (self.path / MANIFEST).unlink()
+        """Removes the parts of the manifest, one that was under way among them, and itself. Raises
+        OutputError."""
+        for name in (*manifest.files, MANIFEST):
+            with writing(self.path / name, "removed"):
+                (self.path / name).unlink(missing_ok=True)
         self._last = None
 
     def save(self, manifest: Manifest) -> None:
@@ -122,17 +121,17 @@ class Folder:
 
 
 def _remove(location: Location) -> None:
-    """Removes a file; or a folder, which processes of an earlier run may still write to under its name."""
-    if not location.is_dir():
-        location.unlink(missing_ok=True)
-        return
-    if isinstance(location, Path):
-        doomed = location.with_name(f".altclip-{secrets.token_hex(8)}.partial")
-        location.rename(doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
-        return
-    with reading(location):
-        location.system.rm(location.path, recursive=True)
+    """Removes a file; or a folder, which processes of an earlier run may still write to under its name.
+    Raises OutputError."""
+    with writing(location, "removed"):
+        if not location.is_dir():
+            location.unlink(missing_ok=True)
+        elif isinstance(location, Path):
+            doomed = location.with_name(f".altclip-{secrets.token_hex(8)}.partial")
+            location.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+        else:
+            location.system.rm(location.path, recursive=True)
 
 
 def _locked(path: Path) -> int:

@@ -118,7 +118,8 @@ class Manifest:
         for part in content["parts"]:
             if not part["arrays"]:
                 del part["arrays"]
-        return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode("utf-8", "replace")
+        # A file's name that is not UTF-8 has halves of surrogate pairs: `\udce9` is JSON for one.
+        return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
 
 
 def load(content: bytes, where: str) -> Manifest:

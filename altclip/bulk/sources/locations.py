@@ -133,6 +133,7 @@ def location_of(given: str | Path | Remote) -> Location:
         import fsspec
 
         system, path = fsspec.core.url_to_fs(given)
+        system.invalidate_cache()  # one system serves a process for ever, with the listings of its first run
     except ImportError as error:
         raise DataError(f"{given}: this store needs a library: {error}") from None
     except Exception as error:  # of the store's own library

@@ -67,6 +67,36 @@ def test_the_same_command_once_more_changes_nothing(batch: Batch, tmp_path: Path
     assert digests(tmp_path / "out") == before
 
 
+def test_a_kill_while_fresh_removes_leaves_what_it_can_go_on_with(
+    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = json_lines(tmp_path / "in.jsonl", [request(n, f"text {n}") for n in range(5)])
+    out, unlink = tmp_path / "out", Path.unlink
+    batch(path, out)
+
+    def killed(self: Path, missing_ok: bool = False) -> None:
+        unlink(self, missing_ok)
+        if sum(each.is_file() for each in out.iterdir()) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    assert batch(path, out, "--fresh").status == 130
+    monkeypatch.setattr(Path, "unlink", unlink)
+    assert batch(path, out, "--fresh").last["embedded"] == 5
+
+
+def test_a_store_is_no_place_for_answers(
+    batch: Batch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    json_lines(tmp_path / "in.jsonl", [request(0, "a")])
+    for given in (("in.jsonl", "memory://bucket/out"), ("memory://bucket/in.jsonl", "out")):
+        ran = batch(*given)
+        assert ran.status == 2
+        assert "are files of this machine" in ran.told
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
 def test_after_a_kill_it_goes_on_and_answers_nothing_twice(
     bulk: Run, paced: Paced, hold: Path, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.altclip.bulk.conftest import Run
-from tests.altclip.bulk.outputs import digests, json_lines, manifest, texts
+from tests.altclip.bulk.outputs import COMMAND, digests, json_lines, manifest, parts, texts
+from tests.server import RunningServer
 
 
 @pytest.fixture
@@ -41,3 +44,38 @@ def test_a_full_disk_costs_the_part_under_way(bulk: Run, small_disk: Path, tmp_p
     assert bulk(path, out, *arguments).status == 0
     bulk(path, tmp_path / "undisturbed", *arguments)
     assert digests(out) == digests(tmp_path / "undisturbed")
+
+
+def test_an_output_that_became_read_only_cannot_be_written(
+    bulk: Run, small_disk: Path, tmp_path: Path
+) -> None:
+    path = json_lines(tmp_path / "in.jsonl", texts(20))
+    out = small_disk / "out"
+    bulk(path, out)
+    before = digests(out)
+    (out / ".altclip-0123456789abcdef.partial").write_bytes(b"of a run that was killed")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for options in ([], ["--fresh"]):
+        ran = bulk(path, out, *options)
+        assert ran.status == 4
+        assert "cannot be removed: Read-only file system" in ran.told
+    subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+    assert bulk(path, out).status == 0
+    assert digests(out) == before
+
+
+def test_messages_that_find_no_room_end_no_run(stub: RunningServer, tmp_path: Path) -> None:
+    path = json_lines(tmp_path / "in.jsonl", texts(20))
+    environment = {**os.environ, "ALTCLIP_ADDRESS": stub.grpc}
+    environment.pop("PYTHONUNBUFFERED", None)  # or nothing is left for Python's exit
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [str(COMMAND), "bulk", str(path), str(tmp_path / "out")],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            check=False,
+        )
+    assert ran.returncode == 0
+    assert json.loads(ran.stdout)["embedded"] == 20
+    assert parts(tmp_path / "out").num_rows == 20

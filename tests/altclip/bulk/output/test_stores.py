@@ -105,6 +105,46 @@ def test_a_run_ends_where_another_one_has_written(
     assert "memory://bucket/out: another run uses it now" in ran.told
 
 
+@pytest.mark.parametrize("error", [ConnectionError("the line is dead"), RuntimeError("access denied")])
+def test_what_cannot_be_removed_is_an_output_that_cannot_be_written(
+    bulk: Run, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    path = json_lines(tmp_path / "in.jsonl", texts(35))
+    bulk(path, "memory://bucket/out", *SHARDS)
+
+    def failing(self: Any, path: str) -> None:
+        raise error
+
+    monkeypatch.setattr(MemoryFileSystem, "rm_file", failing)
+    ran = bulk(path, "memory://bucket/out", *SHARDS, "--fresh")
+    assert ran.status == 4
+    assert f"memory://bucket/out/part-00000.parquet: cannot be removed: {error}" in ran.told
+
+
+def test_each_run_sees_what_is_in_the_store_now(
+    bulk: Run, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, listings = MemoryFileSystem.find, dict[str, Any]()
+
+    def remembered(self: Any, path: str, **options: Any) -> Any:  # as those of S3 and GCS do
+        if path not in listings:
+            listings[path] = find(self, path, **options)
+        return listings[path]
+
+    monkeypatch.setattr(MemoryFileSystem, "find", remembered)
+    monkeypatch.setattr(MemoryFileSystem, "invalidate_cache", lambda self, path=None: listings.clear())
+    store.pipe_file("/in/a.jsonl", b'{"text": "a"}\n')
+    assert bulk("memory://in", tmp_path / "out").last["rows"] == 1
+    store.pipe_file("/in/b.jsonl", b'{"text": "b"}\n')
+    assert bulk("extend", "memory://in", tmp_path / "out").last["rows"] == 2
+
+
+def test_a_glob_passes_hidden_files_of_a_store_over(bulk: Run, store: Any, tmp_path: Path) -> None:
+    store.pipe_file("/in/a.jsonl", b'{"text": "a"}\n')
+    store.pipe_file("/in/._a.jsonl", b"of macOS")
+    assert bulk("memory://in/*.jsonl", tmp_path / "out").last["rows"] == 1
+
+
 @pytest.mark.parametrize("given", ["memory://data", "memory://data/**/*.parquet"])
 def test_an_output_in_a_store_may_lie_in_its_input(bulk: Run, store: Any, given: str) -> None:
     for number in range(2):
