@@ -10,7 +10,7 @@ from typing import get_args
 
 from altclip import inputs
 from altclip.bulk.output.layout import FORMATS, PARQUET
-from altclip.bulk.plan import ROWS_PER_SHARD
+from altclip.bulk.plan import FIXED, ROWS_PER_SHARD, VECTOR_TYPES
 
 DESCRIPTION = """\
 Embeds columns of an input of any size and writes Parquet files with all columns of the input and the
@@ -60,8 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser, *, extend: bool = False) -> N
     )
     made.add_argument(
         "--vector-type",
-        choices=("fixed", "list"),
-        default="fixed",
+        choices=VECTOR_TYPES,
+        default=FIXED,
         help="lists of a fixed size, or plain ones (default: %(default)s)",
     )
     made.add_argument(

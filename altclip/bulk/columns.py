@@ -101,7 +101,8 @@ def _fits(kind: pa.DataType, is_text: bool) -> bool:
     if is_text or text or pa.types.is_null(kind):
         return bool(text or pa.types.is_null(kind))
     if pa.types.is_struct(kind):
-        return bool({"bytes", "path"} & {kind.field(n).name for n in range(kind.num_fields)})
+        given = [field.type for field in kind if field.name in ("bytes", "path")]
+        return bool(given) and all(_fits(each, is_text) for each in given)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
 
 

@@ -23,7 +23,7 @@ from altclip.bulk.output.layout import PARQUET, layout_of
 from altclip.bulk.output.manifest import DONE, Manifest, Part
 from altclip.bulk.output.parts import stored_schema
 from altclip.bulk.output.reading import schema_of
-from altclip.bulk.plan import ROWS_PER_SHARD, Options, Summary, Task, Wanted, begin, tasks
+from altclip.bulk.plan import FIXED, ROWS_PER_SHARD, Options, Summary, Task, Wanted, begin, check, tasks
 from altclip.bulk.rehearsal import Rehearsal, rehearse
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.files import Found, find
@@ -154,8 +154,7 @@ class Job:
 
     def _opened(self) -> tuple[Found, Source, tuple[Embedded, ...]]:
         require()
-        if self.wanted.rows_per_shard < 1:
-            raise DataError("a shard holds at least one row")
+        check(self.wanted)
         found = find(self.source, self.output)
         source = open_source(found, may_be_embedded(self.wanted.text, self.wanted.image))
         return found, source, choose(source.schema, self.wanted.text, self.wanted.image, self.wanted.id)
@@ -177,7 +176,7 @@ class Job:
         size = self.wanted.rows_per_shard
         todo = tasks(manifest, size, self._is_whole, retry=self.options.retry_failed)
         self.cells = len(columns) * sum(task.rows for task in todo)
-        shape = Shape(self.wanted.encoding, model.dimension, self.wanted.vector_type == "fixed")
+        shape = Shape(self.wanted.encoding, model.dimension, self.wanted.vector_type == FIXED)
         metadata = {
             "altclip.model": model.name,
             "altclip.revision": model.revision,

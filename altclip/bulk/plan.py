@@ -3,15 +3,19 @@ summary at its end. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from altclip.bulk.output.layout import PARQUET
+from altclip.bulk.columns import DTYPES
+from altclip.bulk.output.layout import FORMATS, PARQUET
 from altclip.bulk.output.manifest import RUNNING, Manifest, Part, grown, misfits
 from altclip.datasets.items import DataError
+from altclip.inputs import ORIENTATIONS
 
 ROWS_PER_SHARD = 10_000
+FIXED = "fixed"
+VECTOR_TYPES = (FIXED, "list")
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,21 @@ class Wanted:
     orientation: str = "as_stored"
     rows_per_shard: int = ROWS_PER_SHARD
     format: str = PARQUET
+
+
+def check(wanted: Wanted) -> None:
+    """Raises DataError for a word that nobody knows, before anything depends on it."""
+    known: Mapping[str, Collection[str]] = {
+        "encoding": DTYPES,
+        "vector_type": VECTOR_TYPES,
+        "orientation": ORIENTATIONS,
+        "format": FORMATS,
+    }
+    for name, words in known.items():
+        if (given := getattr(wanted, name)) not in words:
+            raise DataError(f"{name} is one of {', '.join(words)}, not {given!r}")
+    if wanted.rows_per_shard < 1:
+        raise DataError("a shard holds at least one row")
 
 
 @dataclass(frozen=True)
@@ -115,6 +134,8 @@ def begin(found: Manifest | None, wanted: Manifest, options: Options) -> Manifes
         return wanted
     else:
         problems = misfits(found, wanted)
+        if not problems and found.rows != wanted.rows:  # of another version, which reads the files otherwise
+            problems = [f"input: {found.rows:,} rows before, {wanted.rows:,} now"]
     if problems:
         hint = "" if options.extend else "; --fresh begins anew, `altclip bulk extend` adds new files"
         raise DataError(f"the output was made otherwise: {'; '.join(problems)}{hint}")

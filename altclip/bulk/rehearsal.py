@@ -21,7 +21,8 @@ from altclip.streams.ledger import StreamInput
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SAMPLE_ROWS = 1024
+SAMPLE_ROWS, SAMPLE_BYTES = 1024, 64 << 20
+"""The sample is in memory. It ends with the batch that makes it larger."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,13 @@ def rehearse(
 ) -> Rehearsal:
     """Reads everything and embeds the first rows. Raises DataError, and AltClipError."""
     start = time.perf_counter()
-    count = 0
+    count = size = 0
     sample: list[pa.RecordBatch] = []
     for batch in source.batches(0):
         room = SAMPLE_ROWS - count
-        if room > 0:
+        if room > 0 and size < SAMPLE_BYTES:
             sample.append(batch.slice(0, room))
+            size += batch.nbytes
         count += len(batch)
     if count != source.rows:
         raise DataError(f"the input changed while it was read: {count} rows instead of {source.rows}")

@@ -138,6 +138,15 @@ def test_a_file_that_cannot_be_read_is_named(bulk: Run, tmp_path: Path) -> None:
     assert "Input/output error" in row["message"]
 
 
+@pytest.mark.parametrize("kind", [pa.struct({"bytes": pa.int64()}), pa.struct({"path": pa.list_(pa.int8())})])
+def test_a_struct_that_holds_no_image_is_refused(bulk: Run, tmp_path: Path, kind: pa.DataType) -> None:
+    pq.write_table(pa.table({"image": pa.nulls(3, kind)}), tmp_path / "in.parquet")
+    ran = bulk(tmp_path / "in.parquet", tmp_path / "out", "--image", "image")
+    assert ran.status == 2
+    assert "the column 'image' is struct<" in ran.told
+    assert ": no images" in ran.told
+
+
 def test_a_model_that_the_service_does_not_have_ends_the_run_with_3(bulk: Run, tmp_path: Path) -> None:
     ran = bulk(json_lines(tmp_path / "in.jsonl", [{"text": "a"}]), tmp_path / "out", "--model", "nothing")
     assert ran.status == 3

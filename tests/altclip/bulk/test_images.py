@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from altclip.bulk import rehearsal
 from tests.altclip.bulk.conftest import Run
 from tests.altclip.bulk.outputs import digests, errors, json_lines, parts
 
@@ -109,6 +110,31 @@ def test_a_key_of_a_webdataset_that_is_not_unicode_shows_its_bytes(bulk: Run, tm
     (tmp_path / "in.tar").write_bytes(tar(members))
     assert bulk(tmp_path / "in.tar", tmp_path / "out").status == 0
     assert parts(tmp_path / "out").column("key").to_pylist() == [r"caf\xe9", r"caf\xe8"]
+
+
+def test_hidden_members_of_a_webdataset_are_no_rows(bulk: Run, tmp_path: Path) -> None:
+    hidden = {"./._0.png": b"of macOS", "__MACOSX/._0.png": b"of macOS", ".trash/1.png": png(1)}
+    (tmp_path / "in.tar").write_bytes(tar(hidden | {"./0.png": png(0), "./2.png": png(2)}))
+    assert bulk(tmp_path / "in.tar", tmp_path / "out").status == 0
+    assert parts(tmp_path / "out").column("key").to_pylist() == ["./0", "./2"]
+
+
+def test_a_caption_that_is_not_utf8_costs_its_own_row(bulk: Run, tmp_path: Path) -> None:
+    for shard in range(2):
+        members = {}
+        for n in range(4 * shard, 4 * shard + 4):
+            members[f"{n}.png"] = png(n)
+            members[f"{n}.txt"] = b"caf\xe9" if n in (0, 6) else f"caption {n}".encode()
+        (tmp_path / f"{shard}.tar").write_bytes(tar(members))
+    arguments = (tmp_path / "*.tar", tmp_path / "out", "--id", "key", "--rows-per-shard", 3)
+    assert bulk(*arguments[:1], tmp_path / "none", "--dry-run").status == 0
+    ran = bulk(*arguments)
+    assert (ran.status, ran.last["embedded"], ran.last["errors"]) == (1, 6, 2)
+    found = [(row["row"], row["reason"], row["message"]) for row in errors(tmp_path / "out")]
+    assert [(row, reason) for row, reason, _ in found] == [(0, "UNREADABLE_INPUT"), (6, "UNREADABLE_INPUT")]
+    assert found[1][2].endswith("1.tar: 6.txt line 1: not UTF-8")
+    assert parts(tmp_path / "out").column("txt").to_pylist() == [f"caption {n}" for n in (1, 2, 3, 4, 5, 7)]
+    assert bulk(*arguments, "--retry-failed").last["errors"] == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "header"])
@@ -230,3 +256,14 @@ def test_a_dry_run_counts_and_writes_nothing(bulk: Run, tmp_path: Path) -> None:
     assert ran.last["rows_per_second"] > 0
     assert "a sample of 1,024 rows" in ran.told
     assert not (tmp_path / "out").exists()
+
+
+def test_the_sample_of_a_dry_run_is_small_where_rows_are_large(
+    bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "SAMPLE_BYTES", 6000)
+    table = pa.table({"text": [f"text {n}" for n in range(50)], "ballast": [bytes(500)] * 50})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=10)
+    ran = bulk(tmp_path / "in.parquet", tmp_path / "out", "--dry-run")
+    assert (ran.status, ran.last["rows"]) == (0, 50)
+    assert "a sample of 20 rows" in ran.told

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +15,7 @@ import pytest
 
 from altclip import Client, bulk
 from altclip.bulk.output.folder import Folder
+from altclip.datasets.items import DataError
 from tests.altclip.bulk.conftest import POISON, Run
 from tests.altclip.bulk.outputs import digests, errors, json_lines, manifest, parts, texts
 from tests.server import RunningServer
@@ -189,6 +192,15 @@ def test_an_input_that_has_changed_is_refused_and_fresh_begins_anew(bulk: Run, t
     assert bulk("verify", tmp_path / "out").status == 0
 
 
+def test_an_input_whose_name_is_not_utf8_is_known_again(bulk: Run, tmp_path: Path) -> None:
+    path = json_lines(tmp_path / os.fsdecode(b"caf\xe9.jsonl"), texts(5))
+    assert bulk(path, tmp_path / "out").status == 0
+    again = bulk(path, tmp_path / "out")
+    assert (again.status, again.last["embedded"], again.last["rows_per_second"]) == (0, 5, 0), again.told
+    json_lines(path, texts(6))
+    assert r"caf\xe9.jsonl has changed" in bulk(path, tmp_path / "out").told
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(bulk: Run, tmp_path: Path) -> None:
     json_lines(tmp_path / "in.jsonl", texts(5))
     (tmp_path / "out").mkdir()
@@ -259,6 +271,20 @@ def test_rows_that_failed_are_tried_again_and_take_their_place(bulk: Run, tmp_pa
     assert (errors(out), parts(out).column("row").to_pylist()) == ([], [0, 1, 2, 3])
     bulk(*arguments[:1], tmp_path / "undisturbed", *arguments[2:])
     assert digests(out) == digests(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"encoding": "float8"}, {"vector_type": "Fixed"}, {"orientation": "up"}, {"format": "csv"}],
+)
+def test_a_word_that_nobody_knows_is_refused_before_anything_is_written(
+    stub: RunningServer, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    path = json_lines(tmp_path / "in.jsonl", texts(3))
+    ((name, word),) = wrong.items()
+    with Client(stub.grpc) as client, pytest.raises(DataError, match=f"{name} is one of .*, not '{word}'"):
+        bulk.run(path, tmp_path / "out", client=client, **wrong)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_python_face_gives_a_summary(stub: RunningServer, tmp_path: Path) -> None:

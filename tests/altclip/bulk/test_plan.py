@@ -66,6 +66,24 @@ def test_what_does_not_fit_is_named(changes: dict[str, Any], told: list[str]) ->
     assert misfits(manifest(), manifest(**changes)) == told
 
 
+def test_the_same_files_with_other_rows_are_refused() -> None:
+    found = manifest(rows=25)
+    assert begin(found, manifest(rows=25), Options()).rows == 25
+    with pytest.raises(DataError, match="input: 25 rows before, 24 now"):
+        begin(found, manifest(rows=24), Options())
+    assert begin(found, manifest(rows=24), Options(fresh=True)).rows == 24
+
+
+def test_names_of_files_that_are_not_utf8_are_the_same_when_they_are_read_again() -> None:
+    files = [
+        {"path": "caf\udce9.jsonl", "size": 3, "hash": "x"},
+        {"path": "猫.jsonl", "size": 3, "hash": "x"},
+    ]
+    given = manifest(input={"kind": "jsonl", "base": "/\udce9", "files": files})
+    assert "猫.jsonl".encode() in given.dump()
+    assert misfits(load(given.dump(), "m"), given) == []
+
+
 def test_missing_damaged_short_and_failed_parts_are_made() -> None:
     found = manifest().with_part(part(0, 9, 1)).with_part(part(1, 10)).with_part(part(2, 3))
     assert tasks(found, 10, whole, retry=False) == [Task(2, 20, 5, part(2, 3))]
