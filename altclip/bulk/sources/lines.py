@@ -23,7 +23,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from altclip.bulk.sources.files import Found, compression_of, decompressed
 from altclip.bulk.sources.json_types import Rows, Types, encodes, json_text, storable
 from altclip.bulk.sources.locations import Location, reading
-from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS
+from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS, changed
 from altclip.datasets.items import DataError
 from altclip.datasets.text import LONGEST_LINE, decode, json_object
 
@@ -101,12 +101,17 @@ class LinesSource:
                 continue
             start = marks[bisect.bisect_right(marks, first, key=lambda mark: mark.rows) - 1]
             first -= start.rows
-            for _, rows in _chunks(path, self._kind, start):
-                if first >= len(rows):
-                    first -= len(rows)
-                    continue
-                yield self._batch(path, rows[first:])
-                first = 0
+            left = count - start.rows
+            for _, chunk in _chunks(path, self._kind, start):
+                rows = chunk[:left]  # a file that has grown since is read as far as it was
+                left -= len(rows)
+                if first < len(rows):
+                    yield self._batch(path, rows[first:])
+                first = max(0, first - len(rows))
+                if not left:
+                    break
+            if left:
+                raise changed(path)
 
     def _batch(self, path: Location, rows: Rows) -> pa.RecordBatch:
         import pyarrow as pa

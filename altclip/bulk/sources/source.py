@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from altclip.bulk.sources.locations import Location
+from altclip.datasets.items import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -17,6 +18,12 @@ BATCH_BYTES = 32 << 20
 as many rows of average size."""
 
 NONE_UNREADABLE: Mapping[int, str] = {}
+
+
+def changed(path: Location) -> DataError:
+    """The error of a file that has not the rows that it had when it was opened: those of the files behind it
+    would be taken for other ones."""
+    return DataError(f"{path}: has other rows than before: it changed while it was read")
 
 
 class Source(Protocol):
@@ -37,5 +44,6 @@ class Source(Protocol):
     base: Location
 
     def batches(self, first: int) -> Iterator[pa.RecordBatch]:
-        """The rows from this one on, in order. Raises DataError for what cannot be read."""
+        """The rows from this one on, in order: of each file as many as it had when it was opened. Raises
+        DataError for what cannot be read, and for a file that has not so many any more."""
         ...

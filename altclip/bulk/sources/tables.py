@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from altclip.bulk.sources.files import Found
 from altclip.bulk.sources.locations import Location, one_line, parquet_file, reading
-from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS, NONE_UNREADABLE
+from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS, NONE_UNREADABLE, changed
 from altclip.datasets.items import DataError
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class ParquetSource:
                 continue
             try:
                 with reading(path), _opened(path) as file:
+                    if file.metadata.num_rows != rows:
+                        raise changed(path)
                     for group in range(file.metadata.num_row_groups):
                         told = file.metadata.row_group(group)
                         if first >= told.num_rows:

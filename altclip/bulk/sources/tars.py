@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from altclip.bulk.sources.files import IMAGES, Found, decompressed
 from altclip.bulk.sources.locations import Location, reading
-from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS
+from altclip.bulk.sources.source import BATCH_BYTES, BATCH_ROWS, changed
 from altclip.datasets.items import DataError, is_hidden
 from altclip.datasets.shards import split_name
 from altclip.datasets.text import decode
@@ -65,8 +65,10 @@ class TarSource:
                 first -= count
                 continue
             waiting: list[Row] = []
-            size = 0
+            size, place = 0, before - count - 1
             for place, row in enumerate(_rows(path, contents=True), before - count):
+                if place == before:
+                    raise changed(path)
                 if UNREADABLE in row:
                     self._unreadable[place] = row[UNREADABLE]
                 waiting.append(row)
@@ -75,6 +77,8 @@ class TarSource:
                     yield from self._batch(waiting, first)
                     first = max(0, first - len(waiting))
                     waiting, size = [], 0
+            if place != before - 1:
+                raise changed(path)
             yield from self._batch(waiting, first)
             first = 0
 
