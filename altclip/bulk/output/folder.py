@@ -3,13 +3,15 @@
     OUTPUT/manifest.json  part-00000.parquet …  errors/part-00000.parquet …
 
 On this machine every file is written under another name, synced and renamed. The lock is on the folder
-itself, so nothing of it is left when a process dies. A store has neither: there a part counts when the
-manifest names it, and a run that finds that the manifest is no longer the one it wrote ends.
+itself, so nothing of it is left when a process dies. A store has neither, and some shared file systems have no
+locks: there a run that finds that the manifest is no longer the one it wrote ends. In a store a part counts
+when the manifest names it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -29,6 +31,8 @@ from altclip.datasets.items import DataError
 from altclip.output import OutputError
 
 MANIFEST = "manifest.json"
+NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK})
+"""What a file system says that has no locks, such as Lustre in its default setting."""
 _TEMPORARY = re.compile(r"\.altclip-[0-9a-f]+\.partial")
 
 
@@ -134,7 +138,8 @@ def _remove(location: Location) -> None:
             location.system.rm(location.path, recursive=True)
 
 
-def _locked(path: Path) -> int:
+def _locked(path: Path) -> int | None:
+    """A descriptor that holds the lock; None where the file system has none."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -144,9 +149,12 @@ def _locked(path: Path) -> int:
         raise OutputError(f"{path}: cannot be made: {error.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except OSError as error:
         os.close(lock)
-        raise OutputError(f"{path}: another run uses it now") from None
+        if error.errno in NO_LOCKS:
+            return None
+        told = "another run uses it now" if isinstance(error, BlockingIOError) else error.strerror
+        raise OutputError(f"{path}: {told}") from None
     return lock
 
 

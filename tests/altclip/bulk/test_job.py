@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gzip
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ import pytest
 from altclip import Client, bulk
 from altclip.bulk.output.folder import Folder
 from altclip.datasets.items import DataError
+from altclip.output import OutputError
 from tests.altclip.bulk.conftest import POISON, Run
 from tests.altclip.bulk.outputs import digests, errors, json_lines, manifest, parts, texts
 from tests.server import RunningServer
@@ -232,6 +236,24 @@ def test_a_second_run_on_one_output_is_refused_and_may_be_tried_again(bulk: Run,
     assert ran.status == 4
     assert "another run uses it now" in ran.told
     assert bulk(tmp_path / "in.jsonl", tmp_path / "out").status == 0
+
+
+def test_a_file_system_without_locks_holds_an_output(
+    bulk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:  # as Lustre's
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    path, out = json_lines(tmp_path / "in.jsonl", texts(20)), tmp_path / "out"
+    assert bulk(path, out).status == 0
+    with Folder(out) as first, Folder(out) as second:
+        found = [each.prepare() for each in (first, second)]
+        assert found[0] is not None
+        first.save(replace(found[0], state="running"))
+        with pytest.raises(OutputError, match="another run uses it now"):
+            second.save(found[0])
+    assert bulk(path, out).last["embedded"] == 20
 
 
 def test_an_input_without_rows_gives_one_part_without_rows(bulk: Run, tmp_path: Path) -> None:
