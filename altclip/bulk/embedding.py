@@ -9,15 +9,15 @@ began with: another one ends it.
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
 
 from altclip.bulk.store import Store
-from altclip.bulk.tries import PASSING, is_last, pause_after
+from altclip.bulk.tries import LONGEST_PAUSE, PASSING, is_last, pause_after
 from altclip.client import Client
 from altclip.datasets.items import LeftOut, Picture, Text
 from altclip.errors import AltClipError, RevisionChanged, Unavailable
@@ -31,12 +31,16 @@ class Service:
     Attributes:
         client: The connection.
         model: What the server told of the model at the start; its revision is known.
-        sleep: Waits for some seconds.
+        ended: Set when the evaluation has ended, however it did.
     """
 
     client: Client
     model: Model
-    sleep: Callable[[float], object] = time.sleep
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def wait(self, seconds: float) -> None:
+        """Waits for some seconds, but not for longer than the evaluation lasts."""
+        self.ended.wait(min(seconds, LONGEST_PAUSE))
 
     def check(self, revision: str) -> bool:
         """Whether an answer may be used; not where the server does not yet know its revision.
@@ -85,7 +89,7 @@ def embed(
             left_out |= {row: LeftOut(items[row].where, _told(error)) for row, error in failed.items()}
         elif rest:
             asked = [error.retry_after or 0.0 for error in (broken, *failed.values()) if error]
-            service.sleep(pause_after(failures, max(asked, default=0.0)))
+            service.wait(pause_after(failures, max(asked, default=0.0)))
             failures += 1
 
 

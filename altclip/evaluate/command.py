@@ -52,6 +52,7 @@ def evaluate(service: Service, request: Request, dataset: Dataset, arguments: ar
     split = request.split if request.path.is_dir() else ""
     notes: list[str] = []
     with contextlib.ExitStack() as stack:
+        stack.callback(service.ended.set)
         evaluation = Evaluation(
             service,
             dataset,

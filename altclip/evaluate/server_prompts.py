@@ -100,7 +100,7 @@ def _ask(evaluation: Evaluation, language: str, names: Sequence[str], batch: Bat
     answer = _Answer()
     failures = 0
     told_to_wait = 0.0
-    while batch:
+    while batch and not service.ended.is_set():
         try:
             found = service.client.classify(
                 [content for _, content in batch],
@@ -128,11 +128,11 @@ def _ask(evaluation: Evaluation, language: str, names: Sequence[str], batch: Bat
             error = passing
         if error.retry_after and told_to_wait < PATIENCE:
             told_to_wait += error.retry_after
-            service.sleep(error.retry_after)
+            service.wait(error.retry_after)
         elif is_last(failures):
             raise error
         else:
-            service.sleep(pause_after(failures, error.retry_after))
+            service.wait(pause_after(failures, error.retry_after))
             failures += 1
     return answer
 
@@ -177,5 +177,6 @@ def _in_parallel(ask: Callable[[Batch], _Answer], batches: Iterator[Batch]) -> I
         for last in as_completed(waiting):
             yield last.result()
     finally:
-        # Without waiting: whoever interrupts this closes the client next, and that ends the calls.
+        # Without waiting: whoever interrupts this ends the evaluation and closes the client next. That ends
+        # pauses and calls, or Python would wait for these threads at its exit.
         threads.shutdown(wait=False, cancel_futures=True)

@@ -56,7 +56,8 @@ class Failure:
             ]
             details.append(error_details_pb2.BadRequest(field_violations=violations))
         if self.retry_after is not None:
-            delay = duration_pb2.Duration(nanos=int(self.retry_after * 1e9))
+            delay = duration_pb2.Duration()
+            delay.FromNanoseconds(int(self.retry_after * 1e9))
             details.append(error_details_pb2.RetryInfo(retry_delay=delay))
         for detail in details:
             packed = any_pb2.Any()

@@ -3,9 +3,9 @@
     OUTPUT/manifest.json  part-00000.parquet …  errors/part-00000.parquet …
 
 On this machine every file is written under another name, synced and renamed. The lock is on the folder
-itself, so nothing of it is left when a process dies. A store has neither, and some shared file systems have no
-locks: there a run that finds that the manifest is no longer the one it wrote ends. In a store a part counts
-when the manifest names it.
+itself, so nothing of it is left when a process dies. A store has neither, and some shared file systems have
+no locks: there a run that finds that the manifest is no longer the one it wrote ends. In a store a part
+counts when the manifest names it.
 """
 
 from __future__ import annotations

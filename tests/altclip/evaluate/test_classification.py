@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +13,16 @@ import grpc
 import pytest
 
 from altclip.evaluate import server_prompts
-from tests.altclip.evaluate.evaluation_data import CHINESE, ENGLISH, SeeingService, write_labelled, write_tar
+from tests.altclip.evaluate.evaluation_data import (
+    CHINESE,
+    ENGLISH,
+    RunningSeeing,
+    SeeingService,
+    write_labelled,
+    write_tar,
+)
 from tests.altclip.fake_service import Failure
+from tests.server import until
 
 Run = Any
 LABELLED = [(f"{name} {extra}", label) for label, name in enumerate(ENGLISH) for extra in ("", "by night")]
@@ -112,3 +124,26 @@ def test_but_not_for_ever(
     assert status != 0
     assert "QUEUE_FULL" in errors
     assert len(seeing_service.failures["ClassifyImage"]) > 950
+
+
+def test_an_interruption_does_not_wait_for_as_long_as_the_service_asks(
+    seeing: RunningSeeing, tmp_path: Path
+) -> None:
+    write_labelled(tmp_path / "set", LABELLED, ENGLISH)
+    quota = Failure(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", retry_after=600.0, pushback_ms="-1")
+    seeing.service.failures["ClassifyImage"] = [quota] * 50
+    process = subprocess.Popen(
+        [sys.executable, "-m", "altclip", "evaluate", "set", "--prompts", "server"],
+        cwd=tmp_path,
+        env={**os.environ, "ALTCLIP_ADDRESS": seeing.address},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until(lambda: seeing.service.seen["ClassifyImage"], what="a call that is refused")
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "the same command goes on from here" in errors
