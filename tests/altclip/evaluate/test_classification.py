@@ -135,7 +135,7 @@ def test_an_interruption_does_not_wait_for_as_long_as_the_service_asks(
     process = subprocess.Popen(
         [sys.executable, "-m", "altclip", "evaluate", "set", "--prompts", "server"],
         cwd=tmp_path,
-        env={**os.environ, "ALTCLIP_ADDRESS": seeing.address},
+        env={**os.environ, "ALTCLIP_ADDRESS": seeing.address, "PYTHONPATH": str(Path.cwd())},
         stderr=subprocess.PIPE,
         text=True,
     )
