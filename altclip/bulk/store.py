@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from altclip.datasets.items import DataError
-from altclip.output import whole_file
+from altclip.output import OutputError, whole_file
 from altclip.printing import json_text
 
 COMMIT_SECONDS = 5.0
@@ -155,11 +155,15 @@ def _load(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array | No
 
 
 def _made(path: Path, shape: tuple[int, ...], kind: np.dtype[Any]) -> Array:
-    """A new array of zeros in this file. Raises OSError where the disk has no room for it."""
-    array = np.lib.format.open_memmap(path, "w+", kind, shape)
-    with path.open("r+b") as file:
-        # A page of a mapped file that finds no room when it is written ends the process.
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    """A new array of zeros in this file. Raises OutputError where the disk has no room for it."""
+    try:
+        array = np.lib.format.open_memmap(path, "w+", kind, shape)
+        with path.open("r+b") as file:
+            # A page of a mapped file that finds no room when it is written ends the process.
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)  # the next run would take it for one that has its room
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
     return array
 
 

@@ -8,8 +8,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from altclip.bulk.store import Store
+from altclip.output import OutputError
 from tests.altclip.bulk.conftest import Run
 from tests.altclip.bulk.outputs import COMMAND, digests, json_lines, manifest, parts, texts
 from tests.server import RunningServer
@@ -62,6 +65,16 @@ def test_an_output_that_became_read_only_cannot_be_written(
     subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     assert bulk(path, out).status == 0
     assert digests(out) == before
+
+
+def test_rows_of_an_evaluation_have_their_room_before_they_are_written(small_disk: Path) -> None:
+    marks = list(range(1, 100_000))  # these find no room beside the values
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"marks\.npy: cannot be written: No space left on device"):
+            Store(small_disk, marks, 1, np.float32, {})
+    with Store(small_disk, marks[:1000], 1, np.float32, {}) as found:
+        found.put(0, [1.0])
+        assert found.done.sum() == 1
 
 
 def test_messages_that_find_no_room_end_no_run(stub: RunningServer, tmp_path: Path) -> None:
