@@ -143,10 +143,13 @@ class Gateway:
             if stop.is_set():
                 raise Stopped
             asked_to_wait = 0.0
+            was_open = connection.sock is not None
             try:
                 answer = self._post(connection, request)
             except (OSError, http.client.HTTPException) as error:
                 connection.close()
+                if was_open and isinstance(error, ConnectionError | ssl.SSLEOFError):
+                    continue  # servers close connections that were idle; a new one tells whether it is there
                 problem = f"no server answers at {self.url}: {one_line(error)}"
             else:
                 if answer.status in (401, 403):

@@ -17,6 +17,7 @@ class Service:
         failing: Inputs that are answered with 400.
         held: Inputs that are answered after `released`.
         cut_off: Inputs whose next answer breaks off after half of it.
+        closes: Whether it closes each connection after its answer, without saying so before.
         asked: All inputs, as they came.
         keys: What was sent as `authorization`.
     """
@@ -25,6 +26,7 @@ class Service:
         self.failing: set[str] = set()
         self.held: set[str] = set()
         self.cut_off: set[str] = set()
+        self.closes = False
         self.released = threading.Event()
         self.asked: list[str] = []
         self.keys: list[str | None] = []
@@ -72,6 +74,7 @@ class Service:
                         content = content[: len(content) // 2]
                         self.close_connection = True
                     self.wfile.write(content)
+                self.close_connection = self.close_connection or service.closes
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
                 """Tells nothing."""

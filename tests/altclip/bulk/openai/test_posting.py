@@ -63,6 +63,15 @@ def test_an_answer_that_was_cut_off_in_transit_is_asked_for_again(
     assert [each["response"]["body"]["data"] for each in answers] == [[{"embedding": [1.0]}]] * 5
 
 
+def test_a_connection_that_the_server_closed_meanwhile_is_no_trouble(service: Service) -> None:
+    service.closes = True
+    told: list[str] = []
+    gateway = Gateway(service.url, tell=told.append)
+    requests = [BatchRequest(str(n), "/v1/embeddings", {"input": str(n)}) for n in range(40)]
+    assert [answer.status for answer in gateway.answers(requests)] == [200] * 40
+    assert told == []
+
+
 def test_patience_may_have_no_end(bulk: Run, service: Service, requests: Path, tmp_path: Path) -> None:
     ran = bulk("openai", requests, tmp_path / "out", "--http", service.url, "--patience", "inf")
     assert (ran.status, ran.last["embedded"]) == (0, 5)
