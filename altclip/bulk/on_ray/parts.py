@@ -11,7 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from altclip import errors
@@ -54,11 +54,11 @@ class Access:
     addresses: tuple[str, ...] = ()
     model: str = ""
     threads: int = 0
-    api_key: str | None = None
+    api_key: str | None = field(default=None, repr=False)
     timeout: float = DEFAULT_TIMEOUT
     tls: bool = False
-    root_certificates: bytes | None = None
-    own_certificate: tuple[bytes, bytes] | None = None
+    root_certificates: bytes | None = field(default=None, repr=False)
+    own_certificate: tuple[bytes, bytes] | None = field(default=None, repr=False)
 
     def connections(self) -> Sequence[Connection]:
         """New ones. Raises DataError where encoders cannot be loaded."""

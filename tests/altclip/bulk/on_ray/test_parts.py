@@ -57,6 +57,14 @@ def cluster(stub: RunningServer) -> InThisProcess:
     return InThisProcess("", Access((stub.grpc,)))
 
 
+def test_whoever_shows_what_actors_are_given_shows_no_secret() -> None:
+    access = Access(("localhost:1",), api_key="sesame", own_certificate=(b"chain", b"private key"))
+    shown = repr(OnRay("auto", access))
+    assert "localhost:1" in shown
+    assert "sesame" not in shown
+    assert "private key" not in shown
+
+
 @pytest.mark.parametrize("form", ["parquet", "npy"])
 def test_the_output_is_that_of_one_process(
     bulk_run: Run, cluster: InThisProcess, form: str, tmp_path: Path
