@@ -108,9 +108,10 @@ class Remote:
             self.system.rm_file(self.path)
 
     def below(self) -> list[Remote]:
-        """All files in it and in the folders in it; none where there is no such folder."""
+        """All files in it and in the folders in it; none where there is no such folder. An object whose name
+        ends with a slash is none: consoles of S3 make it for an empty folder."""
         found = self.system.find(self.path, detail=True)
-        return [Remote(self.system, path, info) for path, info in found.items()]
+        return [Remote(self.system, path, info) for path, info in found.items() if not path.endswith("/")]
 
     def matches(self) -> list[Remote]:
         """The files that its path, a glob, matches."""

@@ -139,6 +139,24 @@ def test_each_run_sees_what_is_in_the_store_now(
     assert bulk("extend", "memory://in", tmp_path / "out").last["rows"] == 2
 
 
+def test_an_object_that_stands_for_a_folder_is_no_file(
+    bulk: Run, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = MemoryFileSystem.find
+
+    def with_markers(self: Any, path: str, **options: Any) -> Any:
+        names = (f"{path}/", f"{path}/errors/")
+        return {name: {"name": name, "size": 0, "type": "file"} for name in names} | find(
+            self, path, **options
+        )
+
+    monkeypatch.setattr(MemoryFileSystem, "find", with_markers)
+    path = json_lines(tmp_path / "in.jsonl", texts(3))
+    for _ in range(2):
+        ran = bulk(path, "memory://bucket/out")
+        assert (ran.status, ran.last["embedded"]) == (0, 3), ran.told
+
+
 def test_a_glob_passes_hidden_files_of_a_store_over(bulk: Run, store: Any, tmp_path: Path) -> None:
     store.pipe_file("/in/a.jsonl", b'{"text": "a"}\n')
     store.pipe_file("/in/._a.jsonl", b"of macOS")
