@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             if sys.stderr is not None:
                 sys.stderr.flush()
-        except OSError:  # of the last lines that `tell` could not write
+        except (OSError, ValueError):  # of the last lines that `tell` could not write
             _drop(sys.stderr)
 
 
