@@ -19,7 +19,7 @@ from typing import IO, Any
 from altclip.bulk.openai.answers import in_order, read_answers
 from altclip.bulk.output.files import writing
 from altclip.bulk.output.folder import MANIFEST
-from altclip.datasets.items import DataError
+from altclip.datasets.items import DataError, is_hidden
 from altclip.output import whole_file
 
 OUTPUT, ERRORS, RETRIED = "output.jsonl", "errors.jsonl", "retried.jsonl"
@@ -135,7 +135,7 @@ class Journal:
         strangers = sorted(
             entry.name
             for entry in self.folder.iterdir()
-            if entry.name not in ours and not entry.name.startswith(TEMPORARY)
+            if entry.name not in ours and not is_hidden(entry.name)
         )
         if strangers:
             named = ", ".join(strangers[:3])

@@ -27,7 +27,7 @@ from altclip.bulk.output.files import output_file, writing
 from altclip.bulk.output.layout import Layout
 from altclip.bulk.output.manifest import Manifest, Part, load
 from altclip.bulk.sources.locations import Location, one_line, reading
-from altclip.datasets.items import DataError
+from altclip.datasets.items import DataError, is_hidden
 from altclip.output import OutputError
 
 MANIFEST = "manifest.json"
@@ -67,7 +67,7 @@ class Folder:
             temporary = next((each for each in name.split("/") if _TEMPORARY.fullmatch(each)), None)
             if temporary is not None:
                 half_written.append(name[: name.index(temporary) + len(temporary)])
-            elif name not in known:
+            elif name not in known and not is_hidden(name):  # as those of file managers and of NFS
                 strangers.append(name)
                 if len(strangers) == 3:
                     break

@@ -16,7 +16,7 @@ from altclip.bulk.output.reading import errors_of, rows_of, schema_of, vectors_o
 from altclip.bulk.sources.arrow import require
 from altclip.bulk.sources.locations import Location
 from altclip.bulk.sources.tables import difference
-from altclip.datasets.items import DataError
+from altclip.datasets.items import DataError, is_hidden
 
 NORM_TOLERANCE = {"float32": 1e-3, "float16": 4e-3, "int8": 3e-2}
 """How far a vector's length may be from 1."""
@@ -55,7 +55,7 @@ def _strangers(output: Location, manifest: Manifest) -> Iterator[str]:
     """Files that are read with the parts, and are none."""
     named = {stored.name for part in manifest.parts for stored in part.files}
     for name in files_below(output):
-        if name.endswith((".parquet", ".npy")) and name not in named:
+        if name.endswith((".parquet", ".npy")) and name not in named and not is_hidden(name):
             yield f"{name}: the manifest does not name it"
 
 

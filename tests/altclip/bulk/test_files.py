@@ -43,6 +43,17 @@ def test_a_job_goes_on_with_an_output_in_its_input(
     assert bulk(*arguments, "--fresh").last["rows"] == 36
 
 
+def test_hidden_files_in_an_output_are_left_alone(bulk: Run, tmp_path: Path) -> None:
+    path, out = json_lines(tmp_path / "in.jsonl", texts(5)), tmp_path / "out"
+    bulk(path, out)
+    hidden = [out / ".DS_Store", out / "errors" / "._part-00000.parquet", out / ".nfs0000000000000042"]
+    for each in hidden:
+        each.write_bytes(b"of somebody else")
+    for command in ((path, out), (path, out, "--fresh"), ("verify", out)):
+        assert bulk(*command).status == 0
+    assert all(each.read_bytes() == b"of somebody else" for each in hidden)
+
+
 def test_a_glob_gives_each_file_once(bulk: Run, tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     for number, name in enumerate(("a/x.jsonl", "a/b/y.jsonl")):

@@ -62,6 +62,7 @@ def test_every_request_is_answered_in_its_order_and_in_openais_form(batch: Batch
 def test_the_same_command_once_more_changes_nothing(batch: Batch, tmp_path: Path) -> None:
     path = json_lines(tmp_path / "in.jsonl", [request(n, f"text {n}") for n in range(5)])
     assert batch(path, tmp_path / "out").status == 0
+    (tmp_path / "out" / ".DS_Store").write_bytes(b"of a file manager")
     before = digests(tmp_path / "out")
     assert batch(path, tmp_path / "out").last["embedded"] == 5
     assert digests(tmp_path / "out") == before
