@@ -113,7 +113,7 @@ class Stream:
                     self._one_stream(client, lane)
                     return
                 except PASSING as error:
-                    if self.pool.over:  # this may be what ended it
+                    if self.pool.finished or self.pool.error is not None:  # this may be what ended it
                         return
                     failures = 0 if lane.done else failures
                     pause = pause_after(failures, error.retry_after)
