@@ -11,6 +11,10 @@ from service.frontend.http.service import Service
 
 __all__ = ["api"]
 
+PICTURE_SECONDS = 60
+"""The page asks for each picture twice, to show it and to embed it. The second time within so many seconds,
+the browser has it."""
+
 
 def api(service: Service) -> Api:
     """The routes. Only the numbers need a key: they are the server's, the files are anybody's. An open page
@@ -48,8 +52,10 @@ class _Handlers:
 
 
 def _answer(request: Request, file: File) -> Response:
-    """The file, or that the browser has it already. It asks each time: a new server has new files."""
-    headers = (*HEADERS, ("cache-control", "no-cache"), ("etag", file.etag))
+    """The file, or that the browser has it already. It asks each time, as a new server has new files; but for
+    pictures, see above."""
+    caching = f"max-age={PICTURE_SECONDS}" if file.content_type == "image/png" else "no-cache"
+    headers = (*HEADERS, ("cache-control", caching), ("etag", file.etag))
     if file.etag in request.header("if-none-match"):
         return Response(b"", 304, "", headers)
     return Response(file.content, 200, file.content_type, headers)

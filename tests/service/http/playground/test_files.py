@@ -39,6 +39,15 @@ async def test_every_file_is_served_with_its_type_and_once_only(shared: Asking) 
     assert "content-length" not in again.headers  # it would be that of the file
 
 
+async def test_a_browser_asks_anew_for_what_a_new_server_may_have_changed_and_once_for_a_picture(
+    shared: Asking,
+) -> None:
+    for name in ("js/main.js", "pictures/names.json"):
+        assert (await shared.get(f"/playground/{name}")).headers["cache-control"] == "no-cache"
+    picture = await shared.get("/playground/pictures/cat.png")
+    assert picture.headers["cache-control"] == "max-age=60"  # it is shown, and read to be embedded
+
+
 @pytest.mark.parametrize(
     "path", ["nothing.js", "../files.py", "%2e%2e/files.py", "..%2f..%2fserver.py", "/etc/passwd", "js"]
 )
