@@ -33,7 +33,8 @@ _TRANSFER = """async ([kind, files]) => {
 }"""
 
 # The page's requests pass here. `asked` keeps what it posts; `answer` may give a Response of its own, or ask
-# the server (`go`) and change what it says. Within the page, so that a test decides what comes first.
+# the server (`go`) and change what it says. Within the page, so that a test decides what comes first. What
+# the page stops has ended, whatever `answer` waits for.
 _MEDDLE = """(() => {
   const real = window.fetch;
   window.asked = [];
@@ -43,7 +44,11 @@ _MEDDLE = """(() => {
     const body = options.body ? JSON.parse(options.body) : null;
     if (body) window.asked.push({ path: pathname, ...body });
     const go = () => real(address, options);
-    return (await window.answer({ path: pathname, body, go })) ?? go();
+    const answered = async () => (await window.answer({ path: pathname, body, go })) ?? go();
+    const stopped = new Promise((_, fail) => {
+      options.signal?.addEventListener("abort", () => fail(options.signal.reason));
+    });
+    return Promise.race([answered(), stopped]);
   };
 })();"""
 _LOOK = """async () => {

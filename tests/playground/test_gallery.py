@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,28 @@ ONE_AND_SMALL = """async ({ path, body }) => {
   if (path !== "/v1/embeddings" || !body.input[0].image) return undefined;
   const passes = body.input.length === 1 && body.input[0].image.length < 60_000;
   return passes ? undefined : new Response("<html>Too large</html>", { status: 413 });
+}"""
+# A key with a quota: it is told to wait for some seconds, and then for longer.
+QUOTA = """({ path, body }) => {
+  if (path !== "/v1/embeddings" || !body.input[0].image) return undefined;
+  window.refusals = (window.refusals ?? 0) + 1;
+  if (window.refusals > 4) return undefined;
+  const how = { status: 429, headers: { "retry-after": window.refusals > 2 ? "60" : "20" } };
+  return Response.json({ error: { message: "no" } }, how);
+}"""
+WAIT_FOR_NOTHING_LONG = """const wait = window.setTimeout;
+window.setTimeout = (run, time, ...given) => wait(run, time > 5_000 ? 0 : time, ...given);"""
+FAILS_AT_ONE = """async ({ path, body, go }) => {
+  if (path !== "/v1/embeddings" || !body.input[0].image || !window.fails) return undefined;
+  const answer = await (await go()).json();
+  const error = { message: "The server failed.", type: "server_error", param: null, code: "internal" };
+  answer.data[0] = { object: "error", index: 0, embedding: [], error };
+  return Response.json(answer, { headers: { "x-request-id": "seven" } });
+}"""
+LIST_IS_CUT = """async ({ path }) => {
+  if (!path.endsWith("/names.json") || window.cut) return;
+  window.cut = true;
+  throw new TypeError("Failed to fetch");
 }"""
 CUT = """async ({ path }) => {
   if (!window.cut || !path.endsWith("/pictures/cat.png")) return;
@@ -169,7 +192,7 @@ def test_pictures_go_on_once_the_server_answers_a_search(guest: Visit) -> None:
     guest.no_alert_is_left()
 
 
-def test_a_picture_of_the_page_that_does_not_come_can_be_tried_again(guest: Visit) -> None:
+def test_a_picture_of_the_page_that_does_not_come_is_asked_for_again(guest: Visit) -> None:
     meddle(guest, CUT)
     guest.page.add_init_script("window.cut = true;")
     guest.open(embedded=False)
@@ -177,7 +200,35 @@ def test_a_picture_of_the_page_that_does_not_come_can_be_tried_again(guest: Visi
     until(lambda: guest.page.evaluate("window.cuts ?? 0") >= 2, what="both have failed")
     guest.says("The server does not answer.")
     guest.set("cut", False)
-    all_come_when_tried_again(guest)
+    holds(guest, 50, 0)
+    guest.no_alert_is_left()
+
+
+def test_pictures_go_on_by_themselves_when_the_server_said_that_they_may(guest: Visit) -> None:
+    meddle(guest, QUOTA)
+    guest.page.add_init_script(WAIT_FOR_NOTHING_LONG)
+    guest.open()
+    holds(guest, 50, 0)
+    guest.no_alert_is_left()
+    assert guest.page.evaluate("() => window.refusals") > 4
+
+
+def test_the_list_of_pictures_is_asked_for_again_once_the_server_answers(guest: Visit) -> None:
+    meddle(guest, LIST_IS_CUT)
+    guest.open("#tab=words", embedded=False)
+    holds(guest, 50, 0)
+    guest.expect(guest.page.locator("#nine .near")).to_have_count(9)
+    guest.no_alert_is_left()
+
+
+def test_a_picture_that_the_server_failed_at_is_not_said_to_be_unreadable(guest: Visit) -> None:
+    meddle(guest, FAILS_AT_ONE)
+    guest.open()
+    guest.set("fails", True)
+    drop(guest, CAT)
+    told = re.compile(r"^cat\.png: The server failed at this request\. .* Request seven\.$")
+    guest.expect(guest.page.locator("#refused bdi")).to_have_text([told])
+    holds(guest, 50, 0)
 
 
 def test_pictures_that_are_removed_while_they_are_read_do_not_arrive(guest: Visit) -> None:
@@ -197,6 +248,7 @@ def test_removed_pictures_leave_the_query_and_are_not_sent_again(guest: Visit) -
     guest.expect(guest.page.locator(".part-picture")).to_have_text(["a.png"])
     guest.page.wait_for_function("(before) => window.asked.length > before", arg=before)
     guest.page.get_by_role("button", name="Remove my pictures").click()
+    guest.expect(guest.page.locator("#pick")).to_be_focused()  # the button is gone
     guest.expect(guest.page.locator(".part-picture")).to_have_count(0)
     guest.expect(guest.page.locator("#part-0")).to_be_visible()
     guest.set("refusal", 500)

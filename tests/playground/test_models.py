@@ -25,6 +25,12 @@ TWO_MODELS = """async ({ path, body, go }) => {
   status.models.push({ ...status.models[0], name: "other", ready: false });
   return Response.json({ ...status, ready: false });
 }"""
+TWO_LABELS = """async ({ path, go }) => {
+  if (!path.endsWith("/playground/status")) return undefined;
+  const status = await (await go()).json();
+  status.models[0].max_labels = 2;
+  return Response.json(status);
+}"""
 OTHER_REVISION = """async ({ path, go }) => {
   if (!path.endsWith("/playground/status") || window.revision === undefined) return undefined;
   const status = await (await go()).json();
@@ -41,6 +47,29 @@ HELD = """async ({ body, go }) => {
   const made = await go();
   await new Promise((release) => { window.release = release; });
   return made;
+}"""
+HELD_FOR = """async ({ body }) => {
+  while (body && body.model === window.held) await new Promise((go) => setTimeout(go, 5));
+}"""
+LATE_FAILURE = """async ({ path }) => {
+  if (!path.endsWith("/playground/status") || !window.late) return undefined;
+  await new Promise((release) => { window.release = release; });
+  return Response.json({ error: { message: "no" } }, { status: 500 });
+}"""
+LOOK_TWICE = """async () => {
+  const { look } = await import("/playground/js/live.js");
+  window.late = true;
+  const first = look();
+  window.late = false;
+  await look();
+  window.release();
+  await first;
+  return document.querySelector(".health").className;
+}"""
+PREFERRED = """async (tag) => {
+  Object.defineProperty(navigator, "languages", { value: [tag], configurable: true });
+  localStorage.clear();
+  return (await import("/playground/js/i18n.js")).preferredLanguage();
 }"""
 # That the server is back, which makes the page ask everything again.
 COUNT_RETURNS = """async () => {
@@ -201,6 +230,40 @@ def test_an_answer_of_the_former_model_is_not_taken_for_the_new_one_s(guest: Vis
     guest.no_alert_is_left()
 
 
+def test_what_one_model_found_does_not_stand_beside_another(guest: Visit) -> None:
+    meddle(guest, HELD_FOR)
+    sign_in(guest, "both-models", "#tab=compare&texts=zebra%0Ahorse")
+    guest.expect(guest.page.locator("#heatmap tbody tr")).to_have_count(2)
+    guest.tab("classify")
+    guest.expect(guest.page.locator("#bars .value").first).to_be_visible()
+    guest.set("held", "b")
+    guest.page.locator("#model select").select_option("b")
+    guest.expect(guest.page.locator("#bars")).to_be_empty()
+    guest.tab("compare")
+    guest.expect(guest.page.locator("#heatmap")).to_be_empty()
+    guest.page.locator("#download").click()
+    guest.expect(guest.page.locator("#said")).to_have_text("There is no result yet.")
+    # And what is still under way does not hold up the other one.
+    guest.page.locator("#model select").select_option("a")
+    all_are_ready(guest)
+    guest.expect(guest.page.locator("#heatmap tbody tr")).to_have_count(2)
+
+
+def test_labels_that_are_too_many_for_the_model_are_told(visit: Visit) -> None:
+    meddle(visit, TWO_LABELS)
+    visit.open("#tab=classify&labels=pencil%0Acandle%0Atower")
+    visit.expect(visit.page.locator("#bars li")).to_have_count(3)
+    visit.expect(visit.page.locator("#bars .label")).to_have_count(2)
+    visit.expect(visit.page.locator("#bars li").last).to_have_text("Only the first 2 lines are shown.")
+
+
+def test_of_two_looks_at_the_server_the_later_one_counts(visit: Visit) -> None:
+    meddle(visit, LATE_FAILURE)
+    visit.open()
+    assert visit.page.evaluate(LOOK_TWICE) == "health ready"
+    visit.no_alert_is_left()
+
+
 def test_of_two_languages_the_one_chosen_last_is_shown(visit: Visit) -> None:
     held: list[Any] = []
     visit.page.route("**/i18n/fr.js", lambda route: held.append(route))
@@ -215,6 +278,8 @@ def test_of_two_languages_the_one_chosen_last_is_shown(visit: Visit) -> None:
     visit.expect(visit.page.locator("html")).to_have_attribute("lang", "es")
     visit.expect(visit.page.locator("#language")).to_have_value("es")
     visit.expect(visit.page.locator("#tab-search")).to_have_text("Buscar")
+    assert visit.page.evaluate(PREFERRED, "kok-IN") == "en"  # Konkani is no Korean
+    assert visit.page.evaluate(PREFERRED, "zh-Hant-TW") == "zh"
 
 
 def test_the_list_of_models_stays_in_its_place_when_another_one_is_chosen(guest: Visit) -> None:

@@ -66,6 +66,9 @@ def test_a_query_is_a_weighted_sum_of_words_and_pictures(visit: Visit) -> None:
     weights.nth(1).fill("0")
     weights.nth(0).fill("3")
     visit.first_is("cat")
+    visit.page.get_by_role("button", name="Remove this part").nth(1).press("Enter")
+    visit.expect(weights).to_have_count(2)
+    visit.expect(visit.page.locator(".part input[type=search]").last).to_be_focused()
 
 
 def test_the_heat_map_the_bars_the_nine_words_and_the_map_are_drawn(visit: Visit) -> None:
@@ -154,6 +157,11 @@ def test_a_link_brings_back_what_was_typed_and_no_picture(visit: Visit) -> None:
     visit.tab("search")
     visit.expect(visit.page.locator("#part-0")).to_have_value("猫")
     visit.first_is("cat")
+    visit.tab("words")
+    word = visit.page.locator("#nine input[lang=en]")
+    word.fill("boat")
+    visit.page.evaluate("() => { location.hash = '#tab=words&concept=rocket'; }")
+    visit.expect(word).to_have_value("rocket")
 
 
 _KEEP_WHAT_IS_SAVED = """() => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -56,6 +57,10 @@ def test_a_weight_is_shown_and_counts_when_the_other_parts_are_gone(visit: Visit
     visit.expect(weight(visit)).to_have_value("-0.5")
     visit.expect(said(visit)).not_to_have_text(before)
     assert visit.page.evaluate(RANKED)[-1] == "cat.png"
+    weight(visit).fill("1e+21")
+    visit.page.wait_for_url(re.compile(r"q=1e%2B21\+cat"))
+    visit.page.reload()
+    visit.expect(visit.page.locator("#part-0")).to_have_value("cat")
 
 
 @pytest.mark.parametrize("words", ["", "a cat"])

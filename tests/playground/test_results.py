@@ -66,17 +66,25 @@ def test_the_newest_picture_comes_first_and_the_chosen_one_is_always_there(visit
     radios = visit.page.locator("#classify-pictures [role=radio]")
     chosen = visit.page.locator("#classify-pictures [aria-checked=true]")
     visit.expect(radios).to_have_count(50)
+    before = []
     for count, name in ((51, "older.png"), (52, "newer.png")):
         drop(visit, (name, "image/png", CAT))
         visit.expect(radios).to_have_count(count)
         visit.expect(radios.first).to_have_attribute("title", name)
         visit.expect(chosen).to_have_attribute("title", name)
+        before.append(radios.last.element_handle())
+    assert before[0].evaluate("(each) => each.isConnected")  # a press that has begun on it is a click
     visit.page.get_by_role("radio", name="tiger").click()
     drop(visit, *((f"{n}.png", "image/png", CAT) for n in range(SHOWN_AT_MOST)))
     visit.expect(visit.page.locator("#count")).to_contain_text("172 pictures are here, 122 of them yours")
     visit.expect(radios).to_have_count(SHOWN_AT_MOST + 1)
     visit.expect(chosen).to_have_attribute("title", "tiger")
     visit.expect(chosen).to_have_attribute("tabindex", "0")
+    radios.nth(3).click()
+    visit.page.get_by_role("button", name="Remove my pictures").click()
+    visit.expect(chosen).to_have_attribute("title", "tiger")
+    drop(visit, ("newest.png", "image/png", CAT))
+    visit.expect(chosen).to_have_attribute("title", "newest.png")
 
 
 def test_a_word_that_is_cleared_takes_its_row_with_it_and_the_last_one_everything(visit: Visit) -> None:

@@ -24,6 +24,14 @@ PATIENT = ("--hang-timeout", "300", "--grace", "300")
 BAD_FAILS = """({ body }) => (body?.input?.[0].text === "bad"
   ? Response.json({ error: { message: "no" } }, { status: 500 })
   : undefined)"""
+_KEEP_WHAT_IS_SAID = """() => {
+  window.said = {};
+  for (const id of ["progress-said", "search-status"]) {
+    const place = document.getElementById(id);
+    window.said[id] = [];
+    new MutationObserver(() => window.said[id].push(place.textContent)).observe(place, { childList: true });
+  }
+}"""
 SMALL = ("--batch-tokens", "512", "--batch-images", "8")
 
 
@@ -56,6 +64,10 @@ def test_a_text_that_is_too_long_is_told_and_kept(visit: Visit) -> None:
     visit.search("cat")
     visit.first_is("cat")
     visit.expect(visit.page.locator("#alerts .alert")).to_have_count(0)
+    # And what a proxy refuses is told as far as it says.
+    visit.page.route("**/v1/embeddings", lambda route: route.fulfill(status=405, body="<html>"))
+    visit.search("dog")
+    visit.says("The server refused this: 405")
 
 
 def test_files_that_are_no_pictures_are_named_and_the_others_are_taken(visit: Visit) -> None:
@@ -68,6 +80,15 @@ def test_files_that_are_no_pictures_are_named_and_the_others_are_taken(visit: Vi
     visit.expect(refused).to_contain_text("photo.heic could not be read")
     visit.expect(visit.page.locator(".card.own")).to_have_count(1)
     visit.expect(visit.page.locator(".card.own .name bdi")).to_have_text(["good.png"])
+    # A screen reader reads what is new, and the keyboard goes on where pictures are chosen.
+    visit.expect(refused).to_have_attribute("aria-live", "polite")
+    first = refused.locator("li").first.element_handle()
+    drop(visit, ("notes.txt", "text/plain", b"x"))
+    visit.expect(refused.locator("bdi")).to_have_count(3)
+    assert first.evaluate("(each) => each.isConnected")
+    visit.page.get_by_role("button", name="Hide").press("Enter")
+    visit.expect(refused).to_be_empty()
+    visit.expect(visit.page.locator("#pick")).to_be_focused()
 
 
 def test_a_heic_photograph_that_nobody_here_can_read_is_told_as_one(browser: Any, tmp_path: Path) -> None:
@@ -99,8 +120,9 @@ def test_a_photograph_of_sixty_megapixels_is_scaled_before_it_is_sent(visit: Vis
     assert 0 < max(sizes) < 1_000_000
 
 
-def test_five_hundred_pictures_at_once_are_all_ranked(visit: Visit) -> None:
+def test_five_hundred_pictures_at_once_are_all_ranked_and_told_of_twice(visit: Visit) -> None:
     visit.open()
+    visit.page.evaluate(_KEEP_WHAT_IS_SAID)
     visit.search("cat")
     names = ("cat.png", "dog.png", "rocket.png", "pizza.png")
     contents = [(PICTURES / name).read_bytes() for name in names]
@@ -109,6 +131,11 @@ def test_five_hundred_pictures_at_once_are_all_ranked(visit: Visit) -> None:
     visit.expect(visit.page.locator("#progress:empty")).to_be_attached(timeout=90_000)
     visit.expect(visit.page.locator("#search-status")).to_contain_text("550 pictures ranked")
     assert visit.page.locator(".card").count() <= 100
+    progress, ranked = visit.page.evaluate(
+        "() => [window.said['progress-said'], window.said['search-status']]"
+    )
+    assert progress == ["50 of 550 pictures are ready", "550 pictures are here, 500 of them yours"]
+    assert len(ranked) <= 2
 
 
 @pytest.mark.parametrize(
@@ -125,9 +152,10 @@ def test_an_answer_that_is_an_error_is_told_and_can_be_tried_again(
     visit.says(words)
     visit.expect(visit.page.locator("#part-0")).to_have_value("dolphin")
     visit.page.unroute("**/v1/embeddings")
-    visit.page.get_by_role("button", name="Try again").click()
+    visit.page.get_by_role("button", name="Try again").press("Enter")
     visit.first_is("dolphin")
     visit.expect(visit.page.locator("#alerts .alert")).to_have_count(0)
+    visit.expect(visit.page.locator("#main")).to_be_focused()  # the message had the focus
 
 
 def test_the_message_of_a_tab_goes_when_the_tab_works_again_or_is_left(visit: Visit) -> None:

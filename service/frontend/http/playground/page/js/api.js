@@ -5,6 +5,7 @@
 //   draining  503: stopping or starting   refused    the request itself (400, 404, 413 …)
 //   failed    all other answers           stopped    we do not want the answer any more
 
+import { address } from "./dom.js";
 import { askForKey, currentKey, keyHeaders } from "./keys.js";
 import { isKnown, modelField } from "./model.js";
 import { fromBase64 } from "./vectors.js";
@@ -23,32 +24,32 @@ export class ApiError extends Error {
 
 const KINDS = { 401: "key", 403: "forbidden", 429: "busy", 502: "offline", 503: "draining" };
 
-/** How often other weights have come to answer. */
-let generation = 0;
+/** Aborted once other weights come to answer. */
+let weights = new AbortController();
 
 /**
- * GET and POST of JSON. signal: stops waiting. tries: how often in all, where the server says it is busy.
+ * GET and POST of JSON. signal: stops waiting. tries: how often in all, where the server says it is busy. patience: how
+ * long a wait it may ask for then.
  *
  * A POST asks a model. It is stopped while the models are not known, and once other weights answer than when it began.
  */
-export async function call(path, { body, signal, tries = TRIES, ask = true } = {}) {
-  const mine = generation;
-  const wanted = () => !body || (isKnown() && mine === generation);
+export async function call(path, { body, signal, tries = TRIES, patience = PATIENCE, ask = true } = {}) {
+  const stop = AbortSignal.any([signal, body && weights.signal].filter(Boolean));
   for (let left = tries; ; left -= 1) {
-    if (!wanted()) throw new ApiError("stopped");
+    if (stop.aborted || (body && !isKnown())) throw new ApiError("stopped");
     const used = currentKey();
     try {
-      const answer = await once(path, body, signal);
-      if (wanted()) return answer;
+      const answer = await once(path, body, stop);
+      if (!stop.aborted) return answer;
     } catch (error) {
-      if (!wanted()) continue;
+      if (stop.aborted) continue;
       if (error.kind === "key" && ask) {
         if (await askForKey(used)) continue;
         throw error;
       }
       const again = (error.kind === "busy" || error.kind === "draining") && left > 1;
-      if (!again || error.wait > PATIENCE) throw error;
-      await rest(error.wait || 500 * 2 ** (tries - left), signal);
+      if (!again || error.wait > patience) throw error;
+      await rest(error.wait || 500 * 2 ** (tries - left), stop);
     }
   }
 }
@@ -60,17 +61,17 @@ async function once(path, body, signal) {
   let answer;
   let read;
   try {
-    answer = await fetch(new URL(path, document.baseURI), {
+    answer = await fetch(address(path), {
       method: body ? "POST" : "GET",
       body: body && JSON.stringify(body),
       headers,
-      signal: signal ? AbortSignal.any([signal, timeout]) : timeout,
+      signal: AbortSignal.any([signal, timeout]),
       cache: "no-store",
       credentials: "same-origin",
     });
     read = await answer.text();
   } catch (error) {
-    if (signal?.aborted) throw new ApiError("stopped");
+    if (signal.aborted) throw new ApiError("stopped");
     throw new ApiError("offline", String(error?.message ?? ""));
   }
   let parsed = null;
@@ -89,7 +90,8 @@ function failure(answer, parsed, requestId) {
   const detail = parsed?.error ?? {};
   const { status } = answer;
   const kind = KINDS[status] ?? (status >= 400 && status < 500 ? "refused" : "failed");
-  return new ApiError(kind, typeof detail.message === "string" ? detail.message : "", {
+  // A proxy's answer is no JSON.
+  return new ApiError(kind, typeof detail.message === "string" ? detail.message : `${status} ${answer.statusText}`.trim(), {
     status,
     code: detail.code ?? "",
     param: detail.param ?? "",
@@ -100,18 +102,22 @@ function failure(answer, parsed, requestId) {
 
 function rest(milliseconds, signal) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener("abort", () => {
+    const stop = () => {
       clearTimeout(timer);
       reject(new ApiError("stopped"));
-    });
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", stop);
+      resolve();
+    }, milliseconds);
+    signal.addEventListener("abort", stop);
   });
 }
 
 /** One answer of POST /v1/embeddings: for each item {vector} or {error}; tokens of them all. */
-export async function embed(items, { signal, priority = "interactive", tries } = {}) {
+export async function embed(items, { signal, priority = "interactive", tries, patience } = {}) {
   const body = { input: items, encoding_format: "base64", error_policy: "per_item", orientation: "upright", priority, ...modelField() };
-  const answer = await call("v1/embeddings", { body, signal, tries });
+  const answer = await call("v1/embeddings", { body, signal, tries, patience });
   const rows = answer.data.map((row) =>
     row.object === "error" ? { error: itemError(row.error, answer.requestId) } : { vector: fromBase64(row.embedding) },
   );
@@ -161,6 +167,7 @@ export async function inParallel(wanted, width, work) {
 
 /** Forgets embeddings, and stops calls that are under way: another set of weights answers now. */
 export function forgetTexts() {
-  generation += 1;
+  weights.abort();
+  weights = new AbortController();
   texts.clear();
 }

@@ -1,7 +1,7 @@
 // Zero-shot classification: one picture, labels of one's own, a bar for each.
 
 import { call } from "./api.js";
-import { $, h, settled, tabKeys } from "./dom.js";
+import { $, h, place, say, settled, tabKeys } from "./dom.js";
 import { dataUri } from "./files.js";
 import { blobOf, find, nameOf, pictures } from "./gallery.js";
 import { LANGUAGES, currentLanguage, percent, t } from "./i18n.js";
@@ -14,6 +14,8 @@ import { changed, lines, on, state } from "./state.js";
 const FIRST = ["cat", "dog", "tiger", "lion", "giraffe", "butterfly"];
 const MOST_SHOWN = 120;
 
+/** What stands for each picture, by its id. */
+const radios = new Map();
 let running = null;
 let owned = false;
 let chosenByHand = false;
@@ -35,12 +37,14 @@ export function startClassify() {
   });
   tabKeys($("classify-pictures"), (radio) => choose(radio.dataset.id));
   on("typed tab server", settled(run, 250));
+  on("language", () => radios.clear());
   on("pictures tab language", settled(drawChoices, 60));
   on("language pictures", settled(suggest, 80));
   on("link", () => {
     owned = true;
     fill();
   });
+  on("weights", () => draw([]));
 }
 
 function fill() {
@@ -63,12 +67,13 @@ function choose(id) {
   chosenByHand = true;
   state.pictureId = id;
   drawChoices();
-  $("classify-pictures").querySelector("[aria-checked=true]")?.focus();
+  radios.get(id)?.focus();
   run();
 }
 
 /** The picture that is classified: the chosen one, or the newest of the user's own. */
 export function chosenPicture() {
+  if (!find(state.pictureId)) chosenByHand = false;
   const own = pictures.filter((picture) => picture.own);
   if (!chosenByHand && own.length) return own.at(-1);
   return find(state.pictureId) ?? find("bundled:tiger") ?? pictures[0];
@@ -89,11 +94,19 @@ function drawChoices() {
     state.pictureId = chosen.id;
     run();
   }
-  const choice = (picture) =>
-    h("button", { type: "button", role: "radio", "aria-checked": String(picture === chosen), tabindex: picture === chosen ? "0" : "-1", "data-id": picture.id, "aria-label": nameOf(picture), title: nameOf(picture), onclick: () => choose(picture.id) }, drawing(picture));
-  const focused = $("classify-pictures").contains(document.activeElement);
-  $("classify-pictures").replaceChildren(...choices(chosen).map(choice));
-  if (focused) $("classify-pictures").querySelector("[aria-checked=true]")?.focus();
+  const shown = choices(chosen).map((picture) => {
+    if (!radios.has(picture.id)) radios.set(picture.id, newRadio(picture));
+    const made = radios.get(picture.id);
+    made.setAttribute("aria-checked", String(picture === chosen));
+    made.tabIndex = picture === chosen ? 0 : -1;
+    return made;
+  });
+  place($("classify-pictures"), shown, radios.get(chosen?.id));
+  for (const id of radios.keys()) if (!find(id)) radios.delete(id);
+}
+
+function newRadio(picture) {
+  return h("button", { type: "button", role: "radio", "data-id": picture.id, "aria-label": nameOf(picture), title: nameOf(picture), onclick: () => choose(picture.id) }, drawing(picture));
 }
 
 async function run() {
@@ -101,10 +114,11 @@ async function run() {
   running?.abort();
   running = new AbortController();
   const { signal } = running;
-  const labels = lines(state.labels).slice(0, limits().max_labels);
+  const most = limits().max_labels;
+  const labels = lines(state.labels).slice(0, most);
   const picture = chosenPicture();
   if (!labels.length || !picture) {
-    $("bars").replaceChildren(...(picture ? [h("li", { class: "muted" }, t("classify.need"))] : []));
+    draw(picture ? [h("li", { class: "muted" }, t("classify.need"))] : [], picture ? t("classify.need") : "");
     setResult("classify", null);
     solved("classify");
     return;
@@ -115,15 +129,22 @@ async function run() {
     const answer = await call("v1/classify", { body, signal });
     if (signal.aborted) return;
     const found = [...answer.results[0].labels].sort((a, b) => b.probability - a.probability);
-    $("bars").replaceChildren(...found.map(bar));
+    const cut = lines(state.labels).length > most ? [h("li", { class: "muted" }, t("compare.most", { n: most }))] : [];
+    draw([...found.map(bar), ...cut], `${found[0].label}: ${percent(found[0].probability)}`);
     solved("classify");
     setResult("classify", { picture: picture.name, language: state.labelsLanguage, revision: answer.revision, labels: found });
   } catch (error) {
     if (signal.aborted || error.kind === "stopped") return;
-    $("bars").replaceChildren();
+    draw([]);
     setResult("classify", null);
     show(error, "classify");
   }
+}
+
+/** said: to a screen reader, which would read a hundred bars after each key. */
+function draw(bars, said = "") {
+  $("bars").replaceChildren(...bars);
+  say("bars-said", said);
 }
 
 function bar({ label, probability }) {

@@ -2,7 +2,7 @@
 
 import { chosenPictures, comparedTexts } from "./compare.js";
 import { chosenPicture } from "./classify.js";
-import { $, copy, h, settled, tabKeys } from "./dom.js";
+import { $, address, copy, h, settled, tabKeys } from "./dom.js";
 import { find, pictures } from "./gallery.js";
 import { t } from "./i18n.js";
 import { limits, modelField, serverFacts } from "./model.js";
@@ -42,7 +42,7 @@ function choose(name) {
 function draw() {
   if (!$("code").open) return;
   const facts = serverFacts();
-  const base = new URL("./", document.baseURI);
+  const base = address("./");
   const server = { base: base.href, grpc: `${base.hostname}:${facts.grpc_port || 50051}`, key: Boolean(facts.keys), model: modelField().model ?? "" };
   $("code-text").textContent = snippets(description(), server)[shown];
 }

@@ -34,6 +34,11 @@ export function startCompare() {
   on("typed tab", settled(run, 250));
   on("vectors language", settled(draw, 150));
   on("link", fill);
+  on("weights", () => {
+    known = [];
+    $("texts-tokens").replaceChildren();
+    $("heatmap").replaceChildren();
+  });
 }
 
 function fill() {

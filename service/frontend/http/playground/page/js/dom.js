@@ -2,6 +2,19 @@
 
 export const $ = (id) => document.getElementById(id);
 
+/** Writes a text that a screen reader reads, unless it stands there. */
+export function say(id, text) {
+  if ($(id).textContent !== text) $(id).textContent = text;
+}
+
+/** An address below that of the page. Without a name and password in it: `fetch` takes none, and nobody shall copy them. */
+export function address(path) {
+  const made = new URL(path, document.baseURI);
+  made.username = "";
+  made.password = "";
+  return made;
+}
+
 /** An element. props: attributes, or properties and `on…` listeners; children: elements and texts. */
 export function h(tag, props = {}, ...children) {
   const made = document.createElement(tag);
@@ -18,9 +31,9 @@ export function h(tag, props = {}, ...children) {
 
 /**
  * Puts these elements, and no others, into a list. Those that stand where they belong are not touched: a click that
- * has begun on one of them goes on, and the focus stays.
+ * has begun on one of them goes on, and the focus stays. heir: gets the focus of one that leaves, else the first button.
  */
-export function place(list, elements) {
+export function place(list, elements, heir = null) {
   const focused = list.contains(document.activeElement) ? document.activeElement : null;
   const kept = new Set(elements);
   for (const child of [...list.children]) if (!kept.has(child)) child.remove();
@@ -29,7 +42,7 @@ export function place(list, elements) {
     if (element === next) next = next.nextElementSibling;
     else list.insertBefore(element, next);
   }
-  if (focused && focused !== document.activeElement) (focused.isConnected ? focused : list.querySelector("button"))?.focus({ preventScroll: true });
+  if (focused && focused !== document.activeElement) (focused.isConnected ? focused : heir ?? list.querySelector("button"))?.focus({ preventScroll: true });
 }
 
 /** Fills a select with [value, label] pairs. What is as it was stays: a list that is open is not closed. */
@@ -61,9 +74,13 @@ export function onceAFrame(run) {
   };
 }
 
+/** Whether a key is the browser's: Alt and an arrow go back, Ctrl and a minus make the page smaller. */
+export const isShortcut = (event) => event.ctrlKey || event.metaKey || event.altKey;
+
 /** Moves the focus within a tablist as its keys do, and chooses what it lands on. */
 export function tabKeys(list, choose) {
   list.addEventListener("keydown", (event) => {
+    if (isShortcut(event)) return;
     const tabs = [...list.querySelectorAll("[role=tab], [role=radio]")];
     const at = tabs.indexOf(document.activeElement);
     const forward = getComputedStyle(list).direction === "rtl" ? "ArrowLeft" : "ArrowRight";
@@ -86,12 +103,16 @@ export async function copy(text) {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
+    // A page that came over plain http has no clipboard.
+    const focused = document.activeElement;
     const area = h("textarea", { class: "hidden", "aria-hidden": "true" });
     area.value = text;
     document.body.append(area);
+    area.focus({ preventScroll: true });
     area.select();
     const done = document.execCommand("copy");
     area.remove();
+    focused?.focus({ preventScroll: true });
     return done;
   }
 }

@@ -1,9 +1,11 @@
 // All pictures: the bundled ones, and the user's own. Embeddings come in batches, a few at a time.
 //
 //   waiting ─▶ under way ─▶ vector            one that the server refuses leaves the gallery, with its reason
-//      ▲──────────┘ no answer: everything waits until somebody tries again, or the server answers something else
+//      ▲──────────┘ no answer: everything waits until somebody tries again, or the server answers something else.
+//                   A server that is busy or away is asked again without that.
 
 import { ApiError, embed, inParallel } from "./api.js";
+import { address } from "./dom.js";
 import { dataUri, isHeic, isImage, prepare } from "./files.js";
 import { currentLanguage, t } from "./i18n.js";
 import { show, solved } from "./messages.js";
@@ -19,6 +21,13 @@ const FRAME = 1000;
 const LANES = 2;
 /** From so many on, one's own pictures are bulk work, which lets the searches of others pass. */
 const BULK = 20;
+/** Milliseconds. Pictures wait as long as this without a word where the server says so, as a key with a quota makes it do. */
+const PATIENCE = 30_000;
+/** Milliseconds after which they go on by themselves. Doubled each time, as they may be large and a server starts for long. */
+const PAUSE = 3_000;
+const LONGEST_PAUSE = 60_000;
+/** The longest wait that a server is believed. Milliseconds. */
+const LONGEST_WAIT = 3_600_000;
 
 /** {id, name, names, own, src, blob, vector}. names: in nine languages, of bundled ones. */
 export const pictures = [];
@@ -36,6 +45,9 @@ let waiting = [];
 let lanes = 0;
 let next = 0;
 let generation = 0;
+let loading = null;
+let timer = 0;
+let pause = PAUSE;
 /** How often the user has removed the pictures. */
 let removals = 0;
 
@@ -44,16 +56,41 @@ export const nameOf = (picture) => picture.names?.[currentLanguage()] ?? picture
 /** The user's own first, then the bundled ones. */
 export const ownFirst = () => [...pictures.filter((picture) => picture.own), ...pictures.filter((picture) => !picture.own)];
 
-/** Loads the list of bundled pictures; they themselves come when they are embedded (`pump`) or seen. */
-export async function loadBundled() {
-  const folder = new URL("playground/pictures/", document.baseURI);
-  const answer = await fetch(new URL("names.json", folder));
-  if (!answer.ok) throw new Error(`names.json: ${answer.status}`);
-  for (const entry of await answer.json()) {
+/**
+ * Loads the list of bundled pictures, once; after a failure it is tried again. They themselves come when they are embedded
+ * (`pump`) or seen.
+ */
+export function loadBundled() {
+  loading ??= readBundled().then(
+    () => solved("bundled"),
+    (error) => {
+      loading = null;
+      show(error, "bundled");
+    },
+  );
+  return loading;
+}
+
+async function readBundled() {
+  const folder = address("playground/pictures/");
+  for (const entry of await fetched(new URL("names.json", folder), (answer) => answer.json())) {
     const src = new URL(entry.file, folder).href;
     add({ id: `bundled:${entry.concept}`, name: entry.file, concept: entry.concept, names: entry.names, own: false, src });
   }
   changed("pictures");
+  changed("typed"); // the nine words stand in the list
+  pump();
+}
+
+/** What `read` makes of a file of the page. */
+async function fetched(place, read) {
+  try {
+    const answer = await fetch(place);
+    if (!answer.ok) throw new Error(`${answer.status}`);
+    return await read(answer);
+  } catch (error) {
+    throw new ApiError("offline", `${place}: ${error.message}`);
+  }
 }
 
 /** Takes files of the user's. Each is scaled, then embedded; what is no image is refused by name. */
@@ -125,9 +162,11 @@ async function lane(mine) {
       } catch (error) {
         if (mine === generation) waiting.unshift(...batch.filter((picture) => find(picture.id) && !picture.vector));
         if (waiting.length) show(error, "pictures");
+        goOnLater(error);
         return;
       }
       if (mine !== generation) return;
+      pause = PAUSE;
       solved("pictures");
       changed("vectors");
     }
@@ -135,6 +174,16 @@ async function lane(mine) {
     lanes -= 1;
     if (mine !== generation) pump();
   }
+}
+
+/** Whoever has added two thousand pictures does not stay to try again. */
+function goOnLater({ kind, wait }) {
+  if (kind !== "busy" && kind !== "draining" && kind !== "offline") return;
+  clearTimeout(timer);
+  timer = setTimeout(() => {
+    pause = Math.min(LONGEST_PAUSE, 2 * pause);
+    pump();
+  }, Math.max(pause, Math.min(LONGEST_WAIT, wait)));
 }
 
 /** The next ones to send: as many as the server takes in a request. A picture that is too large for a batch goes alone. */
@@ -158,7 +207,7 @@ async function embedBatch(batch, mine) {
   const priority = waiting.length > BULK && batch[0].own ? "bulk" : "interactive";
   let rows;
   try {
-    ({ rows } = await embed(items.filter(Boolean), { priority, tries: 8 }));
+    ({ rows } = await embed(items.filter(Boolean), { priority, tries: 8, patience: PATIENCE }));
   } catch (error) {
     if (error.status !== 400 && error.status !== 413) throw error;
     // The whole request is refused. One of the pictures may be why: the others must not wait for it.
@@ -186,14 +235,7 @@ async function itemOf(picture) {
 
 /** The file of a picture; a bundled one is fetched, once. */
 export async function blobOf(picture) {
-  if (picture.blob) return picture.blob;
-  try {
-    const answer = await fetch(picture.src);
-    if (!answer.ok) throw new Error(`${answer.status}`);
-    picture.blob = await answer.blob();
-  } catch (error) {
-    throw new ApiError("offline", `${picture.name}: ${error.message}`);
-  }
+  picture.blob ??= await fetched(picture.src, (answer) => answer.blob());
   return picture.blob;
 }
 
@@ -208,11 +250,12 @@ function drop(picture, error) {
 }
 
 /** Why the server does not take a picture, and what to do. Which item of a request it was says nothing here. */
-function reason({ name, blob }, { code, status, message }) {
+function reason({ name, blob }, { kind, code, status, message, requestId }) {
+  if (kind === "failed") return `${name}: ${t("error.failed", { id: requestId })}`;
   if (code === "image_too_large") return tooLarge(name, mostBytes());
   if (status === 413) return tooLarge(name, Math.min(blob.size, mostBytes())); // a proxy may take less than the server
   if (code === "unsupported_image" && isHeic(name, blob)) return t("add.heic", { name });
-  return t("add.undecodable", { name, message: `${(message || String(status)).replace(/^[\w.[\]]+: /, "").replace(/\.$/, "")}.` });
+  return t("add.undecodable", { name, message: `${message.replace(/^[\w.[\]]+: /, "").replace(/\.$/, "")}.` });
 }
 
 /** Tells why something is not taken. */

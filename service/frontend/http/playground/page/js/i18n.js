@@ -54,7 +54,7 @@ export function preferredLanguage() {
   } catch {
     // No storage: the choice lasts as long as the page.
   }
-  const wished = [kept, ...navigator.languages.map((tag) => tag.slice(0, 2).toLowerCase())];
+  const wished = [kept, ...navigator.languages.map((tag) => tag.split("-")[0].toLowerCase())];
   return wished.find((tag) => tag in LANGUAGES) ?? "en";
 }
 

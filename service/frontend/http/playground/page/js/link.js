@@ -22,12 +22,12 @@ export function readFragment(text) {
   const fields = new URLSearchParams(text.replace(/^#/, ""));
   if (TABS.includes(fields.get("tab"))) state.tab = fields.get("tab");
   const parts = fields.getAll("q").map((each) => {
-    const [, weight, words] = /^(-?[\d.]+(?:e-?\d+)?) (.*)$/s.exec(each) ?? [null, "1", each];
+    const [, weight, words] = /^(-?[\d.]+(?:e[-+]?\d+)?) (.*)$/s.exec(each) ?? [null, "1", each];
     return { text: words, weight: Number.isFinite(Number(weight)) ? Number(weight) : 1 };
   });
   if (parts.length) state.parts = parts;
   for (const name of ["texts", "labels", "concept"]) if (fields.has(name)) state[name] = fields.get(name);
   if (fields.has("ll")) state.labelsLanguage = fields.get("ll");
   const words = [...fields].filter(([name]) => name.startsWith("w."));
-  if (words.length) state.words = Object.fromEntries(words.map(([name, word]) => [name.slice(2), word]));
+  if (words.length || fields.has("concept")) state.words = Object.fromEntries(words.map(([name, word]) => [name.slice(2), word]));
 }

@@ -12,6 +12,7 @@ const LONGEST = 30_000;
 let last = { state: "starting", status: null };
 let pause = EVERY;
 let timer = 0;
+let running = null;
 let handlers = {};
 
 /** given: {first, back, newWeights}, called for the first answer, when the server is back, and for other weights. */
@@ -24,13 +25,16 @@ export function startLive(given) {
   return look();
 }
 
-/** Asks now. */
+/** Asks now, and wants no answer to what was asked before: it may come late, and be an old one. */
 export async function look() {
   clearTimeout(timer);
+  running?.abort();
+  running = new AbortController();
+  const { signal } = running;
   const before = last.state;
   const first = last.status === null;
   try {
-    const status = await call("playground/status", { tries: 1, ask: first });
+    const status = await call("playground/status", { tries: 1, ask: first, signal });
     const otherWeights = learn(status);
     // Other models may load for hours, or never.
     last = { state: (limits().ready ?? status.ready) ? "ready" : "starting", status };
@@ -40,13 +44,17 @@ export async function look() {
     if (first) handlers.first();
     else if (before !== "ready" && before !== last.state) handlers.back();
   } catch (error) {
+    if (signal.aborted) return;
     if (!(error instanceof ApiError)) throw error;
     last.state = error.kind === "key" ? "locked" : error.kind === "busy" ? before : error.kind === "draining" ? "starting" : "gone";
     if (error.kind !== "busy" && before !== last.state) show(error, "server");
     pause = last.state === "gone" ? EVERY : Math.min(LONGEST, 2 * pause);
+  } finally {
+    if (!signal.aborted) {
+      drawLive();
+      if (!document.hidden) timer = setTimeout(look, pause);
+    }
   }
-  drawLive();
-  if (!document.hidden) timer = setTimeout(look, pause);
 }
 
 export function drawLive() {

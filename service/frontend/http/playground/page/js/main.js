@@ -4,7 +4,7 @@ import { forgetTexts } from "./api.js";
 import { startClassify } from "./classify.js";
 import { startCode } from "./code.js";
 import { startCompare } from "./compare.js";
-import { $, copy, fillSelect, h, settled, tabKeys } from "./dom.js";
+import { $, address, copy, fillSelect, h, place, settled, tabKeys } from "./dom.js";
 import { filesOf, holdsText } from "./files.js";
 import { addFiles, embedAgain, loadBundled, pictures, progress, pump, refuse, refused, removeOwn } from "./gallery.js";
 import { currentLanguage, keepLanguage, LANGUAGES, preferredLanguage, t, useLanguage } from "./i18n.js";
@@ -14,7 +14,7 @@ import { drawLive, look, startLive } from "./live.js";
 import { startMap } from "./map.js";
 import { onTryAgain, show } from "./messages.js";
 import { allModels, choose, limits } from "./model.js";
-import { download } from "./results.js";
+import { download, forgetResults } from "./results.js";
 import { drawParts, startSearch } from "./search.js";
 import { changed, on, state, TABS } from "./state.js";
 import { startWords } from "./words.js";
@@ -36,10 +36,15 @@ function drawModel() {
 
 function newWeights() {
   forgetTexts();
+  forgetResults();
+  changed("weights");
   drawModel();
   embedAgain();
   changed("typed");
 }
+
+/** Whether pictures are on their way. That is said when it begins and when it ends: a screen reader would read each step. */
+let busy = false;
 
 function drawPictures() {
   const own = pictures.filter((picture) => picture.own).length;
@@ -47,16 +52,28 @@ function drawPictures() {
   $("count").textContent = t("add.count", { bundled: pictures.length, own });
   $("progress").textContent = done < all ? t("add.progress", { done, all }) : "";
   $("clear").hidden = own === 0;
+  if (busy === done < all) return;
+  busy = done < all;
+  $("progress-said").textContent = (busy ? $("progress") : $("count")).textContent;
 }
 
+const MOST_TOLD = 5;
+/** What stands for the first of them. They stay: a screen reader reads what is new. */
+const told = [];
+const others = h("li");
+const hide = h("button", { type: "button", class: "quiet", onclick: () => {
+  refused.length = 0;
+  told.length = 0;
+  drawRefused();
+  $("pick").focus();
+} });
+const last = h("li", {}, hide);
+
 function drawRefused() {
-  const hide = h("button", { type: "button", class: "quiet", onclick: () => {
-    refused.length = 0;
-    drawRefused();
-  } }, t("add.dismiss"));
-  const shown = refused.slice(0, 5).map((sentence) => h("li", {}, h("bdi", {}, sentence)));
-  if (refused.length > 5) shown.push(h("li", {}, `+ ${refused.length - 5}`));
-  $("refused").replaceChildren(...shown, ...(shown.length ? [h("li", {}, hide)] : []));
+  for (const sentence of refused.slice(told.length, MOST_TOLD)) told.push(h("li", {}, h("bdi", {}, sentence)));
+  others.textContent = `+ ${refused.length - told.length}`;
+  hide.textContent = t("add.dismiss");
+  place($("refused"), [...told, ...(refused.length > told.length ? [others] : []), ...(told.length ? [last] : [])]);
 }
 
 function chooseTab(name) {
@@ -73,7 +90,10 @@ function chooseTab(name) {
 function watchPictures() {
   $("pick").addEventListener("click", () => $("files").click());
   $("shoot").addEventListener("click", () => $("camera").click());
-  $("clear").addEventListener("click", removeOwn);
+  $("clear").addEventListener("click", () => {
+    removeOwn();
+    $("pick").focus(); // the button is gone
+  });
   for (const id of ["files", "camera"]) {
     $(id).addEventListener("change", (event) => {
       const files = [...event.target.files];
@@ -135,6 +155,7 @@ function watchSettings() {
     document.documentElement.dataset.theme = dark === "dark" ? "light" : "dark";
     changed("theme");
   });
+  for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) matchMedia(query).addEventListener("change", () => changed("theme"));
 }
 
 function redraw() {
@@ -151,8 +172,8 @@ function watchLink() {
     if (made) history.replaceState(null, "", `#${made}`);
   }, 300);
   on("typed tab", keep);
-  window.addEventListener("hashchange", () => {
-    readFragment(location.hash);
+  window.addEventListener("hashchange", (event) => {
+    readFragment(new URL(event.newURL).hash); // what was typed just before may have been written over it
     chooseTab(state.tab);
     drawParts();
     changed("link");
@@ -160,7 +181,7 @@ function watchLink() {
   });
   $("copy-link").addEventListener("click", async () => {
     const made = fragment();
-    const link = new URL(`#${made}`, document.baseURI).href;
+    const link = address(`#${made}`).href;
     $("said").textContent = !made ? t("link.long") : t((await copy(link)) ? "link.copied" : "code.failed");
   });
 }
@@ -176,12 +197,17 @@ async function start() {
   const list = document.querySelector(".tabs");
   tabKeys(list, (tab) => chooseTab(tab.id.slice(4)));
   for (const tab of TABS) $(`tab-${tab}`).addEventListener("click", () => chooseTab(tab));
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // what stands behind the # is what was typed
+    $("main").focus();
+  });
   $("download").addEventListener("click", download);
   for (const begin of [startSearch, startCompare, startClassify, startWords, startMap, startCode]) begin();
   on("pictures", drawPictures);
   on("vectors", drawPictures);
   on("refused", drawRefused);
   onTryAgain(() => {
+    loadBundled();
     look();
     pump();
     changed("typed");
@@ -193,22 +219,20 @@ async function start() {
   }
   redraw();
   chooseTab(state.tab);
-  if (state.tab === "search") $("part-0")?.focus({ preventScroll: true });
+  if (state.tab === "search" && document.activeElement === document.body) $("part-0")?.focus({ preventScroll: true });
   const again = () => {
     drawModel();
+    loadBundled();
     pump();
     changed("typed");
     changed("server");
   };
-  try {
-    await loadBundled();
-  } finally {
-    // Seen and typed into first: what asks the server, and embeds fifty pictures, comes a frame later.
-    requestAnimationFrame(() => setTimeout(() => {
-      startLive({ first: again, back: again, newWeights });
-      pump();
-    }));
-  }
+  await loadBundled();
+  // Seen and typed into first: what asks the server, and embeds fifty pictures, comes a frame later.
+  requestAnimationFrame(() => setTimeout(() => {
+    startLive({ first: again, back: again, newWeights });
+    pump();
+  }));
   document.documentElement.dataset.ready = "";
 }
 

@@ -1,7 +1,7 @@
 // The map: pictures and texts in two dimensions, drawn on a canvas that can be moved and enlarged.
 
 import { comparedTexts } from "./compare.js";
-import { $, h, onceAFrame, settled } from "./dom.js";
+import { $, h, isShortcut, onceAFrame, settled } from "./dom.js";
 import { find, nameOf, pictures } from "./gallery.js";
 import { t } from "./i18n.js";
 import { centred, mean, pca } from "./pca.js";
@@ -27,12 +27,18 @@ const copies = new Map();
 let points = [];
 let view = { x: 0, y: 0, zoom: 1 };
 let hovered = null;
+/** What presses the canvas, the mouse or fingers: where each was last, in CSS pixels. */
+const pressed = new Map();
 
 /** Once, at the start. */
 export function startMap() {
   on("vectors tab texts language", settled(update, 120));
   on("theme", () => {
     copies.clear(); // own pictures have a frame in the theme's colour
+    drawSoon();
+  });
+  on("weights", () => {
+    points = [];
     drawSoon();
   });
   const canvas = $("canvas");
@@ -47,12 +53,20 @@ export function startMap() {
     event.preventDefault();
     zoom(STEP ** (turned / WHEEL), event.offsetX, event.offsetY);
   }, { passive: false });
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    canvas.setPointerCapture(event.pointerId);
+    pressed.set(event.pointerId, [event.offsetX, event.offsetY]);
+    hover(event.offsetX, event.offsetY); // a finger does not come near before
+  });
   canvas.addEventListener("pointermove", (event) => {
-    if (event.buttons & 1) move(event.movementX, event.movementY);
+    if (!event.buttons) pressed.delete(event.pointerId); // let go where nobody told us
+    if (pressed.has(event.pointerId)) drag(event);
     else hover(event.offsetX, event.offsetY);
   });
-  canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
+  for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (event) => pressed.delete(event.pointerId));
   canvas.addEventListener("keydown", (event) => {
+    if (isShortcut(event)) return;
     const moves = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
     if (event.key in moves) move(...moves[event.key]);
     else if (event.key === "+") zoom(STEP);
@@ -75,6 +89,19 @@ function zoom(factor, x = $("canvas").clientWidth / 2, y = $("canvas").clientHei
   if (next === 1) view = { x: 0, y: 0, zoom: 1 };
   drawSoon();
 }
+
+/** The map follows what presses it; two fingers zoom as well. */
+function drag({ pointerId, offsetX, offsetY }) {
+  const before = [...pressed.values()];
+  pressed.set(pointerId, [offsetX, offsetY]);
+  const after = [...pressed.values()];
+  const [from, to] = [centre(before), centre(after)];
+  move(to[0] - from[0], to[1] - from[1]);
+  if (after.length === 2) zoom(apart(after) / apart(before), ...to);
+}
+
+const centre = (places) => [0, 1].map((axis) => places.reduce((sum, place) => sum + place[axis], 0) / places.length);
+const apart = ([a, b]) => Math.max(1, Math.hypot(a[0] - b[0], a[1] - b[1]));
 
 function move(x, y) {
   view.x += x;
@@ -141,6 +168,7 @@ function spread(canvas) {
 function draw() {
   const canvas = $("canvas");
   if (state.tab !== "map" || !canvas.clientWidth) return;
+  canvas.style.touchAction = view.zoom > 1 ? "none" : ""; // a finger moves what is enlarged, and else scrolls the page
   const ratio = devicePixelRatio || 1;
   canvas.width = Math.round(canvas.clientWidth * ratio);
   canvas.height = Math.round(canvas.clientHeight * ratio);

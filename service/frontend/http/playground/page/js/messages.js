@@ -41,7 +41,7 @@ function hide(kind) {
 
 function draw() {
   const latest = new Map([...failing.values()].map((each) => [each.kind, each.element]));
-  place($("alerts"), [...latest.values()]);
+  place($("alerts"), [...latest.values()], latest.size ? null : $("main"));
 }
 
 function message(kind, sentence) {

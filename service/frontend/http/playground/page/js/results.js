@@ -12,6 +12,9 @@ export function setResult(tab, result) {
   results.set(tab, result);
 }
 
+/** Other weights answer now: nothing that was found before is theirs. */
+export const forgetResults = () => results.clear();
+
 /** Saves what the tab shows as a JSON file. */
 export function download() {
   const result = results.get(state.tab);

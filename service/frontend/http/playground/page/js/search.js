@@ -1,8 +1,8 @@
 // Pictures ranked for a query: words, a picture, or a weighted sum of several of either.
 
 import { ApiError, embedText } from "./api.js";
-import { $, h, onceAFrame, place, settled } from "./dom.js";
-import { find, nameOf, pictures, pump } from "./gallery.js";
+import { $, h, onceAFrame, place, say, settled } from "./dom.js";
+import { find, nameOf, pictures, progress, pump } from "./gallery.js";
 import { format, t } from "./i18n.js";
 import { show, solved } from "./messages.js";
 import { limits } from "./model.js";
@@ -23,6 +23,8 @@ let revision = "";
 let shown = PAGE;
 let rows = [];
 let best = 1;
+/** The query of which the best picture was said last. */
+let told = null;
 let running = null;
 /** The query that is answered or under way, and the weights that answer it. */
 let asked = "";
@@ -38,6 +40,13 @@ export function startSearch() {
   });
   on("typed", settled(run, 120));
   on("vectors", settled(() => (vector === null && picturesAreKnown() ? run() : drawRanking()), 60));
+  on("weights", () => {
+    asked = "";
+    vector = null;
+    tokens = new Map();
+    drawTokens();
+    drawRanking();
+  });
   on("pictures", dropGone);
   on("pictures", settled(drawRanking, 60));
   on("language", () => {
@@ -95,10 +104,10 @@ function dropGone() {
 export function drawParts() {
   const [first, ...others] = state.parts;
   const summed = others.length > 0 || first.weight !== 1;
-  const focused = $("parts").contains(document.activeElement);
+  const held = [...$("parts").children].findIndex((row) => row.contains(document.activeElement));
   $("formula").hidden = !summed;
   $("parts").replaceChildren(...state.parts.map((part, at) => drawPart(part, at, summed)));
-  if (focused) $("parts").querySelector("input, button")?.focus();
+  if (held >= 0) $("parts").children[Math.min(held, others.length)].querySelector("input, button").focus();
   drawTokens();
 }
 
@@ -193,6 +202,7 @@ export async function run() {
 async function query(parts, signal) {
   const texts = parts.filter((part) => !part.picture).map((part) => part.text);
   const known = await Promise.all(texts.map((text) => embedText(text, signal)));
+  if (signal.aborted) return null;
   tokens = new Map(texts.map((text, at) => [text, known[at]]));
   revision = known[0]?.revision ?? limits().revision;
   const vectors = parts.map((part) => (part.picture ? find(part.picture)?.vector : tokens.get(part.text).vector));
@@ -245,14 +255,21 @@ function drawRanking() {
     setResult("search", null);
     return;
   }
-  const [first] = rows;
-  const said = first ? t("search.best", { n: rows.length, name: nameOf(first.picture), score: format(first.score, 2) }) : "";
-  if ($("search-status").textContent !== said) $("search-status").textContent = said;
+  sayBest();
   setResult("search", {
     query: state.parts.map((part) => ({ ...(part.picture ? { picture: find(part.picture)?.name } : { text: part.text }), weight: part.weight })),
     revision,
     ranking: rows.map(({ picture, score }) => ({ picture: picture.name, own: picture.own, score })),
   });
+}
+
+/** To a screen reader: of each query once, and again when all pictures are there. Hundreds may come in between. */
+function sayBest() {
+  const { done, all } = progress();
+  if (vector === told && done < all) return;
+  told = vector;
+  const [first] = rows;
+  say("search-status", first ? t("search.best", { n: rows.length, name: nameOf(first.picture), score: format(first.score, 2) }) : "");
 }
 
 function card({ picture, score }, at) {

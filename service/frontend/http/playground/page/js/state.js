@@ -17,7 +17,10 @@ export const state = {
 
 const listeners = new Map();
 
-/** Calls `run` whenever one of these topics changes: typed, pictures, vectors, tab, language, server. */
+/**
+ * Calls `run` whenever one of these topics changes: typed, link, tab, language, theme, pictures, refused, vectors, texts,
+ * server, weights. weights: those of another model answer, so that what was computed before compares with nothing.
+ */
 export function on(topics, run) {
   for (const topic of topics.split(" ")) {
     if (!listeners.has(topic)) listeners.set(topic, []);

@@ -29,14 +29,6 @@ export function weighted(vectors, weights) {
   return length < 1e-6 ? null : Float32Array.from(sum, (value) => value / length);
 }
 
-/** The mean of some vectors, scaled to length 1. */
-export function middle(vectors) {
-  const sum = new Float32Array(vectors[0].length);
-  for (const vector of vectors) for (let at = 0; at < sum.length; at += 1) sum[at] += vector[at];
-  const length = Math.sqrt(dot(sum, sum)) || 1;
-  return sum.map((value) => value / length);
-}
-
 /** Pictures that have an embedding, best first, as {picture, score}. Equal scores keep their order. */
 export function ranked(vector, pictures) {
   return pictures

@@ -1,18 +1,20 @@
 // One word in nine languages: how near the nine lie together, and which pictures each finds.
 
 import { embedTexts } from "./api.js";
-import { $, fillSelect, h, settled } from "./dom.js";
+import { $, fillSelect, h, say, settled } from "./dom.js";
 import { nameOf, pictures } from "./gallery.js";
 import { heatmap } from "./heatmap.js";
-import { format, LANGUAGES, t } from "./i18n.js";
+import { currentLanguage, format, LANGUAGES, t } from "./i18n.js";
 import { show, solved } from "./messages.js";
 import { setResult } from "./results.js";
 import { drawing } from "./search.js";
 import { changed, on, state } from "./state.js";
-import { dot, middle, ranked } from "./vectors.js";
+import { dot, ranked, weighted } from "./vectors.js";
 
 let running = null;
 let known = [];
+/** The language of the table's head. */
+let headed = "";
 
 /** Once, at the start. */
 export function startWords() {
@@ -26,6 +28,10 @@ export function startWords() {
   on("vectors", settled(drawFound, 200));
   on("pictures", settled(drawInputs, 60));
   on("tab language link", drawInputs);
+  on("weights", () => {
+    known = [];
+    drawFound();
+  });
 }
 
 const bundled = () => pictures.filter((picture) => picture.names);
@@ -36,14 +42,23 @@ export function nineWords() {
   return Object.keys(LANGUAGES).map((language) => ({ language, text: state.words[language] ?? names[language] ?? "" }));
 }
 
+/** The fields stay: somebody may type in one of them. */
 function drawInputs() {
   if (state.tab !== "words") return;
-  if ($("nine").contains(document.activeElement)) return; // somebody types there
   fillSelect($("concept"), bundled().map((picture) => [picture.concept, nameOf(picture)]), state.concept);
+  if (headed !== currentLanguage()) drawTable();
+  for (const { language, text } of nineWords()) {
+    const input = $(`word-${language}`);
+    if (input.value !== text) input.value = text;
+  }
+  drawFound();
+}
+
+function drawTable() {
+  headed = currentLanguage();
   const head = ["words.language", "words.word", "words.middle", "words.finds"].map((key) => h("th", { scope: "col" }, t(key)));
-  const rows = nineWords().map(({ language, text }) => {
-    const input = h("input", { lang: language, dir: "auto", spellcheck: "false", "aria-labelledby": `name-${language}` });
-    input.value = text;
+  const rows = Object.keys(LANGUAGES).map((language) => {
+    const input = h("input", { id: `word-${language}`, lang: language, dir: "auto", spellcheck: "false", "aria-labelledby": `name-${language}` });
     input.addEventListener("input", () => {
       state.words[language] = input.value;
       changed("typed");
@@ -51,7 +66,6 @@ function drawInputs() {
     return h("tr", {}, h("th", { scope: "row", lang: language, id: `name-${language}` }, LANGUAGES[language]), h("td", {}, input), h("td", { id: `near-${language}` }), h("td", { id: `finds-${language}` }));
   });
   $("nine").replaceChildren(h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows));
-  drawFound();
 }
 
 async function run() {
@@ -86,9 +100,9 @@ function drawFound() {
     setResult("words", null);
     return;
   }
-  const centre = middle(known.map((word) => word.vector));
+  const centre = weighted(known.map((word) => word.vector), known.map(() => 1));
   const firsts = known.map((word) => {
-    const near = dot(centre, word.vector);
+    const near = centre ? dot(centre, word.vector) : 0;
     const length = h("span", { class: "bar" });
     length.style.inlineSize = `${Math.max(0, near) * 100}%`;
     $(`near-${word.language}`).replaceChildren(h("span", { class: "near" }, h("span", { class: "track" }, length), format(near, 2)));
@@ -99,7 +113,7 @@ function drawFound() {
   const pairs = known.flatMap((a, at) => known.slice(at + 1).map((b) => dot(a.vector, b.vector)));
   const mean = pairs.length ? pairs.reduce((sum, each) => sum + each, 0) / pairs.length : 1;
   const most = Math.max(...firsts.map((first) => firsts.filter((other) => other && other === first).length));
-  $("nine-summary").textContent = t("words.summary", { mean: format(mean, 2), same: most, all: known.length });
+  say("nine-summary", t("words.summary", { mean: format(mean, 2), same: most, all: known.length }));
   $("nine-heatmap").replaceChildren(heatmap(known, known, t("compare.label")));
   setResult("words", { words: known.map(({ language, text, tokens }, at) => ({ language, text, tokens, finds: firsts[at]?.name })), mean_cosine: mean });
 }
