@@ -289,7 +289,7 @@ class _Exchange:
             if self._method == "OPTIONS"
             else None,
         )
-        if long or self._protocol.broken or self._service.answers_last(self._protocol.connected_at):
+        if long or self._service.answers_last(self._protocol.connected_at):
             headers.append(("connection", "close"))
         raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
         with self._protocol.as_one():

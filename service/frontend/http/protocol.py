@@ -5,7 +5,8 @@
 - A head that offers another protocol (`Upgrade`) is parsed once more without the offer: httptools skips the
   body of such a request, and would take it for the next one.
 - Trailers are counted and dropped: they come when the headers have been judged.
-- A client that goes away cancels the task that works for it.
+- A client that sends requests without waiting for answers (pipelining) gets so many of them, and no more.
+- A client that goes away cancels the task that works for it, as soon as its whole request was read.
 
 `service/listening` bounds the connections: their number, how long a head may take, how long a client may
 leave an answer unread.
@@ -35,6 +36,9 @@ HEAD_BYTES = 64 << 10
 REFUSALS = {400: "This is not a valid HTTP request.", 431: "The request's headers are too large."}
 BOUNDS = Bounds(connections=2048, stalled=60.0)
 """Of each frontend."""
+MOST_OWED = 64
+"""Requests of one connection that were read and not answered, each of which takes more memory than its bytes.
+Whoever sends more at once has to send the rest again, on another connection, as HTTP allows."""
 DATE_SECONDS = 1.0
 
 # What it has to say concerns single requests, and may quote what a stranger sent.
@@ -198,6 +202,8 @@ class HttpProtocol(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":  # what follows it is no HTTP
                 raise httptools.HttpParserError(REFUSALS[400])
             return  # `_parse` goes on
+        if self._owed == MOST_OWED:
+            raise httptools.HttpParserError("too many requests wait for their answers")
         super().on_headers_complete()  # may raise: nothing counts as a request before it has returned
         self._in_head, self._unparsed = False, 0
         self._owed += 1
@@ -212,13 +218,19 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             self._unparsed = 0
             super().on_message_complete()
+            if not self.pipeline:
+                # A long body stops the reading, and while nothing is read nobody sees that the client goes.
+                self.flow.resume_reading()
 
     def finished(self) -> None:
         """The gateway has answered a request."""
         self.task = None
-        self._owed -= 1
+        # Where the connection ends with this answer, nobody answers the requests behind it.
+        ended = self._owed if self.transport.is_closing() else 1
+        self._owed -= ended
         if self._bounded is not None:
-            self._bounded.end()
+            for _ in range(ended):
+                self._bounded.end()
 
     def _refuse(self, status: int) -> None:
         self.broken = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 
 import pytest
 
@@ -78,15 +79,46 @@ async def test_what_is_no_http_is_answered_and_the_connection_closed(http: Askin
     assert http.counted("other", 400) + http.counted("/v1/embeddings", 400) == 1
 
 
-async def test_a_good_request_before_garbage_has_its_answer(http: Asking) -> None:
+GARBAGE = b"\0garbage\r\n\r\n"
+
+
+@pytest.mark.parametrize("requests", [1, 3])
+async def test_good_requests_before_garbage_have_their_answers(http: Asking, requests: int) -> None:
     hold = http.service.pool.hold = asyncio.Event()
     async with connected(http) as (reader, writer):
-        writer.write(post_request(GOOD) + b"\0garbage\r\n\r\n")
+        writer.write(post_request(GOOD) * requests + GARBAGE)
         await eventually(lambda: http.service.pool.deadlines)
         hold.set()
-        status, _, content = await answered(reader)
-        assert (status, len(json.loads(content)["data"])) == (200, 1)
+        for _ in range(requests):
+            status, _, content = await answered(reader)
+            assert (status, len(json.loads(content)["data"])) == (200, 1)
         assert await reader.read() == b""
+
+
+@pytest.mark.parametrize("sent", [HEALTH + HEALTH + GARBAGE, LAST + HEALTH + GARBAGE], ids=["open", "last"])
+async def test_who_stays_after_garbage_is_closed_as_soon_as_one_who_is_silent(
+    http: Asking, sent: bytes
+) -> None:
+    async with connected(http) as (reader, writer):
+        writer.write(sent)
+        async with asyncio.timeout(60):
+            assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        (connection,) = connections(http)
+        later = time.monotonic() + protocol.BOUNDS.first_request + 1
+        assert connection._bounded.overdue(protocol.BOUNDS, later)
+
+
+async def test_more_requests_than_are_taken_at_once_are_neither_read_nor_answered(http: Asking) -> None:
+    hold = http.service.pool.hold = asyncio.Event()
+    async with connected(http) as (reader, writer):
+        writer.write(post_request(GOOD) + HEALTH * 500)
+        await eventually(lambda: http.service.pool.deadlines)
+        (connection,) = connections(http)
+        assert len(connection.pipeline) < protocol.MOST_OWED
+        hold.set()
+        async with asyncio.timeout(60):
+            answers = (await reader.read()).count(b"HTTP/1.1 200 ")
+        assert protocol.MOST_OWED <= answers < 500
 
 
 @pytest.mark.parametrize("chunks", [b"zz\r\n", b"5\r\nabcdefgh\r\n", b"-1\r\n", b"fffffffffffffffff\r\n"])
@@ -140,10 +172,11 @@ async def test_a_crowd_of_silent_connections_keeps_nobody_out(monkeypatch: pytes
                 each.close()
 
 
-async def test_who_closes_its_side_has_gone(http: Asking) -> None:
+@pytest.mark.parametrize("padding", [0, 100_000])
+async def test_who_closes_its_side_has_gone(http: Asking, padding: int) -> None:
     http.service.pool.hold = asyncio.Event()
     async with connected(http) as (_reader, writer):
-        writer.write(post_request(GOOD))
+        writer.write(post_request(GOOD + b" " * padding))
         await eventually(lambda: http.service.pool.deadlines)
         writer.write_eof()
         await eventually(lambda: http.counted("/v1/embeddings", 499) == 1)
