@@ -19,8 +19,8 @@ from service.frontend.grpc.messages import (
     TRUNCATIONS,
     classification,
     embeddings,
-    image,
-    item,
+    images,
+    items,
     one_of,
     options,
     orientation,
@@ -40,6 +40,7 @@ class EmbeddingServicer:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self._limits = validation.Limits.of(core.settings)
 
     def methods(self) -> Mapping[str, UnaryMethod | StreamMethod]:
         """Each RPC by its name."""
@@ -69,8 +70,8 @@ class EmbeddingServicer:
     async def embed_image(self, request: pb.EmbedImageRequest, call: Call) -> pb.EmbedImageResponse:
         call.priority = priority(request.priority, Priority.INTERACTIVE)
         wanted = options(request.options)
-        images = [image(each) for each in request.images]
-        done = await self._core.embed_image(call, request.model, images, wanted)
+        given = images("images", request.images, self._limits.max_images)
+        done = await self._core.embed_image(call, request.model, given, wanted)
         response = pb.EmbedImageResponse(
             model=done.model,
             revision=done.revision,
@@ -84,8 +85,8 @@ class EmbeddingServicer:
         done = await self._core.similarity(
             call,
             request.model,
-            [item(each) for each in request.queries],
-            [item(each) for each in request.candidates],
+            items("queries", request.queries, self._limits.max_items),
+            items("candidates", request.candidates, self._limits.max_items),
             validation.choice("score", request.score, Scores, Scores.COSINE),
             request.top_k,
             orientation("orientation", request.orientation),
@@ -108,7 +109,7 @@ class EmbeddingServicer:
             self._core,
             call,
             request.model,
-            [image(each) for each in request.images],
+            images("images", request.images, self._limits.max_images),
             labels,
             language=request.language,
             templates=list(request.templates),

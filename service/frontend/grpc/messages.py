@@ -32,8 +32,8 @@ __all__ = [
     "TRUNCATIONS",
     "classification",
     "embeddings",
-    "image",
-    "item",
+    "images",
+    "items",
     "one_of",
     "options",
     "orientation",
@@ -88,6 +88,21 @@ def orientation(path: str, value: int) -> Orientation:
     return validation.choice(path, value, Orientation, Orientation.AS_STORED)
 
 
+# Both lists are counted first: millions of empty messages fit into one request, and each takes its time.
+
+
+def images(path: str, values: Sequence[pb.Image], most: int) -> list[Image]:
+    """The pictures of a call, at most so many."""
+    validation.at_most(path, len(values), most)
+    return [image(each) for each in values]
+
+
+def items(path: str, values: Sequence[pb.Item], most: int) -> list[Item]:
+    """One side of a comparison, of at most so many items."""
+    validation.at_most(path, len(values), most)
+    return [item(each) for each in values]
+
+
 def image(value: pb.Image) -> Image:
     """A picture, or an empty one where none is set."""
     match value.WhichOneof("source"):
@@ -100,7 +115,7 @@ def image(value: pb.Image) -> Image:
 
 
 def item(value: pb.Item) -> Item:
-    """One side of a comparison, or an empty one where none is set."""
+    """One item of a comparison, or an empty one where none is set."""
     match value.WhichOneof("item"):
         case "text":
             return Item(text=value.text)

@@ -1,11 +1,13 @@
 """Why a message could not be parsed: walks the bytes along its descriptor to the field at fault.
 
 The parser itself says no more than that something is wrong. Runs on the way to an error, on bytes that a
-stranger sent: it reads each byte once, and no deeper than our messages are nested.
+stranger sent: it looks at each field once, no deeper than our messages are nested, and at so many fields as a
+request within the limits has. To walk through a large message of nothing but fields would take half a minute.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -18,6 +20,7 @@ AnyDescriptor = Any
 """A Descriptor, of whichever implementation protobuf has chosen."""
 
 _DEPTH = 8
+_FIELDS = 1 << 14
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -28,7 +31,7 @@ class _Fault(Exception):
 def unreadable(descriptor: AnyDescriptor, raw: bytes) -> InvalidRequest:
     """The error for bytes that are no such message; it names the first field at fault if one is found."""
     try:
-        _walk(descriptor, memoryview(raw), "", 0)
+        _walk(descriptor, memoryview(raw), "", 0, iter(range(_FIELDS)))
     except _Fault as fault:
         path, description = fault.args
         if path:
@@ -36,10 +39,13 @@ def unreadable(descriptor: AnyDescriptor, raw: bytes) -> InvalidRequest:
     return InvalidRequest(f"The bytes are no {descriptor.full_name}.")
 
 
-def _walk(descriptor: AnyDescriptor, raw: memoryview, prefix: str, depth: int) -> None:
+def _walk(descriptor: AnyDescriptor, raw: memoryview, prefix: str, depth: int, left: Iterator[int]) -> None:
+    """left: has a number for each field that is still looked at, here and deeper."""
     seen: dict[int, int] = {}
     position = 0
     while position < len(raw):
+        if next(left, None) is None:
+            raise _Fault("", "is not looked for any further")
         key, position = _varint(raw, position, prefix)
         number, kind = key >> 3, key & 7
         field = descriptor.fields_by_number.get(number)
@@ -53,7 +59,7 @@ def _walk(descriptor: AnyDescriptor, raw: memoryview, prefix: str, depth: int) -
             if size > len(raw) - position:
                 raise _Fault(path, "is cut off")
             if field is not None:
-                _value(field, raw[position : position + size], path, depth)
+                _value(field, raw[position : position + size], path, depth, left)
             position += size
         elif kind == _VARINT:
             _, position = _varint(raw, position, path)
@@ -65,14 +71,14 @@ def _walk(descriptor: AnyDescriptor, raw: memoryview, prefix: str, depth: int) -
             raise _Fault(path, "is malformed")
 
 
-def _value(field: Any, raw: memoryview, path: str, depth: int) -> None:
+def _value(field: Any, raw: memoryview, path: str, depth: int, left: Iterator[int]) -> None:
     if field.type == FieldDescriptor.TYPE_STRING:
         try:
             str(raw, "utf-8")
         except UnicodeDecodeError:
             raise _Fault(path, "is not valid UTF-8") from None
     elif field.message_type is not None and depth < _DEPTH:
-        _walk(field.message_type, raw, path, depth + 1)
+        _walk(field.message_type, raw, path, depth + 1, left)
 
 
 def _varint(raw: memoryview, position: int, path: str) -> tuple[int, int]:

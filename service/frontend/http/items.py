@@ -11,7 +11,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +23,8 @@ from service.frontend.http.fields import number, wrong
 
 __all__ = [
     "Modality",
-    "content_item",
+    "check_parts",
+    "content_items",
     "conversations",
     "image_value",
     "item",
@@ -50,15 +51,30 @@ _TYPES: Mapping[str, Sequence[str]] = {
 Object = Mapping[str, Any]
 
 
-def items(value: Any, path: str, modality: Modality = "", *, most: int) -> Sequence[WholeItem]:
+def items(
+    value: Any, path: str, modality: Modality = "", *, most: int, most_parts: int
+) -> Sequence[WholeItem]:
     """`input`: a string, a list of strings or items, or one item. most: items, as a first bound."""
     if not isinstance(value, list):
+        check_parts([value], path, most_parts)
         return [item(value, path, modality)]
     if len(value) > most:
         raise InvalidRequest.at(path, f"holds {len(value)} elements; at most {most} are accepted")
+    check_parts(value, path, most_parts)
     if value and all(type(each) is int for each in value):
         refuse_tokens(path)
     return [item(each, f"{path}[{index}]", modality) for index, each in enumerate(value)]
+
+
+def check_parts(values: Iterable[Any], path: str, most: int) -> None:
+    """Refuses items, or messages, of more parts than a request may have.
+
+    Asked before any part is made: it takes a hundred times as much memory as the few bytes of its JSON.
+    """
+    contents = (value.get("content") for value in values if isinstance(value, dict))
+    parts = sum(len(content) if isinstance(content, list) else 1 for content in contents)
+    if parts > most:
+        raise InvalidRequest.at(path, f"holds {parts} parts; at most {most} are accepted")
 
 
 def refuse_tokens(path: str) -> None:
@@ -83,8 +99,13 @@ def item(value: Any, path: str, modality: Modality = "") -> WholeItem:
     raise wrong(path, value, "a string or an object")
 
 
-def content_item(value: Any, path: str) -> WholeItem:
-    """An object whose `content` is one vector, all its parts together."""
+def content_items(values: Sequence[Any], path: str, *, most_parts: int) -> Sequence[WholeItem]:
+    """Objects whose `content` is one vector each, all its parts together."""
+    check_parts(values, path, most_parts)
+    return [_content_item(value, f"{path}[{index}]") for index, value in enumerate(values)]
+
+
+def _content_item(value: Any, path: str) -> WholeItem:
     if not isinstance(value, dict):
         raise wrong(path, value, "an object")
     if value.get("content") is None:
@@ -92,12 +113,13 @@ def content_item(value: Any, path: str) -> WholeItem:
     return item(value, path)
 
 
-def scored_items(value: Any, path: str, *, width: int, most: int) -> Sequence[WholeItem]:
+def scored_items(value: Any, path: str, *, width: int, most: int, most_parts: int) -> Sequence[WholeItem]:
     """One side of a comparison: a list of items, of which one may also be `{"vector": [numbers]}`."""
     if not isinstance(value, list):
         raise wrong(path, value, "a list")
     if len(value) > most:
         raise InvalidRequest.at(path, f"holds {len(value)} elements; at most {most} are accepted")
+    check_parts(value, path, most_parts)
     return [
         _vector_item(each["vector"], f"{path}[{index}]", width)
         if isinstance(each, dict) and each.get("vector") is not None
@@ -128,14 +150,16 @@ def one_image(value: Any, path: str) -> Part:
     return parts[0]
 
 
-def conversations(value: Any, path: str, *, most: int) -> Sequence[WholeItem]:
+def conversations(value: Any, path: str, *, most: int, most_parts: int) -> Sequence[WholeItem]:
     """`messages`: a conversation, or a list of them. Of each, what users say are the parts of one item."""
     if not isinstance(value, list):
         raise wrong(path, value, "a list")
     if not value or isinstance(value[0], dict):
+        check_parts(value, path, most_parts)
         return [_conversation(value, path)]
     if len(value) > most:
         raise InvalidRequest.at(path, f"holds {len(value)} elements; at most {most} are accepted")
+    check_parts((each for one in value if isinstance(one, list) for each in one), path, most_parts)
     return [_conversation(each, f"{path}[{index}]") for index, each in enumerate(value)]
 
 

@@ -36,6 +36,11 @@ class Service:
         return self.settings.http_max_items
 
     @property
+    def most_parts(self) -> int:
+        """Texts and images in a request for embeddings, on every route."""
+        return self.most_items + self.settings.max_images
+
+    @property
     def ready(self) -> bool:
         """Whether every model answers."""
         return self.core.pools.ready and not self.draining

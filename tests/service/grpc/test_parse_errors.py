@@ -53,6 +53,24 @@ def test_bytes_that_are_nothing_at_all_are_refused_without_a_path() -> None:
     assert "altclip.v1.EmbedTextRequest" in error.message
 
 
+def test_a_fault_behind_more_fields_than_requests_have_is_not_looked_for() -> None:
+    """A message may hold millions of fields, and others wait while they are walked through."""
+    good = pb.StreamItem(id="1", text="a").SerializeToString()
+    items = b"\x0a" + bytes([len(good)]) + good
+    for repeated, found in ((1000, True), (100_000, False)):
+        batch = items * repeated + b"\x0a\x7f"
+        raw = b"\x12" + varint(len(batch)) + batch
+        assert bool(fault(pb.EmbedStreamRequest, raw).violations) is found
+
+
+def varint(value: int) -> bytes:
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*written, value])
+
+
 def test_random_bytes_are_parsed_or_refused_and_nothing_else() -> None:
     generator = random.Random(5)
     for _ in range(3000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from service.frontend.api.errors import InvalidRequest
 from service.frontend.api.messages import Image
 from service.frontend.core.embed_items import Part
-from service.frontend.http.items import conversations, item, items
+from service.frontend.http.items import content_items, conversations, item, items, scored_items
 from tests.service.http.asking import PICTURE as FILE
 from tests.service.http.asking import asking, data_uri
 from tests.service.running import LONG
@@ -109,19 +110,39 @@ def test_content_has_any_number_of_parts() -> None:
 )
 def test_what_is_no_item_is_refused_at_its_place(value: Any, path: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        items(value, "input", most=10)
+        items(value, "input", most=10, most_parts=10)
     assert refused.value.violations[0].path == path
 
 
 @pytest.mark.parametrize("value", [[1, 2], [[1, 2], [3]], [[1]]])
 def test_token_ids_are_refused_with_the_switch_that_avoids_them(value: Any) -> None:
     with pytest.raises(InvalidRequest, match="check_embedding_ctx_length=False"):
-        items(value, "input", most=10)
+        items(value, "input", most=10, most_parts=10)
 
 
 def test_more_items_than_are_accepted_are_not_even_read() -> None:
     with pytest.raises(InvalidRequest, match="holds 11 elements; at most 10"):
-        items([None] * 11, "input", most=10)
+        items([None] * 11, "input", most=10, most_parts=10)
+
+
+SIX = {"role": "user", "content": [None] * 6}
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda: items([SIX, SIX], "input", most=10, most_parts=10),
+        lambda: items({"content": [None] * 12}, "input", most=10, most_parts=10),
+        lambda: content_items([SIX, SIX], "input", most_parts=10),
+        lambda: scored_items([SIX, SIX], "input", width=4, most=10, most_parts=10),
+        lambda: conversations([SIX, SIX], "input", most=10, most_parts=10),
+        lambda: conversations([[SIX], [SIX]], "input", most=10, most_parts=10),
+        lambda: conversations([{"role": "user", "content": None}] * 12, "input", most=10, most_parts=10),
+    ],
+)
+def test_more_parts_than_are_accepted_are_not_even_read(read: Callable[[], Any]) -> None:
+    with pytest.raises(InvalidRequest, match="input: holds 12 parts; at most 10"):
+        read()
 
 
 def test_a_conversation_is_what_its_users_say() -> None:
@@ -131,7 +152,7 @@ def test_a_conversation_is_what_its_users_say() -> None:
         {"role": "assistant", "content": None},
         {"role": "user", "content": "a cat"},
     ]
-    (one,) = conversations(messages, "messages", most=10)
+    (one,) = conversations(messages, "messages", most=10, most_parts=10)
     assert one.parts == [
         Part("messages[1].content[0].image_url.url", image=PICTURE),
         Part("messages[3].content", text="a cat"),
@@ -139,7 +160,9 @@ def test_a_conversation_is_what_its_users_say() -> None:
 
 
 def test_a_list_of_conversations_is_a_list_of_items() -> None:
-    found = conversations([[{"role": "user", "content": text}] for text in "ab"], "messages", most=10)
+    found = conversations(
+        [[{"role": "user", "content": text}] for text in "ab"], "messages", most=10, most_parts=10
+    )
     assert [one.parts for one in found] == [
         [Part("messages[0][0].content", text="a")],
         [Part("messages[1][0].content", text="b")],
@@ -160,7 +183,7 @@ def test_a_list_of_conversations_is_a_list_of_items() -> None:
 )
 def test_a_broken_conversation_is_refused_at_its_place(messages: Any, path: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        conversations(messages, "messages", most=10)
+        conversations(messages, "messages", most=10, most_parts=10)
     assert refused.value.violations[0].path == path
 
 

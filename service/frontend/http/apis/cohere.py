@@ -13,7 +13,7 @@ from service.frontend.api.errors import InvalidRequest, ServiceError
 from service.frontend.api.messages import Matrix, Options
 from service.frontend.core.embed_items import Part, WholeItem
 from service.frontend.http import fields
-from service.frontend.http.items import content_item, image_value
+from service.frontend.http.items import content_items, image_value
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Response, Route
 from service.frontend.http.rows import NUMBERS, json_list, number_rows
@@ -74,7 +74,7 @@ class _Handlers:
         source, most = given[0], self.service.most_items
         if source == "inputs":
             values = fields.elements(body, source, most)
-            return source, [content_item(value, f"inputs[{index}]") for index, value in enumerate(values)]
+            return source, content_items(values, source, most_parts=self.service.most_parts)
         paths = [f"{source}[{index}]" for index in range(len(fields.strings(body, source, most)))]
         return source, [
             WholeItem(path, [Part(path, text=value) if source == "texts" else _image(value, path)])

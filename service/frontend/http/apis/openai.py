@@ -46,14 +46,15 @@ class _Handlers:
 
     def _items(self, body: Mapping[str, Any]) -> tuple[str, Sequence[WholeItem]]:
         value, messages = body.get("input"), body.get("messages")
-        most = self._service.most_items
+        most, most_parts = self._service.most_items, self._service.most_parts
         if messages is not None:
             if value is not None:
                 raise InvalidRequest.at("messages", "is given together with input; send one of them")
-            return "messages", conversations(messages, "messages", most=most)
+            return "messages", conversations(messages, "messages", most=most, most_parts=most_parts)
         if value is None:
             raise InvalidRequest.at("input", "is missing")
-        return "input", items(value, "input", fields.choice(body, "modality", _MODALITIES, ""), most=most)
+        modality = fields.choice(body, "modality", _MODALITIES, "")
+        return "input", items(value, "input", modality, most=most, most_parts=most_parts)
 
     async def models(self, request: Request) -> Response:
         core = self._service.core

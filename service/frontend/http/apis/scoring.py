@@ -16,7 +16,7 @@ from service.frontend.core.scoring import in_turns
 from service.frontend.core.zero_shot import classify
 from service.frontend.http import fields
 from service.frontend.http.errors import renamed
-from service.frontend.http.items import one_image, scored_items
+from service.frontend.http.items import check_parts, one_image, scored_items
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Response, Route
 from service.frontend.http.rows import json_list
@@ -55,10 +55,11 @@ class _Handlers:
         top_k = fields.integer(body, "top_k", 0, least=0, most=MOST_TOP_K)
         request.call.priority = fields.priority(body)
         width, most = model.pool.spec.dimension, model.limits.max_items
+        most_parts = self.service.most_items + 2 * most
 
         def read() -> list[Any]:
             return [
-                scored_items(fields.array(body, side), side, width=width, most=most)
+                scored_items(fields.array(body, side), side, width=width, most=most, most_parts=most_parts)
                 for side in ("queries", "candidates")
             ]
 
@@ -92,19 +93,22 @@ class _Handlers:
 
     async def classify(self, request: Request) -> Response:
         body = request.body
-        labels = fields.strings(body, "labels")
-        images = fields.array(body, "images")
+        name = fields.string(body, "model")
+        limits = self.service.model(request, name).limits
+        labels = fields.strings(body, "labels", limits.max_labels)
+        images = fields.elements(body, "images", limits.max_images)
+        check_parts(images, "images", limits.max_images)
         parts = [one_image(value, f"images[{index}]") for index, value in enumerate(images)]
         request.call.priority = fields.priority(body)
         try:
             done = await classify(
                 self.service.core,
                 request.call,
-                fields.string(body, "model"),
+                name,
                 [part.image or Image() for part in parts],
                 labels,
                 language=fields.string(body, "language"),
-                templates=fields.strings(body, "templates"),
+                templates=fields.strings(body, "templates", limits.max_templates),
                 top_k=fields.integer(body, "top_k", 0, least=0, most=MOST_TOP_K),
                 orientation=fields.orientation(body),
             )

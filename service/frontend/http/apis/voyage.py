@@ -12,7 +12,7 @@ from service.frontend.api.errors import ModelNotFound, ServiceError
 from service.frontend.api.messages import Options
 from service.frontend.core.embed_items import EmbeddedItems
 from service.frontend.http import fields
-from service.frontend.http.items import content_item
+from service.frontend.http.items import content_items
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Response, Route
 from service.frontend.http.rows import NUMBERS, Numbers, json_list, number_rows
@@ -46,7 +46,7 @@ class _Handlers:
         as_base64 = fields.choice(body, "encoding_format", {"base64": True}, False)
         fields.dimensions(body, spec.dimension, "output_dimension")
         values = fields.elements(body, "inputs", self.service.most_items)
-        items = [content_item(value, f"inputs[{index}]") for index, value in enumerate(values)]
+        items = content_items(values, "inputs", most_parts=self.service.most_parts)
         done = await self.service.embed(request, name, items, options, path="inputs")
         return await answer(done, kind, as_base64=as_base64)
 
