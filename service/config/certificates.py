@@ -21,6 +21,7 @@ __all__ = ["Certificate"]
 
 # OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which the standard library has no name.
 _NO_CHECK_TIME = 0x200000
+_NO_AUTHORITIES = "the clients' authorities are not PEM certificates"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class Certificate:
             found = cls(*(part.decode("ascii") for part in parts))
         except UnicodeDecodeError:
             raise ValueError("is not PEM text") from None
+        if len(parts) > 2 and not found.clients:  # an empty file, which must not let everyone in
+            raise ValueError(_NO_AUTHORITIES)
         found.check()
         return found
 
@@ -62,7 +65,7 @@ class Certificate:
             try:
                 context.load_verify_locations(cadata=self.clients)
             except ssl.SSLError:
-                raise ValueError("the clients' authorities are not PEM certificates") from None
+                raise ValueError(_NO_AUTHORITIES) from None
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 

@@ -51,8 +51,9 @@ def test_damage_is_refused_and_not_shown(pair: Pair) -> None:
         with pytest.raises(ValueError, match=r"PEM") as refused:
             Certificate.read(parts)
         assert "BEGIN" not in str(refused.value)
-    with pytest.raises(ValueError, match="authorities"):
-        Certificate.read([pair.chain, pair.key, b"no certificate"])
+    for clients in (b"no certificate", b"\n", b""):  # without any, no client would be asked for one
+        with pytest.raises(ValueError, match="authorities"):
+            Certificate.read([pair.chain, pair.key, clients])
 
 
 def test_an_encrypted_key_is_refused_without_a_question_on_the_terminal(pair: Pair, tmp_path: Path) -> None:
