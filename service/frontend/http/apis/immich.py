@@ -32,6 +32,9 @@ UPSTREAM_REQUESTS = 32
 UPSTREAM_BYTES = 16 << 20
 """Of an answer."""
 
+LONGEST_ENTRIES = 64 << 10
+"""immich sends a few hundred bytes. They are read on the event loop, unlike large bodies of JSON."""
+
 VIA = "1.1 altclip"
 """Says that it was passed on: an address that leads back to this server would have it go round for ever."""
 
@@ -121,6 +124,8 @@ def read_entries(form: Form) -> Mapping[str, Any]:
     given = [part.content for part in form if part.name == "entries"]
     if len(given) != 1:
         raise BrokenEntries("entries: the form has exactly one such field")
+    if len(given[0]) > LONGEST_ENTRIES:
+        raise BrokenEntries(f"entries: is longer than {LONGEST_ENTRIES} bytes")
     try:
         entries = read_object(given[0])
     except InvalidRequest:

@@ -96,6 +96,7 @@ async def test_a_name_of_its_own_list_is_an_alias() -> None:
         ("{", "entries: is not a JSON object"),
         ("[]", "entries: is not a JSON object"),
         ({}, "entries: names no task"),
+        ({**TEXTUAL, "more": "x" * immich.LONGEST_ENTRIES}, "entries: is longer than 65536 bytes"),
         ({"clip": None}, "entries.clip: "),
         ({"clip": []}, "entries.clip: "),
         ({"clip": {}}, "entries.clip: "),
