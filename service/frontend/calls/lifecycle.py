@@ -147,8 +147,8 @@ class Lifecycle:
             call.trace = self._traced(self._tracing, span, context, chosen)
         if call.trace is not None:
             logs.trace.set(call.trace.ids)
-        elif context is not None:
-            logs.trace.set((context.trace_id, context.span_id))
+        else:  # a connection may hand on the ids of the call before this one
+            logs.trace.set((context.trace_id, context.span_id) if context is not None else None)
         return call
 
     def _traced(

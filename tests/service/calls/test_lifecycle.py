@@ -24,6 +24,7 @@ from service.frontend.api.errors import (
 from service.frontend.calls.callers import Callers
 from service.frontend.calls.gate import Gate
 from service.frontend.calls.lifecycle import Ended, Lifecycle, UnauthenticatedLog, within_deadline
+from service.frontend.calls.trace_context import TraceContext
 from service.frontend.http.errors import NotFound
 from tests.panics import LETTER, panicking
 from tests.service.running import line
@@ -73,6 +74,14 @@ def test_a_clients_request_id_is_kept_and_stands_in_the_log() -> None:
     call = Transport().lifecycle.begin("Method", request_id="mine-1/2 3")
     assert call.request_id == "mine-1/2 3"
     assert logs.request_id.get() == "mine-1/2 3"
+
+
+def test_a_trace_stands_in_the_log_of_its_own_call_alone() -> None:
+    lifecycle = Transport().lifecycle
+    lifecycle.begin("Method", context=TraceContext("a" * 32, "b" * 16, 1))
+    assert logs.trace.get() == ("a" * 32, "b" * 16)
+    lifecycle.begin("Method")
+    assert logs.trace.get() is None
 
 
 @pytest.mark.parametrize("given", ["", "x" * 129, "café", "a\nb", b"bytes"])
