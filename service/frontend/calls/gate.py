@@ -33,6 +33,10 @@ class Gate:
         self.active += 1
         self._idle.clear()
 
+    def stay(self) -> None:
+        """A call that is about to leave stays until its client has read the answer: it leaves twice."""
+        self.active += 1
+
     def leave(self) -> None:
         """The call has its answer."""
         self.active -= 1

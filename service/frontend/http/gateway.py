@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from altclip.tracing import names
@@ -58,6 +59,7 @@ class Gateway:
         settings = service.settings
         self._service = service
         self._routes = Routes(apis)
+        self._gate = core.gate
         self._metrics = core.metrics
         self._counted = frozenset(core.metrics.layout.values("route"))
         self._lifecycle = Lifecycle(core.gate, callers, core.metrics, tracing=core.tracing)
@@ -133,6 +135,7 @@ class _Exchange:
         self._origin = self._headers.get("origin", [""])[-1]
         self._unread = (content_length(self._headers) != 0) if self._has_body else False
         self._held = 0
+        self._stays = False
         self._shape: Shape = openai_error
         self._route = OTHER
         self._keyless = False
@@ -154,9 +157,13 @@ class _Exchange:
                 facts = {names.HTTP_METHOD: self._method, names.HTTP_ROUTE: self._route}
                 self._span = SpanStart(f"{self._method} {self._route}", facts)
         call = self._begin()
-        response = await self._ended(call)
-        self._count(response.status, call)
-        await self._answer(call, response)
+        try:
+            response = await self._ended(call)
+            self._count(response.status, call)
+            await self._answer(call, response)
+        finally:
+            if self._stays:
+                self._gateway._gate.leave()
 
     async def _ended(self, call: Call) -> Response:
         """The answer, or an error's. An error holds what it failed on, so it ends here and not with the
@@ -204,13 +211,22 @@ class _Exchange:
         given = authorization(self._headers)
         self._lifecycle.known(given)
         raw = await self._body(found, call)
-        with self._lifecycle.admitted(call, given, free=found.route.free):
+        with self._lifecycle.admitted(call, given, free=found.route.free), self._staying():
             await self._parse(found, request, raw)
             del raw
             async with within_deadline(call):
                 response = await found.route.handler(request)
         self._lifecycle.answered(call)
         return response
+
+    @contextmanager
+    def _staying(self) -> Iterator[None]:
+        """Has a drain wait until the client has read the answer to what is done in the block."""
+        try:
+            yield
+        finally:
+            self._gateway._gate.stay()
+            self._stays = True
 
     @property
     def _is_preflight(self) -> bool:

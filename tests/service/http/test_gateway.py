@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
+from service.frontend import server as frontend
 from service.frontend.http import gateway
 from service.frontend.http.apis import table
 from service.frontend.http.request import Request
 from service.frontend.http.routes import Api, Response, Route, Routes
-from service.frontend.http.server import HttpTransport
 from service.frontend.http.service import Service
-from tests.service.http.asking import SECRET, Asking, asking, keyed, post_request
+from tests.service.http.asking import SECRET, Asking, asking, connections, keyed, post_request
 from tests.service.running import eventually, lingering, too_late
 from worker.runtime.metric_labels import HTTP_ROUTES
 
@@ -196,12 +197,47 @@ async def test_a_drain_answers_what_was_admitted_and_refuses_the_rest(
     assert await asyncio.wait_for(draining, 60) == 0
 
 
+async def test_a_drain_tells_how_many_requests_it_cut_off(http: Asking) -> None:
+    http.service.pool.hold = asyncio.Event()
+    held = [asyncio.create_task(http.embed(input=text)) for text in "ab"]
+    await eventually(lambda: len(http.service.pool.deadlines) == 2)
+    assert await http.service.server.drain(0.5) == 2
+    await asyncio.gather(*held, return_exceptions=True)
+
+
+async def test_a_drain_waits_until_a_slow_client_has_its_whole_answer(
+    http: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frontend, "LINGER", 0.0)
+    monkeypatch.setattr(frontend, "LAST_WORDS", 0.0)
+    host, _, port = http.service.http.rpartition(":")
+    loop = asyncio.get_running_loop()
+    with socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 14)
+        slow.connect((host, int(port)))
+        slow.setblocking(False)
+        await eventually(lambda: connections(http))
+        (connection,) = connections(http)
+        accepted = connection.flow._transport.get_extra_info("socket")
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)
+        await loop.sock_sendall(slow, post_request(json.dumps({"input": ["a"] * 2048}).encode()))
+        await eventually(lambda: http.counted("/v1/embeddings", 200) == 1)
+        draining = asyncio.create_task(http.service.server.drain(600.0))
+        await asyncio.sleep(0.2)
+        assert not draining.done()
+        monkeypatch.setattr(frontend, "LAST_WORDS", 60.0)  # for the last bytes, on any machine
+        got = b""
+        async with asyncio.timeout(60):
+            while some := await loop.sock_recv(slow, 1 << 16):
+                got += some
+            assert await draining == 0
+    assert len(json.loads(got.partition(b"\r\n\r\n")[2])["data"]) == 2048
+
+
 async def aged(http: Asking, seconds: float) -> bool:
     """Whether a connection that was open for so long before it asked is told to end."""
     await http.get("/healthz")
-    (transport,) = [each for each in http.service.server._transports if isinstance(each, HttpTransport)]
-    connections: set[Any] = {*transport._protocols.state.connections}
-    (connection,) = connections
+    (connection,) = connections(http)
     connection.connected_at -= seconds
     answer = await http.get("/healthz")
     assert answer.status == 200
