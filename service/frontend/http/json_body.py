@@ -25,7 +25,11 @@ MOST_VALUES = 1 << 22
 VALUE_BYTES = 64
 """What one takes in memory, at most, but for the text of strings."""
 
-_STRINGS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+_STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_STRINGS = re.compile(_STRING, re.DOTALL)
+_SOME_STRINGS = re.compile(rb'(?:[^"]*+' + _STRING + rb"){1,100}", re.DOTALL)
+"""What begins outside of a string and ends with one. A search for strings would begin anew at each quotation
+mark of one that never ends: of some megabytes for days."""
 
 
 def read_object(body: bytes | bytearray) -> dict[str, Any]:
@@ -44,13 +48,23 @@ def read_object(body: bytes | bytearray) -> dict[str, Any]:
 
 
 def values(body: bytes | bytearray) -> int:
-    """About how many values there are: exact where a quick count says too many."""
-    marks = (b",", b"[", b"{")
-    quick = sum(map(body.count, marks))
+    """About how many values there are: up to MOST_VALUES exact where a quick count says more than that."""
+    quick = _marks(body)
     if quick <= MOST_VALUES:
         return quick
-    outside = _STRINGS.sub(b"", body)
-    return sum(map(outside.count, marks))
+    count = start = 0
+    while count <= MOST_VALUES:  # other threads have their turn only between two of these matches
+        some = _SOME_STRINGS.match(body, start)
+        if some is None:
+            return count + _marks(body[start:])
+        count += _marks(_STRINGS.sub(b"", some[0]))
+        start = some.end()
+    return count
+
+
+def _marks(text: bytes | bytearray) -> int:
+    """One for each value but the first of a list or an object, and one for each of these."""
+    return sum(map(text.count, (b",", b"[", b"{")))
 
 
 def _colons(value: dict[str, Any]) -> int:

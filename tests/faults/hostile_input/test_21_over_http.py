@@ -96,6 +96,8 @@ def test_21_bodies_that_weigh_little_and_hold_much_are_refused(server: RunningSe
     with growth_is_capped(server, MOST_HELD):
         assert refused(server, json.dumps({"input": ["a"] * 1_000_000}).encode())["param"] == "input"
         assert "values" in refused(server, b'{"input": [' + b"0," * 5_000_000 + b"0]}")["message"]
+        endless = b"," * 4_200_000 + b'"' + b'\\"' * 2_000_000
+        assert refused(server, endless)["type"] == "invalid_request_error"
         for nested in (b"[" * 1_000_000, b'{"input": ' * 200_000, b'{"a":' * 900 + b"1" + b"}" * 900):
             assert refused(server, nested)["type"] == "invalid_request_error"
         names = b",".join(b'"%d": 1' % (number % 100_000) for number in range(200_000))

@@ -198,11 +198,12 @@ async def test_a_drain_answers_what_was_admitted_and_refuses_the_rest(
 
 
 async def test_a_drain_tells_how_many_requests_it_cut_off(http: Asking) -> None:
-    http.service.pool.hold = asyncio.Event()
-    held = [asyncio.create_task(http.embed(input=text)) for text in "ab"]
+    hold = http.service.pool.hold = asyncio.Event()
+    under_way = [asyncio.create_task(http.embed(input=text)) for text in "ab"]
     await eventually(lambda: len(http.service.pool.deadlines) == 2)
     assert await http.service.server.drain(0.5) == 2
-    await asyncio.gather(*held, return_exceptions=True)
+    await asyncio.gather(*under_way, return_exceptions=True)
+    hold.set()
 
 
 async def test_a_drain_waits_until_a_slow_client_has_its_whole_answer(

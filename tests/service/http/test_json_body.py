@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
 from service.frontend.api.errors import InvalidRequest
 from service.frontend.http import json_body
-from service.frontend.http.json_body import read_object
+from service.frontend.http.json_body import read_object, values
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,23 @@ def test_a_body_of_very_many_values_is_refused_before_it_is_read(monkeypatch: py
     monkeypatch.setattr(json_body, "MOST_VALUES", 1000)
     with pytest.raises(InvalidRequest, match=r"more than 1,000 values"):
         read_object(b'{"input": [' + b"[]," * 1000 + b"[]]}")
+
+
+def test_a_body_that_ends_within_a_text_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_body, "MOST_VALUES", 1000)
+    with pytest.raises(InvalidRequest):
+        read_object(b'{"input": [' + b"," * 2000 + b'"' + b'\\"' * 2_000_000)
+
+
+def test_values_are_counted_exactly_up_to_as_many_as_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_body, "MOST_VALUES", 500)
+    pieces = {'"a,[{"': 0, r'"\","': 0, r'"\\"': 0, '""': 0, "[": 1, "{": 1, ",": 1, "1": 0}
+    generator = random.Random(4)
+    for _ in range(300):
+        chosen = generator.choices([*pieces], k=generator.randrange(1000, 1600))
+        counted = sum(map(pieces.__getitem__, chosen))
+        found = values("".join(chosen).encode())
+        assert found == counted if counted <= 500 else found > 500
 
 
 def test_commas_and_brackets_within_texts_are_no_values(monkeypatch: pytest.MonkeyPatch) -> None:
