@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import textwrap
-from urllib.parse import quote
+import tracemalloc
+from urllib.parse import quote, unquote_to_bytes
 
 import pytest
 
 from service.frontend.api.errors import ImageTooLarge, InvalidRequest, UriNotAllowed
+from service.frontend.preprocessing import data_uri
 from service.frontend.preprocessing.data_uri import read_data_uri
 
 CONTENT = bytes(range(256)) + b"!"  # 257 bytes: base64 of it ends with one "="
@@ -46,6 +48,24 @@ def read(uri: str, most: int = 10_000) -> bytes:
 )
 def test_every_way_to_write_it_gives_the_same_content(uri: str) -> None:
     assert read(uri) == CONTENT
+
+
+@pytest.mark.parametrize("part", range(3, 12))
+def test_escapes_are_read_in_parts_of_any_size(monkeypatch: pytest.MonkeyPatch, part: int) -> None:
+    monkeypatch.setattr(data_uri, "PART", part)
+    for data in ("%41%42" * 10, "a%41" * 9, "%" * 20, "%4%41%%41%4" * 4, "abc", "%", "x%4", quote(CONTENT)):
+        assert read(f"data:,{data}") == unquote_to_bytes(data)
+
+
+def test_escapes_take_little_more_memory_than_their_text() -> None:
+    uri = "data:," + "%41" * 300_000
+    tracemalloc.start()
+    try:
+        assert read(uri, 300_000) == b"A" * 300_000
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 * len(uri)
 
 
 @pytest.mark.parametrize(
