@@ -18,6 +18,10 @@ __all__ = ["read_data_uri"]
 PART = 1 << 16
 """Bytes that are percent-decoded at a time: for each % it takes two hundred bytes of memory."""
 
+LOOKED_AT = 1024
+"""Characters of an address that is refused. The standard library keeps those that it split last, and one may
+be the base64 of an image that lacks `data:` before it."""
+
 _NOT_PART_OF_URLS = str.maketrans("", "", "\t\n\r")
 _BASE64 = re.compile(r"; *base64 *", re.IGNORECASE)
 _WHITE_SPACE = b"\t\n\f\r "
@@ -81,7 +85,7 @@ def _from_base64(path: str, data: bytes, most_bytes: int) -> bytes:
 def refused(path: str, uri: str) -> UriNotAllowed:
     """The error of an address that is not fetched; it names the host unless that is a bare IP address."""
     try:
-        host = (urlsplit(uri).hostname or "")[:253]
+        host = (urlsplit(uri[:LOOKED_AT]).hostname or "")[:253]
     except ValueError:
         host = ""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import textwrap
 import tracemalloc
 from urllib.parse import quote, unquote_to_bytes
@@ -97,6 +98,18 @@ def test_a_comma_is_needed(uri: str) -> None:
 def test_other_addresses_are_not_read(uri: str) -> None:
     with pytest.raises(UriNotAllowed):
         read(uri)
+
+
+@pytest.mark.parametrize("head", ["/9j/", "https://example.com/?"])
+def test_a_long_address_that_is_refused_is_not_kept(head: str) -> None:
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(UriNotAllowed):
+            read(head + "x" * 2_000_000)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100_000
 
 
 @pytest.mark.parametrize("data", [CODED, quote(CODED, safe=""), WRAPPED, CODED.rstrip("=")])
