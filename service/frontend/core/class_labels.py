@@ -20,7 +20,7 @@ import numpy as np
 
 from service.frontend.admission.cost import Cost, Ticket
 from service.frontend.api import validation
-from service.frontend.api.errors import DeadlineTooShort, WorkerUnavailable
+from service.frontend.api.errors import DeadlineTooShort, InvalidRequest, WorkerUnavailable
 from service.frontend.api.messages import Timings
 from service.frontend.api.vectors import normalized
 from service.frontend.calls.call import Call
@@ -30,10 +30,14 @@ from service.frontend.core.model import Model
 from service.frontend.core.rows import matrix, timings
 from worker.runtime.metrics import Metrics
 
-__all__ = ["PROMPTS_AT_ONCE", "Labelled", "Labels", "check_labels"]
+__all__ = ["PROMPTS_AT_ONCE", "Labelled", "Labels", "check_answer", "check_labels"]
 
 PROMPTS_AT_ONCE = 1024
 """Prompts that are embedded at a time: a thousand labels in a hundred templates are 100,000 texts."""
+
+
+MOST_REPEATED = 64 << 20
+"""Bytes of labels in an answer, which holds them once for each picture."""
 
 
 class Labelled(NamedTuple):
@@ -146,6 +150,18 @@ def check_labels(labels: Sequence[str], templates: Sequence[str], most_bytes: in
     for index, label in enumerate(labels):
         if validation.utf8_length(label) > room:
             raise validation.too_long(f"labels[{index}]", max(room, 0))
+
+
+def check_answer(images: int, labels: Sequence[str], top_k: int) -> None:
+    """Checks what the answer for so many pictures may hold: a request of many long labels fits into memory,
+    and all of them for each picture do not."""
+    if images * 4 * sum(map(len, labels)) <= MOST_REPEATED:
+        return
+    longest = sorted(map(validation.utf8_length, labels), reverse=True)[: top_k or None]
+    if (size := images * sum(longest)) > MOST_REPEATED:
+        raise InvalidRequest.at(
+            "labels", f"take {size} bytes, once for each image; at most {MOST_REPEATED} are accepted"
+        )
 
 
 async def embed(model: Model, call: Call, keys: Sequence[LabelKey], cache: LabelCache) -> Labelled:

@@ -18,7 +18,7 @@ from service.frontend.api import validation
 from service.frontend.api import vectors as similarity
 from service.frontend.api.messages import Classification, Classified, Image, Orientation, Scores
 from service.frontend.calls.call import Call
-from service.frontend.core.class_labels import check_labels
+from service.frontend.core.class_labels import check_answer, check_labels
 from service.frontend.core.core import Core
 from service.frontend.core.rows import matrix, timings
 from service.frontend.core.templates import TEMPLATES
@@ -50,6 +50,7 @@ async def classify(
     with looked_up.admitted(Cost.of_images(images)), model.items(call) as pictures:
         validation.pictures("images", images, model.limits)
         check_labels(labels, prompts, model.limits.max_text_bytes)
+        check_answer(len(images), labels, top_k)
         looked_up.begin()
         await pictures.add_images([f"images[{index}]" for index in range(len(images))], images, orientation)
         labelled = await looked_up.vectors()

@@ -125,6 +125,20 @@ async def test_labels_whose_prompts_are_cut_are_reported(service: Running) -> No
         assert list(answer.truncated) == [1]
 
 
+async def test_labels_that_would_fill_the_memory_once_for_each_image_are_refused(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels_module, "MOST_REPEATED", 3 * 2 * 1000)
+    two, three = ["é" * 500] * 2, ["é" * 500] * 3
+    request = pb.ClassifyImageRequest(images=IMAGES, labels=two, templates=["{}"])
+    assert len((await service.call("ClassifyImage", request)).results) == 3
+    request = pb.ClassifyImageRequest(images=IMAGES, labels=three, templates=["{}"])
+    refused = await service.refusal("ClassifyImage", request)
+    assert (refused.code, refused.paths) == ("INVALID_ARGUMENT", ["labels"])
+    request.top_k = 2
+    assert len((await service.call("ClassifyImage", request)).results[0].labels) == 2
+
+
 async def test_many_labels_go_to_the_worker_in_parts(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
