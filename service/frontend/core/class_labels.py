@@ -36,6 +36,9 @@ PROMPTS_AT_ONCE = 1024
 """Prompts that are embedded at a time: a thousand labels in a hundred templates are 100,000 texts."""
 
 
+MOST_CHARACTERS = 64 << 20
+"""Of all prompts together, which hold every template for every label."""
+
 MOST_REPEATED = 64 << 20
 """Bytes of labels in an answer, which holds them once for each picture."""
 
@@ -145,7 +148,14 @@ class LookUp:
 
 
 def check_labels(labels: Sequence[str], templates: Sequence[str], most_bytes: int) -> None:
-    """Checks that each label fits the byte limit in each template."""
+    """Checks that each label fits the byte limit in each template, and that all prompts can be read in time:
+    a hundred long templates for a thousand labels would keep a thread for an hour."""
+    characters = len(labels) * sum(map(len, templates)) + len(templates) * sum(map(len, labels))
+    if characters > MOST_CHARACTERS:
+        raise InvalidRequest.at(
+            "templates",
+            f"make {characters} characters with the labels; at most {MOST_CHARACTERS} are accepted",
+        )
     room = most_bytes - max(validation.utf8_length(template) - 2 for template in templates)
     for index, label in enumerate(labels):
         if validation.utf8_length(label) > room:

@@ -125,6 +125,19 @@ async def test_labels_whose_prompts_are_cut_are_reported(service: Running) -> No
         assert list(answer.truncated) == [1]
 
 
+async def test_templates_and_labels_that_make_too_much_text_together_are_refused(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates = [f"{number} {{}}" + "x" * 100 for number in range(5)]
+    request = pb.ClassifyImageRequest(images=IMAGES, labels=LABELS, templates=templates)
+    together = 25 * 104 + 5 * sum(map(len, LABELS))
+    monkeypatch.setattr(labels_module, "MOST_CHARACTERS", together)
+    assert len((await service.call("ClassifyImage", request)).results) == 3
+    monkeypatch.setattr(labels_module, "MOST_CHARACTERS", together - 1)
+    refused = await service.refusal("ClassifyImage", request)
+    assert (refused.code, refused.paths) == ("INVALID_ARGUMENT", ["templates"])
+
+
 async def test_labels_that_would_fill_the_memory_once_for_each_image_are_refused(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
