@@ -33,6 +33,8 @@ __all__ = ["BOUNDS", "HttpProtocol", "Protocols"]
 
 HEAD_BYTES = 64 << 10
 """Of the request line, headers and trailers together."""
+FIELD_BYTES = 256
+"""What a header or a trailer counts for at least: in memory a short one takes twenty times its bytes."""
 REFUSALS = {400: "This is not a valid HTTP request.", 431: "The request's headers are too large."}
 BOUNDS = Bounds(connections=2048, stalled=60.0)
 """Of each frontend."""
@@ -188,7 +190,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._grow(len(name) + len(value) + len(b": \r\n"))
+        self._grow(max(FIELD_BYTES, len(name) + len(value) + len(b": \r\n")))
         if self._in_head:
             super().on_header(name, value)
 

@@ -107,6 +107,13 @@ async def test_headers_are_bounded(http: Asking, fields: bytes) -> None:
     assert http.counted("other", 431) == 1
 
 
+@pytest.mark.parametrize(("number", "status"), [(200, 200), (300, 431)])
+async def test_short_headers_are_bounded_by_their_number(http: Asking, number: int, status: int) -> None:
+    fields = b"".join(b"%d:\r\n" % index for index in range(number))
+    got = await http.raw(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n" + fields + b"\r\n")
+    assert got.startswith(b"HTTP/1.1 %d " % status)
+
+
 @pytest.mark.parametrize("size", [66_000, 250_000])
 async def test_headers_are_bounded_where_they_come_at_once(
     http: Asking, size: int, arriving: Arriving
