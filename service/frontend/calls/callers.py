@@ -171,6 +171,11 @@ class Callers:
         known.change(quota, now)
         return known
 
+    @property
+    def need_keys(self) -> bool:
+        """Whether a call without a valid key is refused."""
+        return self._keys is not None
+
     def known(self, authorization: str | None) -> Key | None:
         """The caller's key; None where none is needed. Raises Unauthenticated."""
         if self._keys is None:

@@ -38,6 +38,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,7 +50,6 @@ from service.frontend.api.errors import (
     DeadlineTooShort,
     Internal,
     ServiceError,
-    Unauthenticated,
     from_exception,
 )
 from service.frontend.calls.call import Call
@@ -63,7 +63,7 @@ from worker.runtime.metrics import Metrics
 if TYPE_CHECKING:
     from service.frontend.calls.tracing import Trace, Tracing
 
-__all__ = ["Ended", "Lifecycle", "UnauthenticatedLog", "valid_request_id", "within_deadline"]
+__all__ = ["Ended", "Lifecycle", "StrangersLog", "valid_request_id", "within_deadline"]
 
 LONGEST_REQUEST_ID = 128
 
@@ -120,7 +120,8 @@ class Lifecycle:
         self._count = count
         self._tracing = tracing
         self._names = frozenset(metrics.layout.values("caller"))
-        self._unauthenticated = UnauthenticatedLog()
+        self._strangers: defaultdict[str, StrangersLog] = defaultdict(StrangersLog)
+        """By the reason."""
 
     def begin(
         self,
@@ -242,15 +243,22 @@ class Lifecycle:
             fields["caller"] = call.caller
         if isinstance(known, Internal):
             _log.error("call_failed", "the server failed to answer a call", error=error, **fields)
-        elif isinstance(known, Unauthenticated):
-            if count := self._unauthenticated.count(time.monotonic()):
-                _log.info("call_refused", **fields, peer=call.peer, count=count)
         elif entry.reason not in _NOT_LOGGED:
-            _log.info("call_refused", **fields, fields=[violation.path for violation in known.violations[:8]])
+            fields["fields"] = [violation.path for violation in known.violations[:8]]
+            if self._is_a_strangers(call, entry.reason):
+                if not (count := self._strangers[entry.reason].count(time.monotonic())):
+                    return
+                fields |= {"peer": call.peer, "count": count}
+            _log.info("call_refused", **fields)
+
+    def _is_a_strangers(self, call: Call, reason: str) -> bool:
+        """Whether anybody can have calls refused so, as often as he likes: without a key where keys are asked
+        for, and anywhere by what is wrong for a transport alone, such as a path that there is not."""
+        return not call.caller and (self._callers.need_keys or reason not in REASONS)
 
 
-class UnauthenticatedLog:
-    """When to log calls without a valid key: at most one line in each interval, however many calls come."""
+class StrangersLog:
+    """When to log calls of strangers: at most one line in each interval, however many calls come."""
 
     def __init__(self, interval: float = 1.0) -> None:
         self._interval = interval

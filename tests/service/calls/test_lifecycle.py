@@ -23,7 +23,7 @@ from service.frontend.api.errors import (
 )
 from service.frontend.calls.callers import Callers
 from service.frontend.calls.gate import Gate
-from service.frontend.calls.lifecycle import Ended, Lifecycle, UnauthenticatedLog, within_deadline
+from service.frontend.calls.lifecycle import Ended, Lifecycle, StrangersLog, within_deadline
 from service.frontend.calls.trace_context import TraceContext
 from service.frontend.http.errors import NotFound
 from tests.panics import LETTER, panicking
@@ -273,8 +273,24 @@ async def test_a_bug_is_logged_without_its_message(caplog: pytest.LogCaptureFixt
     assert "secret" not in str(line(record))
 
 
-def test_calls_without_a_key_cannot_flood_the_log() -> None:
-    log = UnauthenticatedLog()
+@pytest.mark.parametrize("keys", [True, False])
+async def test_strangers_do_not_flood_the_log(caplog: pytest.LogCaptureFixture, keys: bool) -> None:
+    caplog.set_level(logging.DEBUG)
+    transport = Transport()
+    callers = transport.callers if keys else Callers()
+    lifecycle = Lifecycle(transport.gate, callers, transport.metrics)
+    for _ in range(100):
+        lifecycle.failed(lifecycle.begin("other", peer="10.0.0.1"), NotFound())
+        lifecycle.failed(lifecycle.begin("EmbedText"), InvalidRequest.at("texts", "must not be empty"))
+    unknown = [each for each in fields(caplog) if each["reason"] == "NOT_FOUND"]
+    assert (unknown[0]["peer"], unknown[0]["count"], len(unknown) < 10) == ("10.0.0.1", 1, True)
+    invalid = [each for each in fields(caplog) if each["reason"] == "INVALID_REQUEST"]
+    assert invalid[0]["fields"] == ["texts"]
+    assert len(invalid) < 10 if keys else len(invalid) == 100
+
+
+def test_a_strangers_calls_are_a_line_a_second_that_says_how_many() -> None:
+    log = StrangersLog()
     assert [log.count(now) for now in (0.0, 0.1, 0.9, 1.0, 1.1)] == [1, 0, 0, 3, 0]
 
 
