@@ -95,12 +95,10 @@ async def test_good_requests_before_garbage_have_their_answers(http: Asking, req
         assert await reader.read() == b""
 
 
-@pytest.mark.parametrize("sent", [HEALTH + HEALTH + GARBAGE, LAST + HEALTH + GARBAGE], ids=["open", "last"])
-async def test_who_stays_after_garbage_is_closed_as_soon_as_one_who_is_silent(
-    http: Asking, sent: bytes
-) -> None:
-    async with connected(http) as (reader, writer):
-        writer.write(sent)
+@pytest.mark.parametrize("age", [0.0, 1e-9], ids=["any age", "the first answer is the last"])
+async def test_who_stays_after_garbage_is_closed_as_soon_as_one_who_is_silent(age: float) -> None:
+    async with asking(max_connection_age=age) as http, connected(http) as (reader, writer):
+        writer.write(HEALTH + HEALTH + GARBAGE)
         async with asyncio.timeout(60):
             assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
         (connection,) = connections(http)
