@@ -45,9 +45,6 @@ CANCELLATION_SECONDS = 1.0
 """When a client cancels, gRPC ends the read first, as if the client had sent all, and the handler later: on a
 busy machine a good deal later."""
 
-SENT_AHEAD = 64 << 10
-"""Bytes of an answer that leave at once, however slowly its client reads."""
-
 Context = grpc.aio.ServicerContext[Any, Any]
 Metadata = Iterable[tuple[str, str | bytes]]
 Parsed = TypeVar("Parsed", bound=Message)
@@ -71,7 +68,6 @@ class Handlers:
     def __init__(
         self, gate: Gate, callers: Callers, metrics: Metrics, tracing: Tracing | None = None
     ) -> None:
-        self._gate = gate
         self._metrics = metrics
         self._lifecycle = Lifecycle(gate, callers, metrics, self._count, tracing)
         self._spans: dict[str, SpanStart] = {}
@@ -104,8 +100,6 @@ class Handlers:
                 raw = await only_message(context)
                 with self._lifecycle.admitted(call, authorization(metadata)):
                     answer = (await method(parse(kind, raw), call)).SerializeToString()
-                    if len(answer) > SENT_AHEAD:
-                        self._stay(context)
                 self._lifecycle.answered(call)
             except BaseException as error:
                 await self._failed(call, context, error)
@@ -130,15 +124,6 @@ class Handlers:
                 await self._failed(call, context, error)
 
         return handle
-
-    def _stay(self, context: Context) -> None:
-        """Has a drain wait until the client has taken the answer."""
-        self._gate.stay()
-        left: Any = self._left  # its types miss that a function will do
-        context.add_done_callback(left)
-
-    def _left(self, _: Context) -> None:
-        self._gate.leave()
 
     def _begin(self, name: str, context: Context, metadata: Metadata | None) -> Call:
         given: str | bytes = ""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import grpc
@@ -13,7 +11,6 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from altclip.v1 import embedding_service_pb2 as pb
-from service.frontend import server
 from service.frontend.api.errors import WorkerUnavailable
 from service.frontend.core.stream import Session
 from service.frontend.server import LINGER
@@ -64,63 +61,6 @@ async def test_calls_that_do_not_end_are_cut_off_after_the_grace() -> None:
         assert 0.9 < time.monotonic() - started < 60
         with pytest.raises(Refused):
             await stuck
-
-
-@asynccontextmanager
-async def tap(address: str) -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """Another address of a server. What it sends gets to its clients while the event is set."""
-    opened = asyncio.Event()
-    opened.set()
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def forward(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may: asyncio.Event | None
-    ) -> None:
-        with suppress(ConnectionError):
-            while some := await reader.read(1 << 14):
-                if may is not None:
-                    await may.wait()
-                writer.write(some)
-                await writer.drain()
-        writer.close()
-
-    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_server, to_server = await asyncio.open_connection(*address.rsplit(":", 1))
-        for each in (forward(reader, to_server, None), forward(from_server, writer, opened)):
-            tasks.add(asyncio.create_task(each))
-
-    async with await asyncio.start_server(connect, "127.0.0.1", 0) as listening:
-        host, port = listening.sockets[0].getsockname()
-        try:
-            yield f"{host}:{port}", opened
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def test_a_slow_client_gets_all_of_a_large_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "LINGER", 0.0)
-    monkeypatch.setattr(server, "LAST_WORDS", 0.0)
-    item = pb.Item(text="a")
-    request = pb.SimilarityRequest(queries=[item] * 300, candidates=[item] * 1000)
-    async with (
-        running() as service,
-        tap(service.address) as (address, opened),
-        grpc.aio.insecure_channel(address) as service.channel,
-    ):
-        await service.call("EmbedText", TEXT)
-        opened.clear()
-        call = asyncio.create_task(service.call("Similarity", request))
-        await eventually(lambda: service.requests("Similarity", "OK") == 1)
-        draining = asyncio.create_task(service.server.drain(600.0))
-        await asyncio.sleep(0.2)
-        assert not draining.done()
-        monkeypatch.setattr(server, "LAST_WORDS", 60.0)  # for the last bytes, on any machine
-        opened.set()
-        async with asyncio.timeout(60):
-            assert [len(row.scores) for row in (await call).rows] == [1000] * 300
-            assert await draining == 0
 
 
 async def test_a_watcher_that_reads_nothing_does_not_hold_the_exit() -> None:
