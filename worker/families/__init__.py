@@ -88,7 +88,10 @@ class Encoder(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Run each path once, so that the first request pays for no allocation or compilation."""
+        """Run each path once, so that the first request pays for no allocation or compilation.
+
+        Raises `ModelError` where the numbers are not finite: every answer would be an error.
+        """
         ...
 
 

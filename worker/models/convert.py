@@ -13,6 +13,7 @@ not at all (workspace.py).
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import struct
@@ -204,7 +205,8 @@ def save(tensors: Mapping[str, torch.Tensor], path: Path, dtype: str | None) -> 
     """A safetensors file with each layer's query, key and value side by side, so that they can be one matrix.
 
     dtype: None keeps each tensor's own, but for float64, which becomes float32. Single numbers, such as the
-    logit scale, are float32 in any case. The library's own writer would sort by name.
+    logit scale, are float32 in any case. The library's own writer would sort by name. Raises `ModelError` for
+    a weight that is not finite as it is written.
     """
     import torch
 
@@ -231,9 +233,22 @@ def save(tensors: Mapping[str, torch.Tensor], path: Path, dtype: str | None) -> 
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in ordered:
-            tensor = tensors[name].to(kind_of(tensors[name]))
+            tensor = _finite(name, tensors[name], kind_of(tensors[name]))
             file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         _sync(file)
+
+
+def _finite(name: str, tensor: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    """The weight in that dtype. Raises `ModelError` where it is not finite there."""
+    found = tensor.to(kind)
+    if not _is_finite(found):
+        cannot = f"that {str(kind).removeprefix('torch.')} does not have" if _is_finite(tensor) else ""
+        raise ModelError(f"{name} holds numbers {cannot or 'that are not finite'}")
+    return found
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return all(math.isfinite(bound) for bound in tensor.aminmax())  # isfinite would take memory for each
 
 
 def _place(name: str) -> tuple[str, str, int]:

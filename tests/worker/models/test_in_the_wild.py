@@ -272,3 +272,44 @@ def test_a_logit_scale_that_multiplies_by_no_number_is_refused(value: float, mod
     change(model, lambda tensors: tensors.update(logit_scale=torch.tensor(value)))
     with pytest.raises(ModelError, match="logit scale"):
         texts(model)
+
+
+def warm_up(directory: Path, dtype: str = "float32") -> None:
+    family("altclip").load(resolve(f"m={directory}"), "cpu", dtype, 1).warm_up()
+
+
+@pytest.mark.parametrize(
+    ("key", "what"), [("text_projection.weight", "texts"), ("visual_projection.weight", "images")]
+)
+def test_a_model_whose_vectors_are_not_finite_never_becomes_ready(key: str, what: str, model: Path) -> None:
+    change(model, lambda tensors: tensors[key].view(-1)[0].fill_(math.nan))
+    with pytest.raises(ModelError, match=f"the vectors of {what} are not finite in float32"):
+        warm_up(model)
+
+
+def test_a_model_with_numbers_that_half_precision_does_not_have_is_served_in_others(model: Path) -> None:
+    change(model, lambda tensors: tensors[KEY].mul_(1e6))
+    with pytest.raises(ModelError, match=r"texts are not finite in float16.* too large for float16"):
+        warm_up(model, "float16")
+    warm_up(model, "bfloat16")
+
+
+@pytest.mark.parametrize("kind", ["pickled", "model"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_weight_that_is_no_finite_number_is_not_converted(
+    kind: str, value: float, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    source: Path = request.getfixturevalue(kind)
+    change(source, lambda tensors: tensors[KEY].view(-1)[3].fill_(value))
+    with pytest.raises(ModelError, match=f"{KEY} holds numbers that are not finite"):
+        convert(str(source), tmp_path / "converted")
+    assert not (tmp_path / "converted").exists()
+
+
+def test_a_weight_that_half_precision_does_not_have_is_not_written_as_infinity(
+    model: Path, tmp_path: Path
+) -> None:
+    change(model, lambda tensors: tensors[KEY].mul_(1e6))
+    with pytest.raises(ModelError, match=f"{KEY} holds numbers that float16 does not have"):
+        convert(str(model), tmp_path / "converted", dtype="float16")
+    convert(str(model), tmp_path / "converted", dtype="bfloat16")

@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AltCLIPModel
 
 from worker.arrays import Floats, Ids, Pixels
+from worker.errors import ModelError
 from worker.families import Pending
 from worker.families.altclip import bins
 from worker.families.altclip.devices import Cuda, Device, Host, Recordings
@@ -167,7 +168,7 @@ class AltClipEncoder:
 
     def warm_up(self) -> None:
         """Chooses how to multiply, records what is to be replayed, and runs one short text, one image, one
-        prompt, so that every weight is touched."""
+        prompt, so that every weight is touched. Raises `ModelError` where one gives no finite numbers."""
         if self._settle is not None:
             with faults_named(), torch.inference_mode():
                 table, packed = self._settle()
@@ -177,9 +178,15 @@ class AltClipEncoder:
         if self._device.enqueues:
             self.record()
         ids = [np.array([0, 2], np.int32)]
-        self.text(ids)()
-        self.image([np.zeros((self._image_size, self._image_size, 3), np.uint8)])()
-        self.prompt(ids, [0])()
+        black = np.zeros((self._image_size, self._image_size, 3), np.uint8)
+        made = {"texts": self.text(ids)(), "images": self.image([black])(), "prompts": self.prompt(ids, [0])()}
+        for what, numbers in made.items():
+            if not np.isfinite(numbers).all():
+                dtype = self.info.dtype
+                raise ModelError(
+                    f"the vectors of {what} are not finite in {dtype}: the weights or the preprocessing are "
+                    f"damaged, or too large for {dtype}"
+                )
 
     def _weights_bytes(self) -> int:
         return sum(parameter.nbytes for parameter in self._model.parameters())
