@@ -60,8 +60,8 @@ class ServingSettings:
     dtype: str = option(
         "auto",
         readers.choice(*_DTYPES),
-        "what the weights run in; auto is float32 on a CPU, bfloat16 on CUDA (float16 before Ampere); int8, on "
-        "a CPU only, trades a little accuracy for speed",
+        "what the weights run in; auto is float32 on a CPU, bfloat16 on CUDA (float16 before Ampere); int8, "
+        "on a CPU only, trades a little accuracy for speed",
     )
 
     api_keys: str = option(

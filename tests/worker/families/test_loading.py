@@ -10,7 +10,13 @@ from worker.families.altclip.loading import default_dtype
 
 @pytest.mark.parametrize(
     ("capability", "dtype"),
-    [((7, 0), "float16"), ((7, 5), "float16"), ((8, 0), "bfloat16"), ((8, 9), "bfloat16"), ((12, 0), "bfloat16")],
+    [
+        ((7, 0), "float16"),
+        ((7, 5), "float16"),
+        ((8, 0), "bfloat16"),
+        ((8, 9), "bfloat16"),
+        ((12, 0), "bfloat16"),
+    ],
 )
 def test_a_device_that_does_not_multiply_in_bfloat16_gets_float16(
     capability: tuple[int, int], dtype: str, monkeypatch: pytest.MonkeyPatch

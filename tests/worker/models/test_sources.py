@@ -180,6 +180,33 @@ def test_images_of_another_size_than_the_tower_takes_are_noticed(
         resolve(f"m={directory}")
 
 
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("text_config", "num_attention_heads", 0),
+        ("text_config", "num_attention_heads", 5),
+        ("text_config", "num_hidden_layers", 0),
+        ("text_config", "pad_token_id", -1),
+        ("text_config", "pad_token_id", 1_000_000),
+        ("text_config", "max_position_embeddings", 4),
+        ("text_config", "vocab_size", "many"),
+        ("vision_config", "hidden_size", -32),
+        ("vision_config", "num_attention_heads", 3),
+        ("vision_config", "num_channels", 1),
+        ("vision_config", "patch_size", True),
+    ],
+)
+def test_a_number_that_no_model_can_have_is_named_before_anything_is_loaded(
+    part: str, name: str, value: object, checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    directory = Path(shutil.copytree(checkpoints(size="tiny"), tmp_path / "mine"))
+    config = json.loads((directory / "config.json").read_text())
+    config[part][name] = value
+    (directory / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=rf"config\.json: {part}\..*{name}"):
+        resolve(f"m={directory}")
+
+
 def test_several_models_need_several_names(bundled: Path) -> None:
     assert [spec.name for spec in resolve_all(["a=stub", "b=stub", "bundled"])] == ["a", "b", "bundled"]
     assert [spec.name for spec in resolve_all([])] == ["bundled"]

@@ -18,6 +18,8 @@ __all__ = ["Shape", "check_preprocessing", "read", "sections"]
 
 # AltCLIP is always asked for at most this many tokens, as its authors do.
 MAX_TOKENS = 77
+LEAST_TOKENS = 3
+"""A text of one token between <s> and </s>."""
 TEXT_FIELDS = {
     "vocab_size": 250_002,
     "hidden_size": 1024,
@@ -71,10 +73,16 @@ def read(directory: Path) -> Shape:
         raise ModelError(
             f"{directory / 'config.json'}: altclip_service.languages must be some of {ALL_LANGUAGES}"
         )
+    max_tokens = min(MAX_TOKENS, text["max_position_embeddings"] - text["pad_token_id"] - 1)
+    if max_tokens < LEAST_TOKENS:
+        raise ModelError(
+            f"config.json: text_config.max_position_embeddings leaves room for {max_tokens} tokens, which no "
+            "text fits in"
+        )
     return Shape(
         dimension=_number(values, "projection_dim", 768, directory),
         state_dimension=_number(text, "project_dim", 768, directory),
-        max_tokens=min(MAX_TOKENS, text["max_position_embeddings"] - text["pad_token_id"] - 1),
+        max_tokens=max_tokens,
         image_size=vision["image_size"],
         vocab_size=text["vocab_size"],
         pad_id=text["pad_token_id"],
@@ -95,12 +103,25 @@ def sections(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             raise ModelError(f"config.json: {part} is not an object")
         tower = {name: given.get(name, default) for name, default in fields.items()}
         for name, default in fields.items():
-            if isinstance(tower[name], bool) or not isinstance(tower[name], type(default)):
+            value = tower[name]
+            if isinstance(value, bool) or not isinstance(value, type(default)):
                 raise ModelError(
-                    f"config.json: {part}.{name} is {tower[name]!r}, not of type {type(default).__name__}"
+                    f"config.json: {part}.{name} is {value!r}, not of type {type(default).__name__}"
                 )
+            least = 0 if name.endswith("_token_id") else 1
+            if isinstance(value, int) and value < least:
+                raise ModelError(f"config.json: {part}.{name} is {value}, but must be {least} or more")
+        if tower["hidden_size"] % tower["num_attention_heads"]:
+            raise ModelError(f"config.json: {part}.hidden_size is not a multiple of num_attention_heads")
         towers.append(tower)
-    return towers[0], towers[1]
+    text, vision = towers
+    if text["pad_token_id"] >= text["vocab_size"]:
+        raise ModelError("config.json: text_config.pad_token_id is no token of its vocabulary")
+    if vision["num_channels"] != 3:
+        raise ModelError(
+            f"config.json: vision_config.num_channels is {vision['num_channels']}, images have 3"
+        )
+    return text, vision
 
 
 def projection(values: dict[str, Any]) -> int:

@@ -179,7 +179,11 @@ class AltClipEncoder:
             self.record()
         ids = [np.array([0, 2], np.int32)]
         black = np.zeros((self._image_size, self._image_size, 3), np.uint8)
-        made = {"texts": self.text(ids)(), "images": self.image([black])(), "prompts": self.prompt(ids, [0])()}
+        made = {
+            "texts": self.text(ids)(),
+            "images": self.image([black])(),
+            "prompts": self.prompt(ids, [0])(),
+        }
         for what, numbers in made.items():
             if not np.isfinite(numbers).all():
                 dtype = self.info.dtype

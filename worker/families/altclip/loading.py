@@ -94,8 +94,8 @@ def load(
 
 
 def default_dtype(device: str) -> str:
-    """The fastest in which results hardly change: bfloat16 on a CUDA device, or float16 on one that is too old
-    to multiply in bfloat16 (torch converts there, and is slower than in float32)."""
+    """float32 on a CPU, bfloat16 on a CUDA device, float16 on one before Ampere: it does not multiply in
+    bfloat16, and torch, which converts there, is slower than in float32."""
     if not device.startswith("cuda"):
         return "float32"
     return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
