@@ -63,14 +63,15 @@ def download(source: str, *, pickles: bool = False) -> tuple[Path, str]:
     Files already in the hub's cache are not fetched again, and suffice without a network.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
     name, revision = split_revision(source)
     if not revision:
         raise ModelError(f"{source}: no revision after the @")
     patterns = SERVING + (PICKLES if pickles else [])
     try:
-        path = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+        # Workers run in another directory than ours, which the cache's may be relative to.
+        path = Path(snapshot_download(name, revision=revision, allow_patterns=patterns)).absolute()
     except LocalEntryNotFoundError as error:
         raise ModelError(
             f"{name} at revision {revision} is not in the local cache and the hub cannot be reached; give a"
@@ -78,7 +79,7 @@ def download(source: str, *, pickles: bool = False) -> tuple[Path, str]:
         ) from error
     except RepositoryNotFoundError as error:
         raise ModelError(f"the hub has no model {name}, or it needs a token that may read it") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:  # what its transports raise, such as of a proxy, has no class of its own
         raise ModelError(f"{name} at revision {revision} cannot be fetched: {_first_line(error)}") from error
     commit = path.name  # the cache keeps each snapshot in a directory named by its commit
     if commit != revision:

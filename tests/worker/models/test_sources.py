@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 
 from worker.errors import ModelChoiceError, ModelError
@@ -145,6 +149,55 @@ def test_without_a_network_the_error_says_how_to_get_the_files(
         ModelError, match=r"not in the local cache.*hf download nobody/nothing --revision main"
     ):
         hub.download("nobody/nothing")
+
+
+@pytest.fixture
+def refusing_proxy() -> Iterator[str]:
+    """The address of a proxy that lets nobody through."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def refuse() -> None:
+            while True:
+                try:
+                    client, _ = listening.accept()
+                except OSError:  # it was shut down
+                    return
+                with client, contextlib.suppress(OSError):
+                    client.recv(1 << 16)
+                    client.sendall(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_a_proxy_that_refuses_is_told_in_a_sentence(
+    refusing_proxy: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, refusing_proxy)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    huggingface_hub.close_session()  # a new one reads the environment
+    try:
+        with pytest.raises(ModelError, match="nobody/nothing at revision main cannot be fetched: 407 Proxy"):
+            hub.download("nobody/nothing")
+    finally:
+        huggingface_hub.close_session()
+
+
+def test_a_cache_in_a_relative_directory_is_found_from_any_other(
+    checkpoints: Checkpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(checkpoints(size="tiny"), tmp_path / "cache" / "c0ffee")
+    monkeypatch.chdir(tmp_path)
+    hub_with(Path("cache/c0ffee"), monkeypatch)
+    spec = resolve("someone/else")
+    assert (spec.directory, spec.revision) == (str(tmp_path / "cache" / "c0ffee"), "c0ffee")
 
 
 @pytest.mark.parametrize(
