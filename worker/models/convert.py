@@ -54,10 +54,10 @@ def convert(source: str, directory: str | Path, *, dtype: str | None = None, kee
 
     Raises `ModelError`, and `OSError` where nothing can be written beside `directory`. dtype: "float32",
     "float16" or "bfloat16"; None keeps each tensor's own. `directory` must be missing, empty, or an earlier
-    conversion with nothing else in it, which is replaced. keep: not where it `is_current`. Of several
-    conversions into one directory each waits for the one before.
+    conversion with nothing else in it, which is replaced; a mount point cannot be. keep: not where it
+    `is_current`. Of several conversions into one directory each waits for the one before.
     """
-    target = Path(directory).expanduser().absolute()
+    target = Path(directory).expanduser().resolve()  # a link stays, and what it leads to is replaced
     if dtype is not None and dtype not in SAFETENSORS_DTYPES:
         raise ModelError(f"dtype {dtype} is not one of {', '.join(SAFETENSORS_DTYPES)}")
     if keep and is_current(source, target):  # also where nothing can be written
@@ -110,6 +110,8 @@ def _check_target(target: Path) -> None:
         raise ModelError(f"{target} exists and is no directory")
     if not target.is_dir():
         return
+    if target.is_mount():  # its place cannot be taken, which would show when all is written
+        raise ModelError(f"{target} is a mount point, which cannot be replaced; give a directory in it")
     own = _own_files(target)
     foreign = sorted(path.name for path in target.iterdir() if path.name not in own or not path.is_file())
     if foreign:
@@ -144,7 +146,8 @@ def _write(origin: Path, work: Path, dtype: str | None) -> list[str]:
         for path in origin.glob(pattern):
             if path.is_file():
                 shutil.copyfile(path, work / path.name)
-    read_backend(origin).save(str(work / "tokenizer.json"))
+    # Its own `save` raises no OSError.
+    (work / "tokenizer.json").write_text(read_backend(origin).to_str(pretty=True), encoding="utf-8")
     kind = family(_model_type(work))
     kind.tokenizer(kind.describe("converted", "", work, ""))  # raises where it would not be served
     tensors = dict(_tensors(origin))

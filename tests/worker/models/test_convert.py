@@ -7,7 +7,10 @@ import hashlib
 import json
 import os
 import pickle
+import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,6 +196,36 @@ def test_a_full_disk_leaves_the_earlier_conversion_as_it_was(
         convert(str(source), work / "another")
     assert everything(work / "converted") == before
     assert [path.name for path in work.iterdir()] == ["converted"]
+
+
+def test_a_disk_that_is_full_at_the_tokenizer_is_told_like_any_other(source: Path, tmp_path: Path) -> None:
+    command = "import sys; from service import cli; sys.exit(cli.main())"
+    ended = subprocess.run(
+        [sys.executable, "-c", command, "convert", str(source), str(tmp_path / "converted")],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stderr == f"altclip-server: {tmp_path / 'converted'} could not be written: File too large\n"
+    assert ended.returncode == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_mount_point_is_refused_before_anything_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "download", lambda *_, **__: pytest.fail("it was fetched"))
+    with pytest.raises(ModelError, match="/proc is a mount point"):
+        convert("BAAI/AltCLIP", "/proc")
+
+
+def test_a_link_to_a_directory_stays_and_leads_to_the_conversion(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "model")
+    for _ in range(2):
+        assert convert(str(source), tmp_path / "link") == tmp_path / "disk" / "model"
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "link" / "manifest.json").is_file()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["model"]
 
 
 class Evil:
