@@ -161,7 +161,8 @@ class Layout:
             "devices": list(self.devices),
             "workers": self.workers,
             "version": self.version,
-            "callers": list(self.callers),
+            # A message that starts a process is limited in size, and the others have no label of their own.
+            "callers": list(self.callers[:MOST_CALLERS]),
             "methods": list(self.methods),
             "codes": list(self.codes),
         }

@@ -166,7 +166,8 @@ class DecoderProcess:
         else:
             answer = self._answer(self.picture, kind, body)
             if len(self.picture.content) > KEPT_BYTES:
-                self._slab.madvise(mmap.MADV_REMOVE, 0, self._output)
+                with contextlib.suppress(OSError):  # a kernel in user space (gVisor) does not know it
+                    self._slab.madvise(mmap.MADV_REMOVE, 0, self._output)
             self._settle(answer)
         self._timer.cancel()
         self._changed(self)

@@ -104,3 +104,12 @@ def test_two_holders_of_a_page_see_the_same_cells() -> None:
 
 def test_the_layout_crosses_a_process_border_as_json() -> None:
     assert Layout.from_dict(json.loads(json.dumps(LAYOUT.to_dict()))) == LAYOUT
+
+
+def test_a_layout_with_the_keys_of_thousands_fits_the_message_that_starts_a_process() -> None:
+    layout = Layout(models=("m",), devices=("cpu",), callers=tuple(f"{n:064}" for n in range(30_000)))
+    told = json.dumps(layout.to_dict())
+    assert len(told) < 100_000, "Linux takes 212,992 bytes, where nobody has changed that"
+    there = Layout.from_dict(json.loads(told))
+    assert there.values("caller") == layout.values("caller")
+    assert Metrics.size(there) == Metrics.size(layout)
