@@ -26,6 +26,7 @@ from service.frontend.compute.moving_average import blend
 from service.frontend.preprocessing.decoder_process import DecoderProcess, Picture
 from worker.arrays import Decoded
 from worker.decoder.starting import memory_bytes
+from worker.engine.batcher import BULK_SHARE
 from worker.errors import ImageTooLarge
 from worker.families import ImageProcessor
 from worker.runtime import logs
@@ -41,9 +42,7 @@ __all__ = ["Decoders", "Decoding"]
 _events = logs.get("decoders")
 
 LEARNING = 0.1
-"""The weight of a new picture in the average time."""
-BULK_SHARE = 8
-"""Where both wait, one picture of so many is a bulk one. Bulk work gets as much of a batch."""
+"""The weight of a new picture in the averages."""
 START_FAILURES = 3
 START_AGAIN_SECONDS = 1.0
 
@@ -71,6 +70,9 @@ class Decoders:
         self._closed = False
         self._each = 0.0
         """Seconds that a picture keeps a process, as a moving average."""
+        self._bulk_part = 1.0
+        """Of the pictures that were begun where a bulk one could have been, the part that were bulk ones, as a
+        moving average."""
 
     @classmethod
     def of(cls, settings: Settings, metrics: Metrics) -> Decoders:
@@ -113,9 +115,10 @@ class Decoders:
 
     def expected_wait(self, priority: Priority) -> float:
         """About how many seconds a picture that comes now would wait; 0.0 before the first."""
-        ahead = len(self._waiting[False])
-        if priority is Priority.BULK:
-            ahead += len(self._waiting[True])
+        interactive, bulk = len(self._waiting[False]), len(self._waiting[True])
+        ahead: float = interactive
+        if priority is Priority.BULK:  # others that come meanwhile go first, as many as did so far
+            ahead = max(interactive + bulk, bulk / self._bulk_part)
         return ahead * self._each / self.count
 
     def close(self) -> None:
@@ -140,13 +143,17 @@ class Decoders:
     def _next(self) -> Picture | None:
         """The next picture: interactive before bulk work, which leaves one process free."""
         under_way = sum(process.picture is not None and process.picture.bulk for process in self._processes)
+        free = under_way < self.count
         bulk_is_due = not under_way and self._interactive_begun >= BULK_SHARE - 1
         for bulk in (True, False) if bulk_is_due else (False, True):
             line = self._waiting[bulk]
-            while line and not (bulk and under_way >= self.count):
+            while line and (free or not bulk):
                 picture = line.popleft()
                 if not picture.result.done():
                     self._interactive_begun = 0 if bulk else self._interactive_begun + 1
+                    if bulk or (free and self._waiting[True]):
+                        part = blend(self._bulk_part, float(bulk), LEARNING)
+                        self._bulk_part = max(1 / BULK_SHARE, part)
                     return picture
         return None
 

@@ -17,8 +17,9 @@ from PIL import Image
 
 from service.frontend.preprocessing import decoders as decoding
 from service.frontend.preprocessing.decoder_process import DecoderProcess, Picture
-from service.frontend.preprocessing.decoders import BULK_SHARE, LEARNING, Decoders, Decoding
+from service.frontend.preprocessing.decoders import LEARNING, Decoders, Decoding
 from tests.worker.inputs.pictures import IMAGES, png_header
+from worker.engine.batcher import BULK_SHARE
 from worker.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
 from worker.inputs.images import ImagePreparer, Preprocessing
 from worker.runtime.control import Message
