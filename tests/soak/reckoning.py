@@ -44,7 +44,9 @@ LONG_ENOUGH = 300.0
 """Seconds below which a slope says nothing: allocators take memory in steps."""
 SPARE_DESCRIPTORS = 3
 """What libraries open when they first need it."""
-EXPECTED_ERRORS = frozenset({"child_stuck", "call_failed", "stream_items_failed", "item_failed"})
+EXPECTED_ERRORS = frozenset(
+    {"child_stuck", "call_failed", "stream_items_failed", "item_failed", "item_not_prepared"}
+)
 """For each process that was stopped; and for what was told to a caller, whose ledger judges it."""
 
 

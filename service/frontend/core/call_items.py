@@ -122,9 +122,14 @@ class CallItems:
             if not self._find(index, key, uncut=rejected_at is not None):
                 missing.append((index, key))
         unknown = [texts[index - indices.start] for index, _ in missing]
-        tokens = await self._preprocessor.tokens(unknown, self.call.priority) if unknown else ()
-        for (index, _), each in zip(missing, tokens, strict=True):
+        tokens = await self._preprocessor.tokens_or_failures(unknown, self.call.priority) if unknown else ()
+        prepared: list[Prepared] = []
+        for (index, key), each in zip(missing, tokens, strict=True):
+            if isinstance(each, Exception):
+                self._fail(index, each)
+                continue
             self.truncated[index] = each.truncated
+            prepared.append(Prepared(index, key, WorkItem(modality, each.ids, variant or 0), each.truncated))
         refused: set[int] = set()
         if rejected_at is not None:
             refused = {index for index in indices if self.truncated[index]}
@@ -132,13 +137,7 @@ class CallItems:
                 path = rejected_at(index - indices.start)
                 most_tokens = self._coalescer.pool.spec.max_tokens
                 self._refuse(index, validation.too_many_tokens(path, most_tokens))
-        self.compute(
-            [
-                Prepared(index, key, WorkItem(modality, each.ids, variant or 0), each.truncated)
-                for (index, key), each in zip(missing, tokens, strict=True)
-                if index not in refused
-            ]
-        )
+        self.compute([each for each in prepared if each.index not in refused])
 
     async def add_images(
         self,
@@ -273,12 +272,7 @@ class CallItems:
                 size = (decoded.width, decoded.height)
                 return Prepared(index, key, WorkItem(Modality.IMAGE, decoded.pixels), size=size)
         except Exception as error:
-            known = from_exception(error, path)
-            if self.strict:
-                raise (error if isinstance(known, Internal) else known) from None
-            if isinstance(known, Internal):
-                _log.error("image_failed", "the server failed to prepare an image", error=error)
-            self._refuse(index, known)
+            self._fail(index, error, path)
             return None
 
     def _find(self, index: int, key: ContentKey, *, uncut: bool = False) -> bool:
@@ -298,6 +292,16 @@ class CallItems:
         else:
             self._wait(index, known, final=False)
         return True
+
+    def _fail(self, index: int, error: Exception, path: str = "") -> None:
+        """Ends an item that could not be prepared. path: of its field. Strict: raises its error."""
+        known = from_exception(error, path)
+        if self.strict:
+            raise (error if isinstance(known, Internal) else known) from None
+        if isinstance(known, Internal):
+            kind = self._modalities[index].label
+            _log.error("item_not_prepared", f"the server failed to prepare {kind} input", error=error)
+        self._refuse(index, known)
 
     def _refuse(self, index: int, error: ServiceError) -> None:
         """Ends an item that is not computed: it was not cut, and has no tokens. Strict: raises its error."""

@@ -71,7 +71,7 @@ class Decoders:
         self._each = 0.0
         """Seconds that a picture keeps a process, as a moving average."""
         self._bulk_part = 1.0
-        """Of the pictures that were begun where a bulk one could have been, the part that were bulk ones, as a
+        """Of the pictures that were begun where a bulk one could have been, the part that were such, as a
         moving average."""
 
     @classmethod

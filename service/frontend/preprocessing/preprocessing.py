@@ -106,6 +106,17 @@ class Preprocessor:
             tokens += await self._threads.run(partial(self._tokenizer.encode, part), priority)
         return tokens
 
+    async def tokens_or_failures(
+        self, texts: Sequence[str], priority: Priority = Priority.INTERACTIVE
+    ) -> Sequence[Tokens | Exception]:
+        """The token ids of each text, or what the tokenizer raised over that text alone."""
+        try:
+            return await self.tokens(texts, priority)
+        except Exception as error:
+            if len(texts) == 1:
+                return [error]
+        return [each for text in texts for each in await self.tokens_or_failures([text], priority)]
+
     @asynccontextmanager
     async def content(
         self, path: str, image: Image, priority: Priority = Priority.INTERACTIVE, caller: str = ""

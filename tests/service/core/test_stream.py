@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
@@ -73,6 +74,25 @@ async def test_bad_items_fail_alone(service: Running) -> None:
     )
     assert "x" * 256 in answers.errors
     assert service.metrics.items.value("m", "image", "failed") == 4
+
+
+async def test_a_text_that_the_tokenizer_fails_on_is_an_error_of_its_own(
+    service: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer: Any = service.server.core.model("").preprocessor._tokenizer
+    encode = tokenizer.encode
+
+    def failing(given: Sequence[str]) -> Any:
+        if "text 7" in given:
+            raise ZeroDivisionError
+        return encode(given)
+
+    monkeypatch.setattr(tokenizer, "encode", failing)
+    answers = await run(service, CONFIG, texts(range(64)))
+    assert {name: answers.reason(name) for name in answers.errors} == {"7": "INTERNAL"}
+    assert len(answers.rows) == 63
+    assert service.metrics.items.value("m", "text", "failed") == 1
+    assert service.metrics.items.value("m", "text", "ok") == 63
 
 
 async def test_cut_texts_are_reported(service: Running) -> None:

@@ -65,6 +65,23 @@ async def test_short_texts_are_tokenised_where_they_are_and_long_ones_in_a_threa
     assert recorder.threads[1].startswith("prepare")
 
 
+async def test_a_text_that_the_tokenizer_fails_on_takes_no_other_with_it() -> None:
+    class Failing(Recorder):
+        def encode(self, texts: Sequence[str]) -> list[Tokens]:
+            if "bad" in texts:
+                raise ZeroDivisionError
+            return super().encode(texts)
+
+    threads = Threads(1)
+    preprocessor = Preprocessor(Failing(), Recorder(), threads, Limits.of(Settings()))
+    long = "a" * (INLINE_CHARACTERS + 1)
+    found = await preprocessor.tokens_or_failures(["a", "bad", long, "bad", "b"])
+    assert [type(each) for each in found] == [Tokens, ZeroDivisionError, Tokens, ZeroDivisionError, Tokens]
+    with pytest.raises(ZeroDivisionError):
+        await preprocessor.tokens(["a", "bad"])
+    threads.close()
+
+
 async def test_bulk_leaves_a_thread_to_interactive_work() -> None:
     threads = Threads(2)
     held = threading.Event()
