@@ -8,10 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.config.options import OptionError
+from worker.runtime import logs
 
 __all__ = ["cuda_devices", "expand"]
 
-_PROBE = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+_events = logs.get("supervisor")
+
+_PROBE = (
+    "import torch; print(torch.version.cuda, torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+)
 _PROBE_SECONDS = 120.0
 
 
@@ -31,9 +36,23 @@ def expand(wanted: Sequence[str], count_cuda: Callable[[], int]) -> tuple[str, .
 
 
 def cuda_devices(dev: Path = Path("/dev")) -> int:
-    """How many CUDA devices torch can use. Costs nothing where the kernel has none."""
+    """How many CUDA devices torch can use. Costs nothing where the kernel has none.
+
+    Warns where the kernel has some and torch can use none: `auto` is the CPU then, which is slow.
+    """
     if not any(dev.glob("nvidia[0-9]*")) and not (dev / "dxg").exists():
         return 0
+    built_for, count = _probe()
+    if not count:
+        known = {"None": "it was built without CUDA", "": "it cannot be loaded, or does not answer"}
+        reason = known.get(built_for, "the driver may be too old for it")
+        _events.warning("cuda_unusable", "there is an NVIDIA device, and torch cannot use it", reason=reason)
+    return count
+
+
+def _probe() -> tuple[str, int]:
+    """Which version of CUDA torch was built for, "None" for none and "" if it does not say, and how many
+    devices it can use."""
     try:
         probe = subprocess.run(
             [sys.executable, "-P", "-c", _PROBE],
@@ -42,6 +61,7 @@ def cuda_devices(dev: Path = Path("/dev")) -> int:
             timeout=_PROBE_SECONDS,
             check=False,
         )
-        return int(probe.stdout.strip() or 0)
+        built_for, count = probe.stdout.split()[-2:]
+        return built_for, int(count)
     except (OSError, subprocess.TimeoutExpired, ValueError):
-        return 0
+        return "", 0

@@ -39,3 +39,26 @@ def test_asking_for_the_cpu_counts_no_devices() -> None:
 def test_without_device_files_nothing_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("subprocess.run", None)
     assert devices.cuda_devices(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("torch", "found", "reason"),
+    [
+        ("print(12.8, 2)", 2, None),
+        ("print(12.8, 0)", 0, "the driver may be too old for it"),
+        ("print(None, 0)", 0, "it was built without CUDA"),
+        ("raise ImportError", 0, "it cannot be loaded, or does not answer"),
+    ],
+)
+def test_a_device_that_torch_cannot_use_is_told(
+    torch: str,
+    found: int,
+    reason: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(devices, "_PROBE", torch)
+    assert devices.cuda_devices(tmp_path) == found
+    assert [vars(record)["fields"]["reason"] for record in caplog.records] == ([reason] if reason else [])
