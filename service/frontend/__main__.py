@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_log = logs.get("frontend")
+
 _HEARTBEAT_SECONDS = 0.25
 _FLUSH_SECONDS = 2.0
 """For the last spans at the end of a drain."""
@@ -123,14 +125,15 @@ class _Control:
 
     def readable(self) -> None:
         """Reads all messages that have come."""
-        while True:
-            try:
-                message = self._channel.receive(wait=False)
-            except BlockingIOError:
-                return
-            if message is None:  # the supervisor is gone
-                leave()
-            self._obey(message)
+        try:
+            while (message := self._channel.receive(wait=False)) is not None:
+                self._obey(message)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            # A worker, or a change of the keys, would be missing from now on. A new process is told all.
+            _log.error("control_failed", "a message of the supervisor cannot be obeyed", error=error)
+        leave()  # also where the supervisor is gone
 
     def _obey(self, message: Message) -> None:
         body = message.body

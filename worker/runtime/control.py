@@ -24,6 +24,7 @@ supervisor and leaves.
 from __future__ import annotations
 
 import ctypes
+import errno
 import faulthandler
 import json
 import os
@@ -89,13 +90,14 @@ class Channel:
     def receive(self, *, wait: bool = True, descriptors: bool = True) -> Message | None:
         """The next message; None at the end. With `wait=False` BlockingIOError when there is none now.
 
-        descriptors: False lets the kernel drop them, as from a peer that is not trusted.
+        descriptors: False lets the kernel drop them, as from a peer that is not trusted. Raises OSError where
+        this process may open none for those of the message, which is lost.
         """
         room = _RIGHTS_BYTES if descriptors else 0
         flags = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
             # Not socket.recv_fds, which drops its flags.
-            packet, rights, _, _ = self._socket.recvmsg(_MAX_PACKET, room, flags)
+            packet, rights, told, _ = self._socket.recvmsg(_MAX_PACKET, room, flags)
         except (ConnectionError, TimeoutError):
             return None
         if not packet:
@@ -106,6 +108,10 @@ class Channel:
         for level, kind, data in rights:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 given.frombytes(data[: len(data) - len(data) % given.itemsize])
+        if descriptors and told & socket.MSG_CTRUNC:
+            for descriptor in given:
+                os.close(descriptor)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         body = json.loads(packet)
         return Message(body.pop("type"), body, list(given))
 

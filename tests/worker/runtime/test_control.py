@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from tests.descriptors import no_descriptors_left
 from worker.runtime.control import Channel, describe_status
 
 
@@ -28,6 +29,20 @@ def test_a_message_arrives_whole_with_its_descriptors() -> None:
     assert os.read(reading, 1) == b"x"
     for descriptor in (reading, received):
         os.close(descriptor)
+    ours.close()
+    peer.close()
+
+
+def test_a_message_whose_descriptors_this_process_cannot_have_is_an_error() -> None:
+    ours, theirs = Channel.pair()
+    peer = Channel(theirs)
+    ours.send("link", {"frontend": 3}, [ours.fileno()])
+    ours.send("drain")
+    with no_descriptors_left(), pytest.raises(OSError, match="Too many open files"):
+        peer.receive()
+    message = peer.receive()
+    assert message is not None
+    assert message.type == "drain"
     ours.close()
     peer.close()
 
