@@ -55,7 +55,7 @@ def resolve(text: str) -> ModelSpec:
         return _describe(name, source, bundled_directory(), "")
     if source.partition(":")[0] == "stub":
         return family("stub").describe(name, source, Path(), "")
-    if Path(source).expanduser().is_dir():
+    if _is_directory(source):
         return _describe(name, source, Path(source).expanduser().resolve(), "")
     if is_hub_name(source):
         directory, commit = download(source)
@@ -73,17 +73,23 @@ def _split(text: str) -> tuple[str, str]:
         return "stub", text
     if text in ("", BUNDLED):
         return BUNDLED, BUNDLED
-    if Path(text).expanduser().is_dir():
+    if _is_directory(text):
         return Path(text).expanduser().resolve().name, text
     if is_hub_name(text):
         return split_revision(text)[0], text
     return (Path(text).name, text) if "/" in text else (text, BUNDLED)
 
 
+def _is_directory(source: str) -> bool:
+    """Raises `ModelError` where that cannot be told: no permission, too long a name, the home of nobody."""
+    try:
+        return Path(source).expanduser().is_dir()
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"{source}: {_reason(error)}") from error
+
+
 def _describe(name: str, source: str, directory: Path, revision: str) -> ModelSpec:
-    config = _json(directory / "config.json")
-    if "model_type" not in config:
-        raise ModelError(f"{directory} has no config.json that names a model_type")
+    config = _config(directory)
     _check_weights(source, directory)
     manifest = _json(directory / MANIFEST)
     revision = revision or str(manifest.get("revision", ""))
@@ -108,6 +114,24 @@ def _check_weights(source: str, directory: Path) -> None:
     raise ModelError(
         f"{source} has {found}; convert it once and serve that: altclip-server convert {source} DIRECTORY"
     )
+
+
+def _config(directory: Path) -> dict[str, object]:
+    path = directory / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        values = None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {_reason(error)}") from error
+    if not isinstance(values, dict) or "model_type" not in values:
+        raise ModelError(f"{directory} has no config.json that names a model_type")
+    return values
+
+
+def _reason(error: Exception) -> str:
+    """What the system says, without the path that it repeats."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _json(path: Path) -> dict[str, object]:

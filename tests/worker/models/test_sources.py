@@ -224,6 +224,28 @@ def test_a_directory_that_is_no_model_is_refused(tmp_path: Path) -> None:
         resolve(f"m={tmp_path}")
 
 
+@pytest.mark.parametrize("content", ['{"model_type": "altclip",', "\ufeff{}", None])
+def test_a_configuration_that_cannot_be_read_is_no_missing_one(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(ModelError, match=rf"^{path} cannot be read: \w"):
+        resolve(f"m={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"), [("m" * 300, "File name too long"), ("~nobody-at-all/model", "home directory")]
+)
+@pytest.mark.parametrize("name", ["", "m="])
+def test_a_source_that_the_system_cannot_look_up_is_refused_in_a_sentence(
+    name: str, source: str, said: str
+) -> None:
+    with pytest.raises(ModelError, match=f"^{source}: .*{said}"):
+        resolve(name + source)
+
+
 def test_images_of_another_size_than_the_tower_takes_are_noticed(
     checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
