@@ -89,9 +89,10 @@ def _convert(source: str, target: Path, dtype: str | None) -> None:
 
 
 def is_current(source: str, directory: str | Path) -> bool:
-    """Whether `directory` holds what this version made of OWNER/NAME@REVISION, with every file of its size.
+    """Whether `directory` holds what this version made of OWNER/NAME@REVISION, every file as it was written.
 
-    A source without a revision, and one in a directory, may have changed: never.
+    Reads them whole: a worker refuses weights that rotted, and would do so for ever if they were kept. A
+    source without a revision, and one in a directory, may have changed: never.
     """
     target = Path(directory).expanduser()
     if not is_hub_name(source) or "@" not in source or Path(source).is_dir():
@@ -100,7 +101,10 @@ def is_current(source: str, directory: str | Path) -> bool:
         manifest = _manifest(target)
         if (manifest["source"], manifest["converter"]) != (source, _CONVERTER):
             return False
-        return all((target / file["name"]).stat().st_size == file["bytes"] for file in manifest["files"])
+        files = [(target / file["name"], file) for file in manifest["files"]]
+        return all(path.stat().st_size == file["bytes"] for path, file in files) and all(
+            checkpoint.sha256_of(path) == file["sha256"] for path, file in files
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

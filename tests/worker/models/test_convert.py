@@ -286,8 +286,12 @@ def test_what_was_made_of_a_pinned_model_is_current_until_anything_differs(
     assert not is_current("BAAI/AltCLIP@" + "b" * 40, converted)
     convert("BAAI/AltCLIP", tmp_path / "unpinned")
     assert not is_current("BAAI/AltCLIP", tmp_path / "unpinned"), "what main is may have changed"
-    with (converted / "model.safetensors").open("ab") as file:
-        file.write(b"!")
+    weights = converted / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert not is_current(pinned, converted), "a worker would refuse it"
+    weights.write_bytes(content + b"!")
     assert not is_current(pinned, converted)
 
 
