@@ -27,7 +27,7 @@ from worker.errors import ModelError
 from worker.families import family
 from worker.inputs.tokenizer import read_backend
 from worker.models import workspace
-from worker.models.hub import download, is_hub_name
+from worker.models.hub import NOTICES, download, is_hub_name
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,6 @@ __all__ = ["convert", "is_current", "save"]
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 
 COPIED = ("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer_config.json")
-NOTICES = ("LICENSE*", "LICENCE*", "NOTICE*", "README*", "MODEL_LICENSE*", "USE_POLICY*")
 SAFETENSORS_DTYPES = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 # What is one matrix when it is used, in its order there.
 PARTS = ("query", "q_proj", "key", "k_proj", "value", "v_proj")
@@ -248,10 +247,11 @@ def save(tensors: Mapping[str, torch.Tensor], path: Path, dtype: str | None) -> 
 def _finite(name: str, tensor: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
     """The weight in that dtype. Raises `ModelError` where it is not finite there."""
     found = tensor.to(kind)
-    if not _is_finite(found):
-        cannot = f"that {str(kind).removeprefix('torch.')} does not have" if _is_finite(tensor) else ""
-        raise ModelError(f"{name} holds numbers {cannot or 'that are not finite'}")
-    return found
+    if _is_finite(found):
+        return found
+    dtype = str(kind).removeprefix("torch.")
+    told = f"that {dtype} does not have" if _is_finite(tensor) else "that are not finite"
+    raise ModelError(f"{name} holds numbers {told}")
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:

@@ -13,19 +13,15 @@ from pathlib import Path
 from worker.errors import ModelError
 from worker.spec import ALL_LANGUAGES
 
-__all__ = ["KNOWN", "Known", "download", "is_hub_name", "split_revision"]
+__all__ = ["KNOWN", "NOTICES", "Known", "download", "is_hub_name", "split_revision"]
 
 log = logging.getLogger(__name__)
 
-SERVING = [
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "*.json",
-    "*.model",
-    "README.md",
-    "LICENSE*",
-    "NOTICE*",
-]
+NOTICES = ("LICENSE*", "LICENCE*", "NOTICE*", "README*", "MODEL_LICENSE*", "USE_POLICY*")
+"""What goes with every copy of a model."""
+SERVING = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.model", *NOTICES]
+BELOW = "*/*"
+"""Folders hold other things: the checkpoints of a training, each as large as the model, or other formats."""
 PICKLES = ["pytorch_model*.bin", "pytorch_model*.bin.index.json"]
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -71,7 +67,9 @@ def download(source: str, *, pickles: bool = False) -> tuple[Path, str]:
     patterns = SERVING + (PICKLES if pickles else [])
     try:
         # Workers run in another directory than ours, which the cache's may be relative to.
-        path = Path(snapshot_download(name, revision=revision, allow_patterns=patterns)).absolute()
+        path = Path(
+            snapshot_download(name, revision=revision, allow_patterns=patterns, ignore_patterns=[BELOW])
+        ).absolute()
     except LocalEntryNotFoundError as error:
         raise ModelError(
             f"{name} at revision {revision} is not in the local cache and the hub cannot be reached; give a"

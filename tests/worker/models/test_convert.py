@@ -262,7 +262,7 @@ def test_a_model_on_the_hub_is_fetched_with_its_pickle_and_remembers_its_commit(
     snapshot = source.rename(tmp_path / "c0ffee")
     patterns: list[str] = []
 
-    def snapshot_download(name: str, *, revision: str, allow_patterns: list[str]) -> str:
+    def snapshot_download(name: str, *, allow_patterns: list[str], **_: Any) -> str:
         patterns.extend(allow_patterns)
         return str(snapshot)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from worker.errors import ModelChoiceError, ModelError
 from worker.models import hub, sources
@@ -130,6 +131,19 @@ def test_a_hub_name_is_fetched_at_its_pinned_revision_and_only_data(
     assert calls[0]["revision"] == revision
     assert not any(".bin" in pattern or ".py" in pattern for pattern in calls[0]["allow_patterns"])
     assert "c0ffee" in caplog.text  # what the name meant today can be pinned tomorrow
+
+
+def test_of_a_hub_model_its_own_files_are_fetched_and_nothing_below(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training leaves checkpoints in folders beside the model, each as large as the model."""
+    calls = hub_with(checkpoints(size="tiny"), monkeypatch)
+    hub.download("someone/else", pickles=True)
+    chosen = {name: calls[0][name] for name in ("allow_patterns", "ignore_patterns")}
+    own = ["config.json", "model.safetensors", "pytorch_model.bin", "sentencepiece.bpe.model"]
+    notices = ["LICENCE", "LICENSE.md", "MODEL_LICENSE", "NOTICE", "README.md", "USE_POLICY.md"]
+    others = ["checkpoint-500/model.safetensors", "checkpoint-500/config.json", "onnx/LICENSE", "train.py"]
+    assert list(filter_repo_objects([*own, *notices, *others], **chosen)) == [*own, *notices]
 
 
 def test_a_hub_model_without_safetensors_names_the_command_that_converts_it(
