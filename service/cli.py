@@ -99,7 +99,8 @@ def _raise_descriptor_limit() -> None:
 
 
 def _stop(number: int, frame: object) -> NoReturn:
-    sys.exit(1 if number == signal.SIGQUIT else 0)
+    """At once: a download goes on in threads that Python would wait for, and the next one resumes it."""
+    os._exit(1 if number == signal.SIGQUIT else 0)
 
 
 def _give_up(number: int, frame: object) -> NoReturn:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.server import COMMAND
+from tests.server import COMMAND, PATIENCE
 from worker.models.sources import bundled_directory
 
 
@@ -51,3 +53,40 @@ def test_a_source_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert "/no/such/directory" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+FETCHING = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+
+import huggingface_hub
+
+from service import cli
+
+def fetched(*_, **__):
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(threading.Event().wait)
+        print("a file is fetched", flush=True)
+        waiting.result()
+
+huggingface_hub.snapshot_download = fetched
+sys.exit(cli.main())
+"""
+"""The command with a hub that never answers. The library, too, fetches in threads and waits for them."""
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGQUIT, 1)])
+def test_a_server_that_still_fetches_its_model_ends_at_once(number: signal.Signals, status: int) -> None:
+    ports = [part for name in ("grpc", "http", "ops") for part in (f"--{name}-address", "127.0.0.1:0")]
+    with subprocess.Popen(
+        [sys.executable, "-c", FETCHING, "--model", "nobody/nothing", *ports],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == "a file is fetched\n"
+            server.send_signal(number)
+            assert server.wait(PATIENCE) == status
+        finally:
+            server.kill()
