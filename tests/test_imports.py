@@ -59,7 +59,7 @@ FOLDERS: dict[str, frozenset[str]] = {
     F + "api": frozenset({"service.config"}) | _of("worker", "spec", "errors", "runtime"),
     F + "calls": frozenset({F + "api", "service.config"}) | _of("worker", "runtime"),
     F + "compute": frozenset({F + "api", F + "calls"}) | _of("worker", "runtime", "spec", "arrays"),
-    F + "admission": frozenset({F + "api", F + "compute"}) | _of("worker", "runtime", "engine.batcher"),
+    F + "admission": frozenset({F + "api", F + "compute"}) | _of("worker", "runtime"),
     F + "preprocessing": frozenset({F + "api", F + "calls", F + "compute", "service.config"})
     | _of("worker", "runtime", "arrays", "errors", "families", "inputs", "decoder"),
     F + "core": frozenset(

@@ -11,8 +11,8 @@ import pytest
 
 from service.frontend import __main__ as frontend
 from service.frontend.compute.pool import Pools
-from tests.descriptors import no_descriptors_left
 from tests.service.fake_pools import stub_spec
+from tests.worker.runtime.descriptors import no_descriptors_left
 from worker.runtime.control import Channel
 from worker.runtime.metrics import Metrics
 from worker.spec import ModelInfo

@@ -23,14 +23,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.engine.jobs import Job
-from worker.runtime.notices import Modality, Priority
+from worker.runtime.notices import BULK_SHARE, Modality, Priority
 
-__all__ = ["BULK_SHARE", "Budget", "Decision", "Policy", "decide"]
+__all__ = ["Budget", "Decision", "Policy", "decide"]
 
 _PRIORITIES = tuple(Priority)  # to go through an enum takes a microsecond
 _NOTHING_RAN: Mapping[Modality, float] = {}
-BULK_SHARE = 8
-"""One part of so many of a batch is what bulk jobs may take before interactive ones."""
 
 
 @dataclass(frozen=True, slots=True)

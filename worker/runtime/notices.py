@@ -18,6 +18,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 __all__ = [
+    "BULK_SHARE",
     "CANCEL",
     "Modality",
     "Priority",
@@ -63,6 +64,10 @@ class Priority(IntEnum):
 # An enum's own `name` takes a microsecond, and these are asked for with every item.
 _MODALITIES = tuple(modality.name.lower() for modality in Modality)
 _PRIORITIES = tuple(priority.name.lower() for priority in Priority)
+
+
+BULK_SHARE = 8
+"""Where both wait, bulk work gets one part of so many: of a batch, and of the images that are decoded."""
 
 
 class Status(IntEnum):

@@ -1,4 +1,4 @@
 """Which calls may start work, and when: cost, forecast, fairness, shedding.
 
-Imports frontend.api, frontend.compute, worker.runtime and one constant of worker.engine.batcher.
+Imports frontend.api, frontend.compute and worker.runtime.
 """

@@ -27,8 +27,7 @@ from service.frontend.admission.shedding import Shedding
 from service.frontend.api.errors import DeadlineTooShort, QueueFull
 from service.frontend.compute.flights import Batch
 from service.frontend.compute.moving_average import blend
-from worker.engine.batcher import BULK_SHARE
-from worker.runtime.notices import Priority
+from worker.runtime.notices import BULK_SHARE, Priority
 
 __all__ = ["Admission", "Bounds"]
 

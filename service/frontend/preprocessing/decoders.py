@@ -26,13 +26,12 @@ from service.frontend.compute.moving_average import blend
 from service.frontend.preprocessing.decoder_process import DecoderProcess, Picture
 from worker.arrays import Decoded
 from worker.decoder.starting import memory_bytes
-from worker.engine.batcher import BULK_SHARE
 from worker.errors import ImageTooLarge
 from worker.families import ImageProcessor
 from worker.runtime import logs
 from worker.runtime.cores import usable_cores
 from worker.runtime.metrics import Metrics
-from worker.runtime.notices import Priority
+from worker.runtime.notices import BULK_SHARE, Priority
 
 if TYPE_CHECKING:
     from service.config.settings import Settings

@@ -17,7 +17,8 @@ from tests.faults.http_calls import ask
 from tests.faults.overload.bulk import bulk_stream
 from tests.faults.overload.queue_log import Batch, read, watched
 from tests.server import until
-from worker.engine.batcher import BULK_SHARE, Policy
+from worker.engine.batcher import Policy
+from worker.runtime.notices import BULK_SHARE
 
 SOURCE = "m=stub:dimension=8,service_time=0.05,per_token=0.0005"
 TOKENS = 400

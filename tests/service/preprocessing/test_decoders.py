@@ -19,11 +19,10 @@ from service.frontend.preprocessing import decoders as decoding
 from service.frontend.preprocessing.decoder_process import DecoderProcess, Picture
 from service.frontend.preprocessing.decoders import LEARNING, Decoders, Decoding
 from tests.worker.inputs.pictures import IMAGES, png_header
-from worker.engine.batcher import BULK_SHARE
 from worker.errors import ImageTooLarge, UndecodableImage, UnsupportedImage
 from worker.inputs.images import ImagePreparer, Preprocessing
 from worker.runtime.control import Message
-from worker.runtime.notices import Priority
+from worker.runtime.notices import BULK_SHARE, Priority
 
 PREPARER = ImagePreparer(Preprocessing(size=32, resize=32), max_pixels=30_000_000)
 SMALL = IMAGES["jpeg"]()

@@ -8,8 +8,7 @@ import pytest
 
 from service.frontend.preprocessing.decoder_process import Picture
 from service.frontend.preprocessing.decoders import Decoders
-from worker.engine.batcher import BULK_SHARE
-from worker.runtime.notices import Priority
+from worker.runtime.notices import BULK_SHARE, Priority
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.descriptors import no_descriptors_left
+from tests.worker.runtime.descriptors import no_descriptors_left
 from worker.runtime.control import Channel, describe_status
 
 
