@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -36,11 +37,12 @@ def expand(wanted: Sequence[str], count_cuda: Callable[[], int]) -> tuple[str, .
 
 
 def cuda_devices(dev: Path = Path("/dev")) -> int:
-    """How many CUDA devices torch can use. Costs nothing where the kernel has none.
+    """How many CUDA devices torch can use. Costs nothing where the kernel has none, or they are hidden.
 
     Warns where the kernel has some and torch can use none: `auto` is the CPU then, which is slow.
     """
-    if not any(dev.glob("nvidia[0-9]*")) and not (dev / "dxg").exists():
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if hidden or (not any(dev.glob("nvidia[0-9]*")) and not (dev / "dxg").exists()):
         return 0
     built_for, count = _probe()
     if not count:

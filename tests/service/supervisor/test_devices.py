@@ -59,6 +59,17 @@ def test_a_device_that_torch_cannot_use_is_told(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     (tmp_path / "nvidia0").touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(devices, "_PROBE", torch)
     assert devices.cuda_devices(tmp_path) == found
     assert [vars(record)["fields"]["reason"] for record in caplog.records] == ([reason] if reason else [])
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_devices_that_are_hidden_are_none_and_no_news(
+    hidden: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert devices.cuda_devices(tmp_path) == 0
+    assert caplog.records == []
