@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2_grpc
 from service.config import rpcs
 from service.frontend.compute.pool import Pools
 
-__all__ = ["SERVICES", "Health"]
+__all__ = ["SERVICES", "Health", "add_health"]
 
 EMBEDDING = "altclip.v1.EmbeddingService"
 SERVICES = tuple(service.full_name for service in rpcs.SERVICES)
@@ -88,3 +88,24 @@ class Health(health_pb2_grpc.HealthServicer):
                 return
             else:
                 await changed.wait()
+
+
+def add_health(health: Health, server: grpc.aio.Server) -> None:
+    """Has the server tell its health.
+
+    The generated function would also register each method by its name. For every call of any method, grpc.aio
+    then sets up its wait for the next call once more for each of them.
+    """
+    check, answer = pb.HealthCheckRequest.FromString, pb.HealthCheckResponse.SerializeToString
+    messages: Any = pb  # types-grpcio has no List yet
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "Check": grpc.unary_unary_rpc_method_handler(health.Check, check, answer),
+        "List": grpc.unary_unary_rpc_method_handler(
+            health.List,
+            messages.HealthListRequest.FromString,
+            messages.HealthListResponse.SerializeToString,
+        ),
+        "Watch": grpc.unary_stream_rpc_method_handler(health.Watch, check, answer),
+    }
+    service = pb.DESCRIPTOR.services_by_name["Health"].full_name
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))

@@ -6,7 +6,7 @@ import resource
 from collections.abc import Mapping
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from service.config import operator_files, rpcs
 from service.config.settings import Settings
@@ -15,7 +15,7 @@ from service.frontend.core.core import Core
 from service.frontend.grpc import reflection
 from service.frontend.grpc.embedding import EmbeddingServicer
 from service.frontend.grpc.handlers import Handlers, StreamMethod, UnaryMethod
-from service.frontend.grpc.health import SERVICES, Health
+from service.frontend.grpc.health import SERVICES, Health, add_health
 from service.frontend.grpc.models import ModelServicer
 from service.frontend.grpc.tls import Credentials
 
@@ -80,7 +80,7 @@ async def listen(core: Core, callers: Callers, files: Mapping[str, bytes]) -> Gr
     server.add_generic_rpc_handlers(
         tuple(handlers.service(service, methods[service.name]) for service in rpcs.SERVICES)
     )
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    add_health(health, server)
     reflection.add((*SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name), server)
     certificate = operator_files.certificate(settings, files)
     tls = Credentials(certificate) if certificate is not None else None
