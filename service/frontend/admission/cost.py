@@ -79,18 +79,23 @@ class Load:
 
     def add(self, cost: Cost) -> None:
         """A call was let in."""
-        self._change(cost, 1)
+        texts, images, prompts, size = cost
+        items = self.items
+        self.calls += 1
+        items[0] += texts
+        items[1] += images
+        items[2] += prompts
+        self.size += size
 
     def remove(self, cost: Cost) -> None:
         """A call has ended."""
-        self._change(cost, -1)
-
-    def _change(self, cost: Cost, sign: int) -> None:
-        self.calls += sign
-        self.items[0] += sign * cost.texts
-        self.items[1] += sign * cost.images
-        self.items[2] += sign * cost.prompts
-        self.size += sign * cost.size
+        texts, images, prompts, size = cost
+        items = self.items
+        self.calls -= 1
+        items[0] -= texts
+        items[1] -= images
+        items[2] -= prompts
+        self.size -= size
 
 
 def held(image: Image) -> int:

@@ -39,8 +39,8 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from altclip.tracing import names
@@ -169,25 +169,12 @@ class Lifecycle:
         """The caller's key; None where the service asks for none. Raises Unauthenticated."""
         return self._callers.known(authorization)
 
-    @contextmanager
-    def admitted(self, call: Call, authorization: str | None, *, free: bool = False) -> Iterator[None]:
+    def admitted(self, call: Call, authorization: str | None, *, free: bool = False) -> Admitted:
         """Lets a call in, for a `with` block around its work, and starts its time.
 
         free: it takes nothing from the caller's quota. Raises Draining, Unauthenticated or QuotaExceeded.
         """
-        # How fast a request arrives is up to its client: the time of a call starts here.
-        call.started = time.perf_counter()
-        self._gate.enter()
-        try:
-            key = self._callers.known(authorization)
-            call.caller = key.name if key is not None else ""
-            call.grant = self._callers.enter(key, free=free)
-            try:
-                yield
-            finally:
-                self._callers.leave(call.grant)
-        finally:
-            self._gate.leave()
+        return Admitted(self._gate, self._callers, call, authorization, free)
 
     def recheck(self, call: Call) -> None:
         """For calls that last. Raises Unauthenticated once the operator has removed the call's key."""
@@ -255,6 +242,38 @@ class Lifecycle:
         """Whether anybody can have calls refused so, as often as he likes: without a key where keys are asked
         for, and anywhere by what is wrong for a transport alone, such as a path that there is not."""
         return not call.caller and (self._callers.need_keys or reason not in REASONS)
+
+
+class Admitted:
+    """The `with` block of a call that was let in. See `Lifecycle.admitted`."""
+
+    __slots__ = ("_authorization", "_call", "_callers", "_free", "_gate")
+
+    def __init__(
+        self, gate: Gate, callers: Callers, call: Call, authorization: str | None, free: bool
+    ) -> None:
+        self._gate = gate
+        self._callers = callers
+        self._call = call
+        self._authorization = authorization
+        self._free = free
+
+    def __enter__(self) -> None:
+        call = self._call
+        # How fast a request arrives is up to its client: the time of a call starts here.
+        call.started = time.perf_counter()
+        self._gate.enter()
+        try:
+            key = self._callers.known(self._authorization)
+            call.caller = key.name if key is not None else ""
+            call.grant = self._callers.enter(key, free=self._free)
+        except BaseException:
+            self._gate.leave()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        self._callers.leave(self._call.grant)
+        self._gate.leave()
 
 
 class StrangersLog:

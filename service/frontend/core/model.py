@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from service.frontend.admission.admission import Admission, Bounds
@@ -81,27 +82,15 @@ class Model:
             raise
         return ticket
 
-    @contextmanager
     def admitted(
         self, call: Call, cost: Cost, *, whole: Cost | None = None, apart: Cost | None = None
-    ) -> Iterator[Ticket | None]:
+    ) -> Admitted:
         """The same for a `with` block.
 
         apart: a part of the cost that gets a ticket of its own, because it may stay for longer than the call.
         The block is given that ticket, and has to see to it that it leaves.
         """
-        given: Ticket | None = None
-        ticket = self.enter(call, cost, whole=whole)
-        if apart is not None:
-            ticket, given = self.admission.part(ticket, apart)
-        stayed = True
-        try:
-            yield given
-        except ServiceError as error:
-            stayed = isinstance(error, DeadlineTooShort)  # all others come early, or for want of a worker
-            raise
-        finally:
-            self.admission.leave(ticket, stayed=stayed)
+        return Admitted(self, call, cost, whole, apart)
 
     @asynccontextmanager
     async def admitted_in_turn(self, call: Call, cost: Cost) -> AsyncIterator[None]:
@@ -119,3 +108,31 @@ class Model:
         """The items of a call, for a `with` block. strict: a bad item is the error of the call. trace: as in
         `CallItems`."""
         return CallItems(self.coalescer, self.preprocessor, call, strict=strict, trace=trace)
+
+
+class Admitted:
+    """The `with` block of a call in its model's queue. See `Model.admitted`."""
+
+    __slots__ = ("_apart", "_call", "_cost", "_model", "_ticket", "_whole")
+
+    def __init__(self, model: Model, call: Call, cost: Cost, whole: Cost | None, apart: Cost | None) -> None:
+        self._model = model
+        self._call = call
+        self._cost = cost
+        self._whole = whole
+        self._apart = apart
+        self._ticket: Ticket
+
+    def __enter__(self) -> Ticket | None:
+        given: Ticket | None = None
+        self._ticket = self._model.enter(self._call, self._cost, whole=self._whole)
+        if self._apart is not None:
+            self._ticket, given = self._model.admission.part(self._ticket, self._apart)
+        return given
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # All errors of ours but this one come early, or for want of a worker.
+        stayed = not isinstance(error, ServiceError) or isinstance(error, DeadlineTooShort)
+        self._model.admission.leave(self._ticket, stayed=stayed)

@@ -14,6 +14,7 @@ cancellation of the call itself is raised again.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 from urllib.parse import unquote
@@ -186,6 +187,7 @@ async def only_message(context: Context) -> bytes:
     return cast(bytes, raw)
 
 
+@functools.lru_cache(1024)  # every call asks, and a connection brings many
 def address(peer: str) -> str:
     """The client's network address in gRPC's name for a peer: "ipv6:%5B::1%5D:50" is "::1"."""
     scheme, _, rest = peer.partition(":")
