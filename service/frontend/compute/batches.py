@@ -6,7 +6,6 @@ answers ─▶ grouped by batch ─▶ Batch, for the forecast
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -33,7 +32,9 @@ def batches(ended: Iterable[Answer], costs: Sequence[int], bulk_since: float = m
         flight, result = own[0]
         waits = [result.queue for flight, result in own if flight.priority is Priority.INTERACTIVE]
         bulk = len(own) - len(waits)
-        left = bulk_since < max(flight.submitted + result.queue for flight, result in own)
+        left = bulk_since < math.inf and bulk_since < max(
+            flight.submitted + result.queue for flight, result in own
+        )
         fill = _fill(own, costs)
         yield Batch(
             flight.item.modality,
@@ -79,14 +80,26 @@ def trace_batches(tracing: Tracing, ended: Sequence[Answer], costs: Sequence[int
 
 def _groups(ended: Iterable[Answer]) -> Iterator[Sequence[Answer]]:
     """The answers that were computed, those of one batch together."""
+    own: list[Answer] = []
+    for answer in ended:
+        if answer[1].status != Status.OK:
+            continue
+        if own and not _together(own[0], answer):
+            yield own
+            own = []
+        own.append(answer)
+    if own:
+        yield own
 
-    def batch(pair: Answer) -> tuple[Modality, int, float]:
-        flight, result = pair
-        return flight.item.modality, result.batch, result.inference
 
-    computed = (pair for pair in ended if pair[1].status == Status.OK)
-    for _, pairs in itertools.groupby(computed, batch):
-        yield [*pairs]
+def _together(one: Answer, other: Answer) -> bool:
+    """Whether both were computed in the same batch."""
+    modality, result = one[0].item.modality, one[1]
+    return (result.batch, result.inference, modality) == (
+        other[1].batch,
+        other[1].inference,
+        other[0].item.modality,
+    )
 
 
 def _fill(own: Sequence[Answer], costs: Sequence[int]) -> float:

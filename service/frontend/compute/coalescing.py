@@ -37,6 +37,10 @@ class Prepared:
     size: tuple[int, int] = (0, 0)
 
 
+_OF_THE_FIRST = (DeadlineTooShort, WorkerUnavailable)
+"""Errors of the call that came first, or of its worker: others may have the content all the same."""
+
+
 class Waiter(Protocol):
     """A call that waits for contents: a `CallItems`."""
 
@@ -84,7 +88,7 @@ class SharedFlight(Flight):
             outcome = outcome._replace(value=None, error=Internal())
         self._coalescer.landed(self, outcome)
         waiting, self.waiting = self.waiting, []
-        of_the_first = isinstance(outcome.error, DeadlineTooShort | WorkerUnavailable)
+        of_the_first = isinstance(outcome.error, _OF_THE_FIRST)
         again: list[tuple[Waiter, int]] = []
         for waiter, index, final in waiting:
             if of_the_first and not final and waiter.in_time():

@@ -126,8 +126,11 @@ class ModelPool:
 
     def _link(self, modality: Modality, priority: Priority) -> WorkerLink | None:
         """Of the workers with room, the one with the fewest unanswered items."""
-        links = [link for link, _ in self._workers.values() if link.room(modality, priority)]
-        return min(links, key=lambda link: link.load, default=None)
+        best: WorkerLink | None = None
+        for link, _ in self._workers.values():
+            if link.room(modality, priority) and (best is None or link.load < best.load):
+                best = link
+        return best
 
     def _wake(self, modality: Modality) -> None:
         """A slot of this modality may be free: sends the flights that wait for one."""

@@ -131,9 +131,12 @@ class WorkerLink:
         modality = item.modality
         flight.link = self
         flight.slot = slot = self._free[modality].pop()
-        payload = item.payload.reshape(-1)
-        arena = self._slab.bytes if modality is Modality.IMAGE else self._slab.ids
-        arena[modality][slot, : len(payload)] = payload
+        payload = item.payload
+        if modality is Modality.IMAGE:
+            payload = payload.reshape(-1)
+            self._slab.bytes[modality][slot, : len(payload)] = payload
+        else:
+            self._slab.ids[modality][slot, : len(payload)] = payload
         self._slab.begun[modality][slot] = 0
         flight.job_id = job_id = next(self._ids)
         flight.submitted = now = time.monotonic()
