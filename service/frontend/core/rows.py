@@ -17,17 +17,23 @@ __all__ = ["matrix", "timings", "values"]
 def values(outcomes: Sequence[Outcome]) -> Matrix:
     """The values of all outcomes in one array, float32 [n, …]. No outcome may be an error."""
     computed = [outcome.value for outcome in outcomes if outcome.value is not None]
-    return computed[0].reshape(1, *computed[0].shape) if len(computed) == 1 else np.stack(computed)
+    return computed[0][np.newaxis] if len(computed) == 1 else np.stack(computed)
 
 
 def matrix(outcomes: Sequence[Outcome], normalize: bool) -> Matrix:
     """Embeddings as rows, float32 [n, dimension], each scaled to length 1 where `normalize` says so."""
     rows = values(outcomes)
-    if len(rows) == 1:  # the commonest call: the same numbers in half the time
-        wide = rows[0].astype(np.float64)
-        length = math.sqrt(wide @ wide)
-        return (wide / length).astype(np.float32).reshape(1, -1) if normalize and length > 0.0 else rows
-    return normalized(rows) if normalize else rows
+    if not normalize:
+        return rows
+    if len(rows) > 1:
+        return normalized(rows)
+    # The commonest call: the same numbers in half the time.
+    wide = rows[0].astype(np.float64)
+    length = math.sqrt(wide.dot(wide))
+    if length == 0.0:
+        return rows
+    wide /= length
+    return wide.astype(np.float32).reshape(1, -1)
 
 
 def timings(outcomes: Sequence[Outcome]) -> Timings:

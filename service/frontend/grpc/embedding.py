@@ -60,9 +60,10 @@ class EmbeddingServicer:
         response = pb.EmbedTextResponse(
             model=done.model,
             token_counts=done.token_counts,
-            truncated=done.truncated,
             revision=done.revision,
         )
+        if done.truncated:
+            response.truncated.extend(done.truncated)
         embeddings(response.embeddings, done.rows, wanted.encoding)
         timings(response.timings, done.timings)
         return response

@@ -159,7 +159,8 @@ def embeddings(into: pb.Embeddings, rows: Matrix, encoding: Encoding) -> None:
     into.encoding = int(encoding)  # type: ignore[assignment]
     into.count, into.dimension = rows.shape
     into.data = data
-    into.scales.extend(scales)
+    if scales:
+        into.scales.extend(scales)
 
 
 def score_row(into: pb.ScoreRow, row: ScoreRow) -> None:
