@@ -92,11 +92,15 @@ class StubEncoder:
         self._spec = spec
         self._options = options
         self._busy_until = 0.0
+        self._batch_seconds = float(options["service_time"])
+        self._item_seconds = float(options["per_item"])
+        self._token_seconds = float(options["per_token"])
+        self._overlaps = options["overlap"] != "0"
         self._oom_over = int(options["oom_over"])
         self._oom_times = int(options["oom_times"])
         generator = np.random.Generator(np.random.PCG64(20_221_114))
-        self._rows = generator.standard_normal((4, 256, spec.dimension), np.float32)
-        self._states = generator.standard_normal((4, 256, spec.state_dimension), np.float32)
+        self._rows = generator.standard_normal((4 * 256, spec.dimension), np.float32)
+        self._states = generator.standard_normal((4 * 256, spec.state_dimension), np.float32)
         self._positions = generator.standard_normal((spec.max_tokens, spec.state_dimension), np.float32)
         word = StubTokenizer(int(options["vocabulary"]), spec.max_tokens).word
         self._words: dict[int, str] = {}
@@ -166,11 +170,9 @@ class StubEncoder:
         self, items: Sequence[object], tokens: int, result: Callable[[], Floats], found: set[str | None]
     ) -> Pending:
         options = self._options
-        cost = float(options["service_time"]) + float(options["per_item"]) * len(items)
+        cost = self._batch_seconds + self._item_seconds * len(items) + self._token_seconds * tokens
         may_be_held = options["hold"] and (not options["held"] or "held" in found)
-        now = time.monotonic()
-        done = max(now, self._busy_until) + cost + float(options["per_token"]) * tokens
-        self._busy_until = done
+        self._busy_until = done = max(time.monotonic(), self._busy_until) + cost
 
         def wait() -> Floats:
             value = result()
@@ -180,7 +182,7 @@ class StubEncoder:
                 time.sleep(left)
             return value
 
-        if options["overlap"] != "0":
+        if self._overlaps:
             return wait
         value = wait()
         return lambda: value
@@ -273,14 +275,13 @@ def _wait_for_the_end_of(path: str) -> None:
         time.sleep(0.005)
 
 
-_TABLES = np.arange(4)
-
-
 def _mix(rows: Floats, items: Sequence[Ids] | Sequence[Pixels]) -> Floats:
-    """One row per item: the sum of four table rows picked by the bytes of the item's checksum."""
-    checksums = np.array([zlib.crc32(np.ascontiguousarray(item).data) for item in items], np.uint32)
-    picks = checksums.view(np.uint8).reshape(-1, 4)
-    mixed: Floats = np.add.reduce(rows[_TABLES, picks], axis=1)
+    """One row per item: the sum of four rows, one of each 256, picked by the bytes of the item's checksum."""
+    picks = []
+    for item in items:
+        first, second, third, fourth = zlib.crc32(np.ascontiguousarray(item)).to_bytes(4, "little")
+        picks.append([first, 256 + second, 512 + third, 768 + fourth])
+    mixed: Floats = np.add.reduce(rows.take(picks, axis=0), axis=1)
     return mixed
 
 
