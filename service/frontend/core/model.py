@@ -84,13 +84,13 @@ class Model:
 
     def admitted(
         self, call: Call, cost: Cost, *, whole: Cost | None = None, apart: Cost | None = None
-    ) -> Admitted:
+    ) -> Queued:
         """The same for a `with` block.
 
         apart: a part of the cost that gets a ticket of its own, because it may stay for longer than the call.
         The block is given that ticket, and has to see to it that it leaves.
         """
-        return Admitted(self, call, cost, whole, apart)
+        return Queued(self, call, cost, whole, apart)
 
     @asynccontextmanager
     async def admitted_in_turn(self, call: Call, cost: Cost) -> AsyncIterator[None]:
@@ -110,7 +110,7 @@ class Model:
         return CallItems(self.coalescer, self.preprocessor, call, strict=strict, trace=trace)
 
 
-class Admitted:
+class Queued:
     """The `with` block of a call in its model's queue. See `Model.admitted`."""
 
     __slots__ = ("_apart", "_call", "_cost", "_model", "_ticket", "_whole")
