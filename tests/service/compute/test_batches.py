@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from altclip.tracing import names
 from service.frontend.calls.trace_context import SpanStart
 from service.frontend.calls.tracing import Trace, Tracing
-from service.frontend.compute.batches import trace_batches
+from service.frontend.compute.batches import batches, trace_batches
 from service.frontend.compute.flights import Flight, Journey, WorkItem
 from worker.runtime.notices import Modality, Priority, Result, Status
 
@@ -93,3 +93,15 @@ def test_an_item_that_was_not_computed_says_why() -> None:
     assert spans.exporter.get_finished_spans() == ()
     assert late.journey == Journey(10.0, 12.0, None, "DEADLINE_TOO_SHORT")
     assert bad.journey == Journey(10.0, 12.0, None, "INTERNAL")
+
+
+def test_answers_of_several_batches_that_come_together_are_told_apart() -> None:
+    answers = [
+        (text(), result(2)),
+        (text(), result(2)),
+        (text(), result(1, Status.FAILED)),
+        (text(), result(3)),
+        (text(), Result(1, 2.0, 0.5, 3, Status.OK)),
+    ]
+    found = [(batch.items, batch.of, batch.seconds) for batch in batches(answers, COSTS)]
+    assert found == [(2, 2, 1.0), (1, 3, 1.0), (1, 3, 0.5)]
