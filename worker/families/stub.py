@@ -279,7 +279,7 @@ def _mix(rows: Floats, items: Sequence[Ids] | Sequence[Pixels]) -> Floats:
     """One row per item: the sum of four rows, one of each 256, picked by the bytes of the item's checksum."""
     picks = []
     for item in items:
-        first, second, third, fourth = zlib.crc32(np.ascontiguousarray(item)).to_bytes(4, "little")
+        first, second, third, fourth = zlib.crc32(np.ascontiguousarray(item).data).to_bytes(4, "little")
         picks.append([first, 256 + second, 512 + third, 768 + fourth])
     mixed: Floats = np.add.reduce(rows.take(picks, axis=0), axis=1)
     return mixed

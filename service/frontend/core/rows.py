@@ -33,7 +33,8 @@ def matrix(outcomes: Sequence[Outcome], normalize: bool) -> Matrix:
     if length == 0.0:
         return rows
     wide /= length
-    return wide.astype(np.float32).reshape(1, -1)
+    row: Matrix = wide.astype(np.float32)
+    return row[np.newaxis]
 
 
 def timings(outcomes: Sequence[Outcome]) -> Timings:
