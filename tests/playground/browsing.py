@@ -131,8 +131,8 @@ class Visit:
 
 @contextmanager
 def visiting(browser: Any, http: str, **options: Any) -> Iterator[Visit]:
-    """A visit in English, unless told otherwise."""
-    context = browser.new_context(**{"locale": "en-US", **options})
+    """A visit in English, unless told otherwise. Colours change at once, so that none is seen on its way."""
+    context = browser.new_context(**{"locale": "en-US", "reduced_motion": "reduce", **options})
     try:
         yield Visit(context, f"http://{http}")
     finally:

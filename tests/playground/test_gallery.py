@@ -14,17 +14,22 @@ import pytest
 from PIL import Image
 
 from tests.playground.browsing import PICTURES, Visit, drop, meddle, visiting
-from tests.server import RunningServer, start_server, until
+from tests.server import RunningServer, start_server
+from worker.decoder import samples
 
 BODY = 150_000
 LIMITS = ("--model", "stub:dimension=8", "--max-images", "3", "--http-max-body-bytes", str(BODY))
 CAT = ("cat.png", "image/png", (PICTURES / "cat.png").read_bytes())
 NOTHING = "() => undefined"
-# Embeddings of pictures wait while `held`, and are answered with the status `refusal` where it is set.
+LANES = 2
+"""So many requests for pictures are under way at a time; each lane of them ends with the first that fails."""
+# Embeddings of pictures wait while `held`, and are answered with the status `refusal` where it is set;
+# `refusals` counts these answers.
 HELD = """async ({ path, body }) => {
   if (path !== "/v1/embeddings" || !body.input.some((item) => item.image)) return undefined;
   while (window.held) await new Promise((go) => setTimeout(go, 5));
   if (!window.refusal) return undefined;
+  window.refusals = (window.refusals ?? 0) + 1;
   const how = { status: window.refusal, headers: { "retry-after": "60" } };
   return Response.json({ error: { message: "no" } }, how);
 }"""
@@ -73,9 +78,11 @@ DROP_AND_REMOVE = """async (content) => {
 
 
 @pytest.fixture(scope="module")
-def small(browser: Any) -> Iterator[RunningServer]:
-    """A server that takes little at a time."""
-    with start_server(*LIMITS) as server:
+def small(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server that takes little at a time, and has no reader of HEIC, whatever this environment holds."""
+    folder = tmp_path_factory.mktemp("without")
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['pillow_heif'] = None\n")
+    with start_server(*LIMITS, environment={"PYTHONPATH": str(folder)}) as server:
         yield server
 
 
@@ -103,7 +110,13 @@ def holds(visit: Visit, pictures: int, own: int) -> None:
     visit.expect(visit.page.locator("#progress:empty")).to_be_attached()
 
 
+def counts(visit: Visit, name: str, enough: int) -> None:
+    """Returns once the page has counted so many."""
+    visit.page.wait_for_function("([name, enough]) => window[name] >= enough", arg=[name, enough])
+
+
 def all_come_when_tried_again(visit: Visit) -> None:
+    """Only where nothing is under way any more, which would take the button away."""
     visit.page.get_by_role("button", name="Try again").click()
     holds(visit, 50, 0)
     visit.no_alert_is_left()
@@ -150,6 +163,15 @@ def test_a_request_that_is_refused_as_a_whole_is_made_again_for_each_picture(gue
     guest.no_alert_is_left()
 
 
+def test_a_heic_photograph_that_nobody_here_can_read_is_told_as_one(guest: Visit) -> None:
+    guest.open()
+    drop(guest, ("IMG_0001.HEIC", "image/heic", samples.HEIC), CAT)
+    guest.expect(guest.page.locator("#refused")).to_contain_text(
+        "IMG_0001.HEIC is a HEIC photo, which neither this browser nor this server reads."
+    )
+    own_are(guest, "cat.png")
+
+
 def test_a_file_that_is_gone_before_it_is_sent_is_named_and_the_others_are_taken(
     guest: Visit, tmp_path: Path
 ) -> None:
@@ -159,6 +181,8 @@ def test_a_file_that_is_gone_before_it_is_sent_is_named_and_the_others_are_taken
     for path in paths:
         path.write_bytes(CAT[2])
     guest.open(embedded=False)
+    # Those of the page are under way: pictures that come now wait, and are not read yet.
+    guest.page.wait_for_function("(lanes) => window.asked.length === lanes", arg=LANES)
     guest.page.locator("#files").set_input_files(paths)
     guest.expect(guest.page.locator(".card.own")).to_have_count(2)
     paths[0].unlink()
@@ -172,10 +196,12 @@ def test_a_file_that_is_gone_before_it_is_sent_is_named_and_the_others_are_taken
 def test_that_pictures_fail_is_told_until_they_are_embedded(guest: Visit) -> None:
     meddle(guest, HELD)
     guest.page.add_init_script("window.refusal = 500;")
-    guest.open("#q=1+cat", embedded=False)
+    guest.open(embedded=False)
+    counts(guest, "refusals", LANES)
     guest.says("The server failed at this request.")
     guest.search("dog")
     guest.expect(guest.page.locator("#tokens-0")).to_contain_text("tokens")
+    counts(guest, "refusals", 2 * LANES)  # a search that is answered has them tried again
     guest.expect(guest.page.locator("#alerts .failed")).to_be_visible()
     guest.set("refusal", 0)
     all_come_when_tried_again(guest)
@@ -185,6 +211,7 @@ def test_pictures_go_on_once_the_server_answers_a_search(guest: Visit) -> None:
     meddle(guest, HELD)
     guest.page.add_init_script("window.refusal = 429;")
     guest.open(embedded=False)
+    counts(guest, "refusals", LANES)
     guest.says("The server has too much to do")
     guest.set("refusal", 0)
     guest.search("cat")
@@ -196,8 +223,7 @@ def test_a_picture_of_the_page_that_does_not_come_is_asked_for_again(guest: Visi
     meddle(guest, CUT)
     guest.page.add_init_script("window.cut = true;")
     guest.open(embedded=False)
-    # Pictures are fetched by two at a time, and the one that failed first is tried by the other as well.
-    until(lambda: guest.page.evaluate("window.cuts ?? 0") >= 2, what="both have failed")
+    counts(guest, "cuts", LANES)  # what has failed in one of them is tried by the other as well
     guest.says("The server does not answer.")
     guest.set("cut", False)
     holds(guest, 50, 0)

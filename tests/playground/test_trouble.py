@@ -16,7 +16,6 @@ from PIL import Image
 from service.config.keys import line_of
 from tests.playground.browsing import PICTURES, Visit, drop, meddle, visiting
 from tests.server import start_server, until
-from worker.decoder import samples
 
 CAT = (PICTURES / "cat.png").read_bytes()
 MARKUP = "<img src=x onerror=alert(1)><script>alert(2)</script>"
@@ -32,7 +31,6 @@ _KEEP_WHAT_IS_SAID = """() => {
     new MutationObserver(() => window.said[id].push(place.textContent)).observe(place, { childList: true });
   }
 }"""
-SMALL = ("--batch-tokens", "512", "--batch-images", "8")
 
 
 def test_markup_in_texts_and_file_names_stays_text(visit: Visit) -> None:
@@ -89,22 +87,6 @@ def test_files_that_are_no_pictures_are_named_and_the_others_are_taken(visit: Vi
     visit.page.get_by_role("button", name="Hide").press("Enter")
     visit.expect(refused).to_be_empty()
     visit.expect(visit.page.locator("#pick")).to_be_focused()
-
-
-def test_a_heic_photograph_that_nobody_here_can_read_is_told_as_one(browser: Any, tmp_path: Path) -> None:
-    """The browser cannot, and the server has no reader of them, whatever this environment holds."""
-    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['pillow_heif'] = None\n")
-    without = {"PYTHONPATH": str(tmp_path)}
-    with (
-        start_server("--model", "stub:dimension=8", environment=without) as server,
-        visiting(browser, server.http) as visit,
-    ):
-        visit.open()
-        drop(visit, ("IMG_0001.HEIC", "image/heic", samples.HEIC), ("good.png", "image/png", CAT))
-        visit.expect(visit.page.locator("#refused")).to_contain_text(
-            "IMG_0001.HEIC is a HEIC photo, which neither this browser nor this server reads."
-        )
-        visit.expect(visit.page.locator(".card.own .name bdi")).to_have_text(["good.png"])
 
 
 def test_a_photograph_of_sixty_megapixels_is_scaled_before_it_is_sent(visit: Visit) -> None:
@@ -176,7 +158,7 @@ def test_the_message_of_a_tab_goes_when_the_tab_works_again_or_is_left(visit: Vi
 def test_a_key_is_asked_for_and_kept_nowhere_and_a_dead_server_is_told(browser: Any, tmp_path: Path) -> None:
     keys = tmp_path / "keys"
     keys.write_text(line_of("visitor", "the-right-key"))
-    with start_server(*SMALL, "--api-keys", str(keys)) as server, visiting(browser, server.http) as visit:
+    with start_server("--api-keys", str(keys)) as server, visiting(browser, server.http) as visit:
         visit.open(embedded=False)
         dialog, key = visit.page.locator("#key-dialog"), visit.page.locator("#key")
         visit.expect(dialog).to_be_visible()
@@ -205,9 +187,7 @@ def test_a_server_that_fails_is_full_and_drains_is_told_each_time(browser: Any, 
     keys.write_text(line_of("visitor", "the-key", ("concurrency=1",)))
     model = f"stub:dimension=8,poison=poison,hold={hold},calls={batches}"
     with (
-        start_server(
-            "--model", model, "--api-keys", str(keys), "--hang-timeout", "300", "--grace", "300"
-        ) as server,
+        start_server("--model", model, "--api-keys", str(keys), *PATIENT) as server,
         visiting(browser, server.http) as visit,
         ThreadPoolExecutor(1) as beside,
     ):
