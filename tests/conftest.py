@@ -13,13 +13,16 @@ from unittest.mock import patch
 import hypothesis
 import pytest
 
-from tests.server import RunningServer, start_server
+from tests.server import DEFAULTS, RunningServer, start_server
 
 # gRPC would write lines of its own between pytest's dots. It reads this when it is imported. Programs that
 # tests start do not inherit it: what they write is looked at.
 with patch.dict(os.environ, GRPC_VERBOSITY="NONE"):
     import grpc  # noqa: F401
 
+
+# To measure how large batches should be takes all cores for seconds: only the test of that does it.
+DEFAULTS.update(ALTCLIP_BATCH_TOKENS="4096", ALTCLIP_BATCH_IMAGES="32")
 
 TESTS = Path(__file__).parent
 WITH_PROCESSES = (

@@ -35,8 +35,8 @@ STOP_SECONDS = 60.0
 PATIENCE = 60.0
 """Seconds that a test waits for what must come. They only end a test that fails, so there are many."""
 
-# Given by environment, so that a test's own arguments win.
-_DEFAULTS = {
+# Given by environment, so that a test's own arguments win. `conftest.py` adds to them; benchmarks do not.
+DEFAULTS = {
     "ALTCLIP_GRPC_ADDRESS": "127.0.0.1:0",
     "ALTCLIP_HTTP_ADDRESS": "127.0.0.1:0",
     "ALTCLIP_OPS_ADDRESS": "127.0.0.1:0",
@@ -222,7 +222,7 @@ def launch(
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ALTCLIP_")}
     process = subprocess.Popen(
         [str(command), *arguments],
-        env={**inherited, **_DEFAULTS, **(environment or {})},
+        env={**inherited, **DEFAULTS, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

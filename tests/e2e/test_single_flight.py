@@ -29,6 +29,7 @@ def computed(calls: Path) -> dict[str, int]:
 
 def test_equal_contents_are_computed_once_and_then_known(tmp_path: Path) -> None:
     calls, hold = tmp_path / "calls", tmp_path / "hold"
+    calls.touch()
     picture = pictures(1)[0]
     stub = f"m=stub:dimension=8,image_size=32,hold={hold},calls={calls}"
     with start_server("--model", stub, "--cache-bytes", "1MiB") as server, Client(server.grpc) as client:

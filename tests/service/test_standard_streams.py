@@ -79,7 +79,8 @@ def test_a_server_with_closed_descriptors_writes_its_log_into_no_file_of_its_own
     ops = f"127.0.0.1:{free_port()}"
     closing = " ".join(SHELL_CLOSES[number] for number in closed)
     ports = ("--grpc-address=127.0.0.1:0", "--http-address=off", f"--ops-address={ops}")
-    server = (str(COMMAND), "--model=stub:dimension=8", *ports, "--log-level=debug")
+    sizes = ("--batch-tokens=4096", "--batch-images=32")  # set, so that the start does not measure them
+    server = (str(COMMAND), "--model=stub:dimension=8", *ports, *sizes, "--log-level=debug")
     process = subprocess.Popen(
         ["sh", "-c", f'exec "$0" "$@" {closing}', *server],
         stdin=subprocess.DEVNULL,
