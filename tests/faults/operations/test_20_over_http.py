@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from http.client import HTTPException
 
-from tests.faults.harness import service
+from tests.faults.harness import ROOM, service
 from tests.faults.http_calls import Reply, ask
 from tests.faults.operations.test_20_drain import seconds_to_stop
 from tests.server import RunningServer, until
@@ -39,7 +39,7 @@ def documented(servers: Iterator[RunningServer], ended: Counter[str]) -> Reply:
 
 
 def test_20_no_call_fails_while_one_of_two_servers_drains() -> None:
-    with service(SOURCE) as staying, service(SOURCE) as leaving:
+    with service(SOURCE) as staying, service(SOURCE, "--grace=60") as leaving:
         ended: Counter[str] = Counter()
         failures: list[BaseException] = []
         stop = threading.Event()
@@ -58,7 +58,7 @@ def test_20_no_call_fails_while_one_of_two_servers_drains() -> None:
         until(lambda: ended["200"] >= 60, what="load")
         until(lambda: leaving.metric("altclip_http_requests_total", code="200") > 0, what="load on both")
         assert leaving.stop() == 0
-        assert seconds_to_stop(leaving.logs) < 10.0
+        assert seconds_to_stop(leaving.logs) < 10.0 + ROOM
         after = ended["200"]
         until(lambda: ended["200"] >= after + 40, what="load on the other")
         stop.set()

@@ -29,9 +29,12 @@ def test_09_a_deadline_shorter_than_the_expected_wait_is_refused_at_once(tmp_pat
         others = [[text.replace("text", f"other{n}") for text in TEXTS] for n in range(5)]
         calls = [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=60) for each in others]
         until(lambda: accepted() == 6 * len(TEXTS), what="four seconds of work")
-        with pytest.raises(grpc.RpcError) as refused:
-            embed(stub, "hurry", seconds=1.5)
-        failure = failure_of(refused.value)
+        for _ in range(10):
+            with pytest.raises(grpc.RpcError) as refused:
+                embed(stub, "hurry", seconds=1.5)
+            failure = failure_of(refused.value)
+            if failure.reason:  # else a busy machine did not answer within the time
+                break
         assert (failure.code, failure.reason) == ("DEADLINE_EXCEEDED", "DEADLINE_TOO_SHORT")
         patient = stub.EmbedText.future(pb.EmbedTextRequest(texts=["no hurry"]), timeout=60)
         until(lambda: accepted() == 6 * len(TEXTS) + 1, what="who has time is let in")

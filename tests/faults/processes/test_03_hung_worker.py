@@ -15,7 +15,7 @@ import pytest
 
 from altclip.v1.embedding_service_pb2 import EmbedTextRequest
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.faults.harness import ROOM, Holds, embed, open_stub, replacing, service, under_way, worker_of
+from tests.faults.harness import ROOM, Holds, embed, idle, open_stub, replacing, service, under_way, worker_of
 from tests.server import RunningServer, until
 
 HANG = 3.0
@@ -72,6 +72,7 @@ def test_03_a_stopped_worker_that_owes_nothing_is_left_alone(
     with open_stub(server) as stub:
         embed(stub)
         worker = worker_of(server)
+        idle(server)
         worker.suspend()
         time.sleep(1.3 * HANG)
         worker.resume()
