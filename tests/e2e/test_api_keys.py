@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,50 +86,57 @@ def test_keys_are_made_by_a_command_and_read_again_when_their_file_changes(tmp_p
         assert "open_to_everyone" not in written
 
 
-def test_a_client_with_the_documented_configuration_keeps_to_its_rate_unnoticed() -> None:
+@pytest.fixture(scope="module")
+def limited() -> Iterator[tuple[RunningServer, str]]:
+    """A server with a key of its environment, for two requests a second; and that key."""
     key, line = make("search", "requests=2/s")
     with start_server("--model", STUB, environment={"ALTCLIP_API_KEY_LINES": line}) as server:
-        started = time.monotonic()
-        with Client(server.grpc, api_key=key, timeout=60) as client:
-            for _ in range(6):
-                assert client.embed_text(["cat"]).vectors.shape == (1, 8)
-        assert time.monotonic() - started > 1.9, "two at once, and one each half a second"
-        refused = server.metric("altclip_caller_requests_total", caller="search", code="RESOURCE_EXHAUSTED")
-        assert refused > 0
+        yield server, key
 
 
-def test_strangers_make_the_server_hold_none_of_their_messages() -> None:
-    _, line = make("search")
+def test_keys_may_come_from_the_environment_alone(limited: tuple[RunningServer, str]) -> None:
+    server, key = limited
+    assert works(server, key)
+    assert not works(server, None)
+
+
+def test_a_client_with_the_documented_configuration_keeps_to_its_rate_unnoticed(
+    limited: tuple[RunningServer, str],
+) -> None:
+    server, key = limited
+    started = time.monotonic()
+    with Client(server.grpc, api_key=key, timeout=60) as client:
+        for _ in range(6):
+            assert client.embed_text(["cat"]).vectors.shape == (1, 8)
+    assert time.monotonic() - started > 1.9, "two at once, and one each half a second"
+    refused = server.metric("altclip_caller_requests_total", caller="search", code="RESOURCE_EXHAUSTED")
+    assert refused > 0
+
+
+def test_strangers_make_the_server_hold_none_of_their_messages(limited: tuple[RunningServer, str]) -> None:
+    server, _ = limited
     message = b"\xff" * (24 << 20)
-    with start_server("--model", STUB, environment={"ALTCLIP_API_KEY_LINES": line}) as server:
-        (frontend,) = server.processes("altclip-frontend")
-        before = most = frontend.memory_info().rss
-        codes: list[grpc.StatusCode] = []
+    (frontend,) = server.processes("altclip-frontend")
+    before = most = frontend.memory_info().rss
+    codes: list[grpc.StatusCode] = []
 
-        def call() -> None:
-            options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
-            with grpc.insecure_channel(server.grpc, options) as channel:
-                method: Any = channel.unary_unary("/altclip.v1.EmbeddingService/EmbedText")
-                try:
-                    method(message, timeout=60)
-                except grpc.RpcError as error:
-                    codes.append(error.code())
+    def call() -> None:
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+        with grpc.insecure_channel(server.grpc, options) as channel:
+            method: Any = channel.unary_unary("/altclip.v1.EmbeddingService/EmbedText")
+            try:
+                method(message, timeout=60)
+            except grpc.RpcError as error:
+                codes.append(error.code())
 
-        threads = [threading.Thread(target=call) for _ in range(10)]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            most = max(most, frontend.memory_info().rss)
-            time.sleep(0.005)
-        assert codes == [grpc.StatusCode.UNAUTHENTICATED] * len(threads)
-        assert most - before < 2 * len(message), "of ten messages of this size"
-
-
-def test_keys_may_come_from_the_environment_alone() -> None:
-    key, line = make("search")
-    with start_server("--model", STUB, environment={"ALTCLIP_API_KEY_LINES": line}) as server:
-        assert works(server, key)
-        assert not works(server, None)
+    threads = [threading.Thread(target=call) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        most = max(most, frontend.memory_info().rss)
+        time.sleep(0.005)
+    assert codes == [grpc.StatusCode.UNAUTHENTICATED] * len(threads)
+    assert most - before < 2 * len(message), "of ten messages of this size"
 
 
 @pytest.mark.parametrize("content", [None, "", "search sha256:12\n"])

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+import pytest
 
 from altclip.v1 import embedding_service_pb2 as pb
 from tests.faults.harness import computed, open_stub, service
 from tests.server import RunningServer, until
+
+
+class Stub(NamedTuple):
+    """calls: what its encoder computed. hold: while this file is there, it ends no batch."""
+
+    server: RunningServer
+    calls: Path
+    hold: Path
 
 
 def in_use(server: RunningServer) -> float:
@@ -18,20 +30,31 @@ def waiting(server: RunningServer) -> float:
     return server.metric("altclip_queue_depth", modality="text")
 
 
-def test_08_what_its_caller_took_back_never_reaches_the_encoder(tmp_path: Path) -> None:
-    path, hold = tmp_path / "calls", tmp_path / "hold"
+@pytest.fixture(scope="module")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stub]:
+    folder = tmp_path_factory.mktemp("stub")
+    calls, hold = folder / "calls", folder / "hold"
+    with service(f"m=stub:dimension=8,hold={hold},calls={calls}") as server:
+        yield Stub(server, calls, hold)
+
+
+def test_08_what_its_caller_took_back_never_reaches_the_encoder(stub: Stub) -> None:
+    server, calls, hold = stub
     numbers = itertools.count()
-    with service(f"m=stub:dimension=8,hold={hold},calls={path}") as server, open_stub(server) as stub:
+    with open_stub(server) as client:
 
         def send(count: int) -> list[object]:
             # All different: equal texts that are under way are computed once.
             texts = [[f"{next(numbers)} {letter}" for letter in "abc"] for _ in range(count)]
-            return [stub.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=60) for each in texts]
+            return [client.EmbedText.future(pb.EmbedTextRequest(texts=each), timeout=60) for each in texts]
 
-        before = len(computed(path))
+        def items(outcome: str) -> float:
+            return server.metric("altclip_items_total", outcome=outcome)
+
+        before, ok, cancelled = len(computed(calls)), items("ok"), items("cancelled")
         hold.touch()
         (running,) = send(1)
-        until(lambda: len(computed(path)) > before, what="the device is busy")
+        until(lambda: len(computed(calls)) > before, what="the device is busy")
         kept, given_up = send(4), send(6)
         until(lambda: waiting(server) == 30, what="all are queued")
         for call in given_up:
@@ -42,19 +65,19 @@ def test_08_what_its_caller_took_back_never_reaches_the_encoder(tmp_path: Path) 
         hold.unlink()
         for call in [running, *kept]:
             assert call.result().embeddings.count == 3  # type: ignore[attr-defined]
-        assert computed(path)[before:] == [3, 12]
+        assert computed(calls)[before:] == [3, 12]
         until(lambda: in_use(server) == 0, what="all slots are free")
-        assert server.metric("altclip_items_total", outcome="cancelled") == 18
-        assert server.metric("altclip_items_total", outcome="ok") == 15
+        assert items("cancelled") - cancelled == 18
+        assert items("ok") - ok == 15
 
 
-def test_08_a_client_that_goes_away_takes_its_work_along(tmp_path: Path) -> None:
-    path, hold = tmp_path / "calls", tmp_path / "hold"
-    with service(f"m=stub:dimension=8,hold={hold},calls={path}") as server, open_stub(server) as stub:
-        before = len(computed(path))
+def test_08_a_client_that_goes_away_takes_its_work_along(stub: Stub) -> None:
+    server, calls, hold = stub
+    with open_stub(server) as client:
+        before = len(computed(calls))
         hold.touch()
-        running = stub.EmbedText.future(pb.EmbedTextRequest(texts=["a"]), timeout=60)
-        until(lambda: len(computed(path)) > before, what="the device is busy")
+        running = client.EmbedText.future(pb.EmbedTextRequest(texts=["a"]), timeout=60)
+        until(lambda: len(computed(calls)) > before, what="the device is busy")
         with open_stub(server) as other:
             call = other.EmbedText.future(
                 pb.EmbedTextRequest(texts=[f"b {n}" for n in range(50)]), timeout=60
@@ -65,4 +88,4 @@ def test_08_a_client_that_goes_away_takes_its_work_along(tmp_path: Path) -> None
         hold.unlink()
         assert running.result().embeddings.count == 1
         until(lambda: in_use(server) == 0, what="all slots are free")
-        assert computed(path)[before:] == [1]
+        assert computed(calls)[before:] == [1]

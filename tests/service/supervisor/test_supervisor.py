@@ -13,7 +13,7 @@ import grpc
 import pytest
 
 from altclip.v1 import embedding_service_pb2, embedding_service_pb2_grpc
-from tests.server import COMMAND, Logs, RunningServer, launch, start_server, until
+from tests.server import COMMAND, Logs, RunningServer, launch, outliving, start_server, until
 from worker.models.sources import bundled_directory
 
 
@@ -21,7 +21,7 @@ from worker.models.sources import bundled_directory
 def two_models() -> Iterator[RunningServer]:
     """Two models of different widths behind two frontends."""
     models = ("--model=small=stub:dimension=8", "--model=large=stub:dimension=16")
-    with start_server(*models, "--frontends=2", "--batch-tokens=4096", "--batch-images=32") as running:
+    with start_server(*models, "--frontends=2") as running:
         yield running
 
 
@@ -130,21 +130,24 @@ def test_what_cannot_be_served_is_said_in_one_line(arguments: list[str], status:
     assert "Traceback" not in logs.lines[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_it_with_status_0(number: signal.Signals) -> None:
-    with start_server("--model=stub:", "--batch-tokens=4096", "--batch-images=32") as running:
-        running.process.send_signal(number)
-        assert running.process.wait(60) == 0
-        stopped = running.logs.wait_for("stopped", seconds=60)
-        assert stopped["status"] == 0
-        assert not running.processes()
+def ends_in_order(running: RunningServer, number: signal.Signals) -> None:
+    """With status 0, and all its processes with it."""
+    children = running.processes()
+    running.process.send_signal(number)
+    assert running.process.wait(60) == 0
+    assert outliving(children, seconds=60) == []
 
 
-def test_the_line_that_it_is_ready_comes_at_any_log_level() -> None:
-    with start_server(
-        "--model=stub:", "--batch-tokens=4096", "--batch-images=32", "--log-level=error"
-    ) as running:
+def test_an_interrupt_ends_it_in_order() -> None:
+    with start_server("--model=stub:") as running:
+        ends_in_order(running, signal.SIGINT)
+        assert running.logs.wait_for("stopped", seconds=60)["status"] == 0
+
+
+def test_the_line_that_it_is_ready_comes_at_any_log_level_and_sigterm_ends_it_in_order() -> None:
+    with start_server("--model=stub:", "--log-level=error") as running:
         assert [record["event"] for record in running.logs.records] == ["ready"]
+        ends_in_order(running, signal.SIGTERM)
 
 
 @pytest.mark.parametrize(
