@@ -20,6 +20,7 @@ from altclip.cli import main
 from altclip.v1 import embedding_service_pb2 as pb
 from altclip.version import VERSION, mismatch
 from tests.altclip.fake_service import Failure, FakeService, RunningFake
+from tests.altclip.scripts import command
 
 Run = Any
 
@@ -84,14 +85,22 @@ def test_texts_in_json_are_the_numbers_themselves(run: Run) -> None:
         ("a\u2028b\x0cc\x85d\re\n".encode(), ["a\u2028b\x0cc\x85d\re"]),
     ],
 )
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 def test_texts_come_from_standard_input(
-    fake: RunningFake, service: FakeService, given: bytes, texts: list[str], locale: str
+    fake: RunningFake, service: FakeService, given: bytes, texts: list[str]
+) -> None:
+    done = command(fake.address, "embed-text", given=given)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert list(service.seen["EmbedText"][0].texts) == texts
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_texts_from_standard_input_are_utf8_in_any_locale(
+    fake: RunningFake, service: FakeService, locale: str
 ) -> None:
     process = start(fake, "embed-text", LC_ALL=locale, PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
-    _, complaint = process.communicate(given, timeout=60)
+    _, complaint = process.communicate("\ufeffcat\nüber\u2028b\x85\n猫".encode(), timeout=60)
     assert (process.returncode, complaint) == (0, b"")
-    assert list(service.seen["EmbedText"][0].texts) == texts
+    assert list(service.seen["EmbedText"][0].texts) == ["cat", "über\u2028b\x85", "猫"]
 
 
 @pytest.mark.parametrize(
@@ -102,9 +111,7 @@ def test_texts_come_from_standard_input(
     ],
 )
 def test_input_that_is_no_utf8_is_named_by_its_line(fake: RunningFake, given: bytes, said: bytes) -> None:
-    process = start(fake, "embed-text")
-    output, complaint = process.communicate(given, timeout=60)
-    assert (process.returncode, output, complaint) == (2, b"", said)
+    assert command(fake.address, "embed-text", given=given) == (2, b"", said)
 
 
 def test_embeddings_are_written_as_a_matrix(run: Run, tmp_path: Path, picture: Path) -> None:
@@ -133,7 +140,7 @@ def test_pictures_are_turned_upright_on_request(
     run("classify", picture, "--labels", "a", "--orientation", "upright")
     run("similarity", "--query-image", picture, "--text", "a", "--orientation", "upright")
     line = json.dumps({"image": str(picture)}).encode()
-    start(fake, "embed-stream", "--orientation", "upright").communicate(line, timeout=60)
+    command(fake.address, "embed-stream", "--orientation", "upright", given=line)
     seen = service.seen
     assert seen["EmbedImage"][0].options.orientation == pb.ORIENTATION_UPRIGHT
     assert seen["ClassifyImage"][0].orientation == pb.ORIENTATION_UPRIGHT
@@ -233,14 +240,14 @@ class TestStream:
     LINES = b'{"id": "a", "text": "one"}\n{"id": 7, "text": "poison"}\nnonsense\n{"text": "four"}\n'
 
     def test_each_line_has_its_answer(self, fake: RunningFake) -> None:
-        output, complaint = start(fake, "embed-stream").communicate(self.LINES, timeout=60)
-        answers = {line["index"]: line for line in map(json.loads, output.splitlines())}
+        done = command(fake.address, "embed-stream", given=self.LINES)
+        answers = {line["index"]: line for line in map(json.loads, done.stdout.splitlines())}
         assert answers[0] == {"id": "a", "index": 0, "vector": [3.0, 1.0, 2.0, 3.0], "token_count": 3}
         assert (answers[1]["id"], answers[1]["error"]["reason"]) == (7, "TEXT_TOO_LONG")
         assert answers[2]["error"]["reason"] == "UNREADABLE_INPUT"
         assert answers[3]["vector"][0] == 4
-        assert b"4 items in" in complaint
-        assert b"2 failed" in complaint
+        assert b"4 items in" in done.stderr
+        assert (done.returncode, b"2 failed" in done.stderr) == (1, True)
 
     def test_a_line_that_is_none_is_told_in_plain_words(self, fake: RunningFake) -> None:
         said = {
@@ -251,34 +258,26 @@ class TestStream:
             '{"text": "a"}'.encode("utf-16"): "standard input line 5: not UTF-8, but UTF-16",
             b"[" * 100_000: "recursion",
         }
-        process = start(fake, "embed-stream")
-        output, complaint = process.communicate(b"\n".join(said), timeout=60)
-        answers = sorted(map(json.loads, output.splitlines()), key=lambda answer: answer["index"])
+        done = command(fake.address, "embed-stream", given=b"\n".join(said))
+        answers = sorted(map(json.loads, done.stdout.splitlines()), key=lambda answer: answer["index"])
         for expected, answer in zip(said.values(), answers, strict=True):
             assert expected in answer["error"]["message"]
         assert answers[2]["id"] == 1
-        assert b"6 failed" in complaint
+        assert b"6 failed" in done.stderr
 
     def test_lines_without_anything_are_no_items(self, fake: RunningFake) -> None:
-        process = start(fake, "embed-stream")
-        output, complaint = process.communicate(b'\n{"text": "one"}\r\n \r\n\n', timeout=60)
-        assert (process.returncode, len(output.splitlines())) == (0, 1)
-        assert b"1 items in" in complaint
-
-    def test_a_failed_item_shows_in_the_exit_status(self, fake: RunningFake) -> None:
-        process = start(fake, "embed-stream")
-        process.communicate(self.LINES, timeout=60)
-        assert process.returncode == 1
+        done = command(fake.address, "embed-stream", given=b'\n{"text": "one"}\r\n \r\n\n')
+        assert (done.returncode, len(done.stdout.splitlines()), b"1 items in" in done.stderr) == (0, 1, True)
 
     def test_vectors_go_to_a_matrix_and_rows_to_standard_output(
         self, fake: RunningFake, tmp_path: Path
     ) -> None:
         path = tmp_path / "out.npy"
         lines = "".join(json.dumps({"id": i, "text": "x" * i}) + "\n" for i in range(200)).encode()
-        output, _ = start(fake, "embed-stream", "--output", str(path)).communicate(lines, timeout=60)
+        done = command(fake.address, "embed-stream", "--output", path, given=lines)
         matrix = np.load(path)
         assert matrix.shape == (200, 4)
-        for line in map(json.loads, output.splitlines()):
+        for line in map(json.loads, done.stdout.splitlines()):
             assert matrix[line["row"], 0] == line["id"]
 
     def test_answers_come_before_the_input_ends(self, fake: RunningFake) -> None:

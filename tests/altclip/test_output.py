@@ -20,10 +20,12 @@ import pytest
 from altclip.npy import MatrixFile
 from altclip.output import OutputError, OutputFile, whole_file
 from tests.altclip.fake_service import Failure, FakeService, RunningFake
+from tests.altclip.scripts import command
 from tests.server import until
 
 
-def command(fake: RunningFake, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+def start(fake: RunningFake, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
+    """The command, in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "altclip", *map(str, arguments)],
         env={**os.environ, "ALTCLIP_ADDRESS": fake.address},
@@ -176,29 +178,26 @@ class TestKeep:
 
 class TestCommands:
     def test_a_missing_image_is_named_and_not_the_output(self, fake: RunningFake, tmp_path: Path) -> None:
-        process = command(fake, "embed-image", tmp_path / "cat.png", "--output", tmp_path / "a")
-        _, complaint = process.communicate(timeout=60)
-        assert (process.returncode, names(tmp_path)) == (2, set())
-        assert complaint.endswith(b"cat.png'\n")
+        done = command(fake.address, "embed-image", tmp_path / "cat.png", "--output", tmp_path / "a")
+        assert (done.returncode, names(tmp_path)) == (2, set())
+        assert done.stderr.endswith(b"cat.png'\n")
 
     def test_the_output_has_the_name_that_was_given(self, fake: RunningFake, tmp_path: Path) -> None:
-        process = command(fake, "embed-text", "cat", "--output", tmp_path / "vectors")
-        process.communicate(timeout=60)
-        assert (process.returncode, names(tmp_path)) == (0, {"vectors"})
+        done = command(fake.address, "embed-text", "cat", "--output", tmp_path / "vectors")
+        assert (done.returncode, names(tmp_path)) == (0, {"vectors"})
         np.testing.assert_array_equal(np.load(tmp_path / "vectors"), [[3, 1, 2, 3]])
 
     @pytest.mark.parametrize("arguments", [("embed-text", "cat"), ("embed-stream",)])
     def test_a_full_device_is_an_error_in_one_line(
         self, fake: RunningFake, arguments: tuple[str, ...]
     ) -> None:
-        process = command(fake, *arguments, "--output", "/dev/full")
-        _, complaint = process.communicate(b'{"text": "cat"}\n', timeout=60)
-        assert process.returncode == 4
-        assert complaint == b"altclip: /dev/full: cannot be written: No space left on device\n"
+        done = command(fake.address, *arguments, "--output", "/dev/full", given=b'{"text": "cat"}\n')
+        assert done.returncode == 4
+        assert done.stderr == b"altclip: /dev/full: cannot be written: No space left on device\n"
 
     def test_a_full_standard_output_is_an_error_in_one_line(self, fake: RunningFake) -> None:
         with Path("/dev/full").open("wb") as full:
-            process = command(fake, "embed-text", "cat", stdout=full)
+            process = start(fake, "embed-text", "cat", stdout=full)
             _, complaint = process.communicate(timeout=60)
         said = b"altclip: standard output: cannot be written: No space left on device\n"
         assert (process.returncode, complaint) == (4, said)
@@ -206,9 +205,9 @@ class TestCommands:
     def test_a_wrong_place_costs_no_call(
         self, fake: RunningFake, service: FakeService, tmp_path: Path
     ) -> None:
-        process = command(fake, "embed-text", "cat", "--output", tmp_path / "missing" / "a")
-        assert b"cannot be written: No such file" in process.communicate(timeout=60)[1]
-        assert (process.returncode, fake.service.seen["EmbedText"]) == (4, [])
+        done = command(fake.address, "embed-text", "cat", "--output", tmp_path / "missing" / "a")
+        assert b"cannot be written: No such file" in done.stderr
+        assert (done.returncode, fake.service.seen["EmbedText"]) == (4, [])
 
     def test_a_run_that_fails_keeps_the_old_file(
         self, fake: RunningFake, service: FakeService, tmp_path: Path
@@ -216,15 +215,12 @@ class TestCommands:
         path = tmp_path / "a.npy"
         np.save(path, np.zeros((5, 4)))
         service.failures["EmbedText"] = [Failure(grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND")]
-        process = command(fake, "embed-text", "a", "--output", path)
-        process.communicate(timeout=60)
-        assert process.returncode == 1
+        assert command(fake.address, "embed-text", "a", "--output", path).returncode == 1
         service.stream_limit = 3
         service.failures["after"] = [Failure(grpc.StatusCode.INTERNAL, "INTERNAL")]
-        process = command(fake, "embed-stream", "--output", path)
-        _, complaint = process.communicate(b'{"text": "cat"}\n' * 9, timeout=60)
-        assert process.returncode == 1
-        assert complaint.splitlines()[0] == f"altclip: ended early: 3 rows are in {path}.partial".encode()
+        done = command(fake.address, "embed-stream", "--output", path, given=b'{"text": "cat"}\n' * 9)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[0] == f"altclip: ended early: 3 rows are in {path}.partial".encode()
         assert np.load(path).shape == (5, 4)
         assert np.load(f"{path}.partial").shape == (3, 4)
         assert names(tmp_path) == {"a.npy", "a.npy.partial"}
@@ -234,7 +230,7 @@ class TestCommands:
         self, fake: RunningFake, tmp_path: Path, number: signal.Signals
     ) -> None:
         path = tmp_path / "a.npy"
-        process = command(fake, "embed-stream", "--output", path)
+        process = start(fake, "embed-stream", "--output", path)
         assert process.stdin is not None
         assert process.stdout is not None
         for row in range(7):
@@ -250,7 +246,7 @@ class TestCommands:
 
     def test_a_call_under_way_ends_with_the_signal(self, fake: RunningFake, tmp_path: Path) -> None:
         with fake.service.lock:  # the server cannot answer
-            process = command(fake, "embed-text", "cat", "--output", tmp_path / "a")
+            process = start(fake, "embed-text", "cat", "--output", tmp_path / "a")
             until(lambda: fake.service.arrived, seconds=60, what="the call is under way")
             assert names(tmp_path)
             process.terminate()

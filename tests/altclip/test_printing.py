@@ -14,12 +14,18 @@ import pytest
 
 from altclip.printing import json_text, legible, table
 from tests.altclip.fake_service import RunningFake
+from tests.altclip.scripts import Done, command
 
 # Clears the screen, sets the title, turns the direction, and ends a line in the ways that terminals know.
 HOSTILE = "a\x1b[2J\x1b]0;title\x07\x9b1m\u202eb\u2066c\x08\x7f\u2028d\x00\ufeff\r"
 
 
-def run(fake: RunningFake, *arguments: str | bytes | Path, given: bytes = b"", **environment: str) -> Any:
+def run(fake: RunningFake, *arguments: str | bytes | Path, **options: Any) -> Done:
+    return command(fake.address, *arguments, **options)
+
+
+def run_alone(fake: RunningFake, *arguments: str, given: bytes = b"", **environment: str) -> Any:
+    """In a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "altclip", *arguments],
         env={**os.environ, "ALTCLIP_ADDRESS": fake.address, **environment},
@@ -86,13 +92,14 @@ COMMANDS: list[tuple[str, ...]] = [
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_every_output_works_in_an_ascii_locale(fake: RunningFake, arguments: tuple[str, ...]) -> None:
-    done = run(fake, *arguments, PYTHONIOENCODING="ascii")
+    done = run(fake, *arguments, encoding="ascii")
     assert (done.returncode, done.stderr) == (0, b"")
     done.stdout.decode("ascii")
 
 
 def test_a_table_lines_up_in_an_ascii_locale(fake: RunningFake) -> None:
-    lines = run(fake, "embed-text", "猫", "cat", PYTHONIOENCODING="ascii").stdout.decode().splitlines()
+    done = run_alone(fake, "embed-text", "猫", "cat", PYTHONIOENCODING="ascii")
+    lines = done.stdout.decode().splitlines()
     assert lines == [
         "text    tokens  embedding (4)",
         "------  ------  ---------------------------",
@@ -141,7 +148,7 @@ def test_a_text_that_is_no_utf8_is_told_in_one_line(fake: RunningFake) -> None:
 def test_any_id_of_a_stream_comes_back(fake: RunningFake) -> None:
     ids = ["\ud800", "a\x1b[2J", None, {"\udfff": [1]}, "猫", 10**30]
     lines = [json.dumps({"id": each, "text": "\udc00" if each is None else "a"}) for each in ids]
-    done = run(fake, "embed-stream", given="\n".join(lines).encode(), PYTHONIOENCODING="ascii")
+    done = run_alone(fake, "embed-stream", given="\n".join(lines).encode(), PYTHONIOENCODING="ascii")
     answers = sorted(map(json.loads, done.stdout.splitlines()), key=lambda answer: answer["index"])
     assert [answer["id"] for answer in answers] == ids
     assert ["error" in answer for answer in answers] == [False, False, True, False, False, False]
@@ -157,6 +164,14 @@ class TestOneLine:
         [
             (("--address", "localhost:1"), b"altclip: UNAVAILABLE: no server answers at localhost:1: "),
             (("--tls", "--timeout", "1"), b"altclip: DEADLINE_EXCEEDED: no answer from "),
+        ],
+    )
+    def test_a_failure_is_one_line(self, fake: RunningFake, arguments: tuple[str, ...], said: bytes) -> None:
+        self.check(run_alone(fake, "models", *arguments), said)
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
             (
                 ("--address", "http://localhost:1"),
                 b"altclip: INVALID_REQUEST: address: give host:port",
@@ -168,8 +183,12 @@ class TestOneLine:
             ),
         ],
     )
-    def test_a_failure_is_one_line(self, fake: RunningFake, arguments: tuple[str, ...], said: bytes) -> None:
-        done = run(fake, "models", *arguments)
+    def test_so_is_one_before_any_call(
+        self, fake: RunningFake, arguments: tuple[str, ...], said: bytes
+    ) -> None:
+        self.check(run(fake, "models", *arguments), said)
+
+    def check(self, done: Any, said: bytes) -> None:
         assert done.returncode in (2, 3)
         assert done.stdout == b""
         assert done.stderr.startswith(said)
@@ -181,7 +200,7 @@ class TestOneLine:
         assert (done.returncode, done.stderr) == (2, said)
 
     def test_a_user_may_ask_for_grpcs_own_lines(self, fake: RunningFake) -> None:
-        done = run(fake, "models", "--tls", "--timeout", "5", GRPC_VERBOSITY="INFO")
+        done = run_alone(fake, "models", "--tls", "--timeout", "5", GRPC_VERBOSITY="INFO")
         assert b"ssl_transport_security" in done.stderr
 
     def test_standard_output_that_is_closed_is_told(self, fake: RunningFake) -> None:
