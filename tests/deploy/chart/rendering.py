@@ -6,6 +6,7 @@ objects = render({"replicas": 3})
 
 from __future__ import annotations
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -42,18 +43,24 @@ def manifests(
     values: dict[str, Any], kubernetes: str = NEWEST, name: str = "altclip", namespace: str = "default"
 ) -> dict[str, str]:
     """Name of a template → what Helm makes of it. Raises RefusedError. Skips where Helm is not installed."""
+    made: dict[str, str] = json.loads(_rendered(json.dumps(values), kubernetes, name, namespace))
+    return {path: text for path, text in made.items() if text.strip()}
+
+
+@functools.cache
+def _rendered(values: str, kubernetes: str, name: str, namespace: str) -> str:
+    """JSON of and for Helm. What several tests look at is rendered once."""
     options = {"name": name, "namespace": namespace, "is_install": True, "kube_version": f"v{kubernetes}.0"}
     with helm().Chart.load(CHART) as chart:
         try:
-            chart.validate_schema(values)
+            chart.validate_schema(json.loads(values))
             # The public method has no argument for the version of Kubernetes.
-            rendered = helm()._native.call_string(
-                "helm_render", chart._raw(), json.dumps(values), json.dumps(options)
+            rendered: str = helm()._native.call_string(
+                "helm_render", chart._raw(), values, json.dumps(options)
             )
         except (helm().HelmRenderError, helm().HelmValuesError) as error:
             raise RefusedError(str(error)) from error
-    made: dict[str, str] = json.loads(rendered)
-    return {path: text for path, text in made.items() if text.strip()}
+    return rendered
 
 
 def merged(*layers: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +80,7 @@ def objects_of(made: dict[str, str]) -> list[Object]:
 
 def documents(text: str) -> list[Object]:
     """The objects of a rendered template."""
-    return [each for each in yaml.safe_load_all(text) if isinstance(each, dict)]
+    return [each for each in yaml.load_all(text, yaml.CSafeLoader) if isinstance(each, dict)]
 
 
 def of_kind(objects: list[Object], kind: str) -> list[Object]:

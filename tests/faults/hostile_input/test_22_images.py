@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import signal
@@ -31,14 +32,12 @@ CAP = (DECODERS + 1) * (20 * PIXELS + (224 << 20)) + (200 << 20)
 GOOD = saved(picture(), "JPEG")
 
 
+@functools.cache
 def slow(shade: int = 0, edge: int = 6000) -> bytes:
     """A picture that takes a second to decode, in a small file."""
     file = io.BytesIO()
     Image.new("RGBA", (edge, edge), (shade,) * 4).save(file, "PNG", compress_level=1)
     return file.getvalue()
-
-
-SLOW = slow()
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +89,7 @@ def test_22_real_bombs_take_no_more_memory_than_the_decoders_may(server: Running
     embed(stub, GOOD)
     before = peak = memory(server)
     with ThreadPoolExecutor(8) as threads:
-        calls = [threads.submit(embed, stub, SLOW) for _ in range(6)]
+        calls = [threads.submit(embed, stub, slow()) for _ in range(6)]
         while not all(call.done() for call in calls):
             peak = max(peak, memory(server))
             time.sleep(0.02)
@@ -138,7 +137,7 @@ def test_22_a_decoder_that_dies_in_mid_decode_costs_its_own_item_only(
 
 @pytest.mark.parametrize("stopped", [False, True])
 def test_22_decoders_end_with_their_frontend(server: RunningServer, stub: Any, stopped: bool) -> None:
-    embed(stub, GOOD, SLOW)
+    embed(stub, GOOD, slow())
     decoders = server.processes("altclip-decoder")
     assert decoders
     if stopped:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import os
 import signal
@@ -28,14 +29,12 @@ PREPARER = ImagePreparer(Preprocessing(size=32, resize=32), max_pixels=30_000_00
 SMALL = IMAGES["jpeg"]()
 
 
+@functools.cache
 def slow() -> bytes:
     """A file that takes about half a second: a large picture, compressed into little."""
     file = io.BytesIO()
     Image.new("RGB", (6000, 4900)).save(file, "PNG", compress_level=1)
     return file.getvalue()
-
-
-SLOW = slow()
 
 
 @pytest.fixture
@@ -186,7 +185,7 @@ async def test_what_was_cancelled_is_not_begun(
     monkeypatch.setattr(process, "take", noted)
     first = asyncio.ensure_future(images.prepare(SMALL, Priority.BULK))
     await busy(decoders)
-    others = [asyncio.ensure_future(images.prepare(SLOW, Priority.BULK)) for _ in range(50)]
+    others = [asyncio.ensure_future(images.prepare(slow(), Priority.BULK)) for _ in range(50)]
     last = asyncio.ensure_future(images.prepare(SMALL, Priority.BULK))
     await asyncio.sleep(0)
     for each in others:
@@ -234,7 +233,7 @@ async def test_a_picture_that_needs_more_memory_than_there_is_is_too_large(
     decoders = Decoders(1, 1 << 20, 120.0)
     images = decoders.prepared_as(PREPARER)
     with pytest.raises(ImageTooLarge, match="memory"):
-        await images.prepare(SLOW)
+        await images.prepare(slow())
     assert (await images.prepare(SMALL)).pixels.any()
     decoders.close()
 
