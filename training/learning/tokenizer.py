@@ -13,7 +13,12 @@ SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
 
 def build_tokenizer(concepts: tuple[Concept, ...]) -> Tokenizer:
-    """A Unigram model over NFKC-normalised, Metaspace-split text; deterministic for a given corpus."""
+    """A Unigram model over NFKC-normalised, Metaspace-split text.
+
+    A corpus gives the same pieces each time, but not quite the same scores: the trainer adds in the order of
+    a hash map, which is another in each process. Some texts are then cut otherwise, so a model that is
+    trained again has the recalls of the first one, but neither its weights nor each of its answers.
+    """
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " "), normalizers.Strip()]
