@@ -68,7 +68,7 @@ def read(directory: Path) -> Shape:
     named = values.get("altclip_service")
     languages = named.get("languages") if isinstance(named, dict) else None
     if languages is not None and not (
-        isinstance(languages, list) and languages and set(languages) <= set(ALL_LANGUAGES)
+        isinstance(languages, list) and languages and all(each in ALL_LANGUAGES for each in languages)
     ):
         raise ModelError(
             f"{directory / 'config.json'}: altclip_service.languages must be some of {ALL_LANGUAGES}"
