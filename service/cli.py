@@ -39,6 +39,7 @@ CLEANUP_SECONDS = 10.0
 def main() -> int:
     """Entry point."""
     closed = standard_streams.open_closed()
+    standard_streams.escape_unknown()
     arguments = sys.argv[1:]
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # nothing phones home
     try:

@@ -1,15 +1,16 @@
 """Standard input, output and error as a command finds them. Standard library only.
 
 Whoever starts a process may have closed them. The next file that is opened then gets the number 1 or 2, and
-what is meant for a terminal is written into it.
+what is meant for a terminal is written into it. And their encoding may lack what a text holds.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
-__all__ = ["open_closed", "same_file"]
+__all__ = ["escape_unknown", "open_closed", "same_file"]
 
 
 def open_closed() -> frozenset[int]:
@@ -29,6 +30,14 @@ def open_closed() -> frozenset[int]:
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     return closed
+
+
+def escape_unknown() -> None:
+    """From now on a character that an output's encoding lacks is written as an escape, such as \\u2026 for …,
+    and no error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def same_file(one: int, other: int) -> bool:

@@ -30,6 +30,10 @@ def open_port(address: str, option: str) -> tuple[socket.socket, str]:
         return sockets.bind(address)
     except socket.gaierror as error:
         raise OptionError(f"{names}: {address} is no address of this machine: {error.strerror}") from None
+    except UnicodeError:
+        raise OptionError(
+            f"{names}: {address} is no address of this machine: no host has such a name"
+        ) from None
     except OSError as error:
         raise OptionError(
             f"{names}: cannot listen on {address}: {error.strerror}; give another HOST:PORT"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -14,8 +15,16 @@ from tests.server import COMMAND, PATIENCE
 from worker.models.sources import bundled_directory
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=150, check=False)
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=150,
+        check=False,
+        env={**os.environ, **environment},
+    )
 
 
 def test_help_lists_the_options() -> None:
@@ -23,6 +32,13 @@ def test_help_lists_the_options() -> None:
     assert done.returncode == 0
     assert "--grpc-address HOST:PORT" in done.stdout
     assert "convert SOURCE DIRECTORY" in done.stdout
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_help_is_shown_in_every_encoding(encoding: str) -> None:
+    done = run("--help", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ALTCLIP_MAX_TEXTS=64" in done.stdout
 
 
 def test_convert_has_a_help_of_its_own() -> None:

@@ -80,7 +80,9 @@ def test_ipv6_has_brackets() -> None:
     holder.close()
 
 
-@pytest.mark.parametrize("address", ["192.0.2.1:0", "no-such-host.invalid:0"])
+@pytest.mark.parametrize(
+    "address", ["192.0.2.1:0", "no-such-host.invalid:0", "two..dots:0", f"{'long' * 16}:0"]
+)
 def test_an_address_of_another_machine_is_refused(address: str) -> None:
     with pytest.raises(OptionError, match=address):
         ports.reserve(address, "grpc-address")
