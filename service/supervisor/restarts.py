@@ -24,7 +24,7 @@ class RestartPolicy:
 
     def failures_after(self, failures: int, served: float) -> int:
         """Failures in a row with this one. served: seconds for which the process was ready, 0 if never."""
-        return 1 if served >= self.stable else failures + 1
+        return 1 if served > 0 and served >= self.stable else failures + 1
 
     def gives_up(self, failures: int) -> bool:
         """Whether that is a crash loop."""

@@ -42,12 +42,27 @@ class Place:
     """Why it could not start this time, as it said itself."""
     killed_for: str = ""
     """Why the supervisor ended it."""
+    killed_at: float = 0.0
+    stuck_since: float = 0.0
+    """Monotonic second since when it made no progress; 0 unless it was ended for that."""
     crash: str = ""
     """The stacks of its threads, if native code ended it."""
 
     @property
     def ready(self) -> bool:
-        return self.ready_since > 0
+        """Not from when it was killed, which may be long before it has ended: its device's driver may hold
+        it in the kernel."""
+        return self.ready_since > 0 and not self.killed_for
+
+    def served(self, now: float) -> float:
+        """Seconds for which it was ready and, if it then hung, made progress; 0.0 if never."""
+        return max(0.0, (self.stuck_since or now) - self.ready_since) if self.ready_since > 0 else 0.0
+
+    def kill(self, reason: str, now: float, stuck_since: float = 0.0) -> None:
+        """Ends its process, which counts as ready no more."""
+        self.killed_for, self.killed_at, self.stuck_since = reason, now, stuck_since
+        if self.child is not None:
+            self.child.kill()
 
 
 @dataclass(slots=True, eq=False)
@@ -112,6 +127,7 @@ class Roster:
         """Starts a process in this place and sends it its configuration. Raises OSError."""
         place.started, place.ready_since = time.monotonic(), 0.0
         place.failure = place.failing = place.killed_for = place.crash = ""
+        place.killed_at = place.stuck_since = 0.0
         page = self._pages.add(place.title)
         module = "worker" if isinstance(place, WorkerPlace) else "service.frontend"
         try:
@@ -138,7 +154,7 @@ class Roster:
 
     def ended(self, place: Place) -> None:
         """Its process was reaped: only now may memory that it could write to be used again."""
-        was_ready, child = place.ready, place.child
+        was_ready, child = place.ready_since > 0, place.child
         place.child, place.ready_since = None, 0.0
         if child is not None:
             self._pages.retire(child.page)

@@ -45,6 +45,11 @@ _FRONTEND_START_SECONDS = 60.0
 _HEARTBEAT_SECONDS = 1.0
 # Seconds that calls to the models that still work get when the server gives up.
 _FAILURE_GRACE = 5.0
+# Seconds after which a process that was killed must be gone. One that waits in the kernel for its device is
+# not: only a new container or machine helps then, and the platform must hear of it.
+_REAP_SECONDS = 30.0
+# The same for those that are killed at the end.
+_LAST_SECONDS = 5.0
 
 
 class Supervisor:
@@ -118,7 +123,7 @@ class Supervisor:
         failures = 0
         while not self._stopping.is_set():
             status = await self._fill(place)
-            served = time.monotonic() - place.ready_since if place.ready else 0.0
+            served = place.served(time.monotonic())
             self._roster.ended(place)
             if self._stopping.is_set():
                 return
@@ -160,11 +165,16 @@ class Supervisor:
             self._pages.publish()
             awake_since = clock.look(now)
             for place in self._roster.places:
-                if place.child is not None and not place.killed_for:
+                if place.child is None:
+                    continue
+                if not place.killed_for:
                     self._watch_one(place, place.child, now, awake_since)
+                elif now - max(place.killed_at, awake_since) > _REAP_SECONDS:
+                    self._give_up(f"{place.title} was killed and does not end: {place.killed_for}")
 
     def _watch_one(self, place: Place, child: Child, now: float, awake_since: float) -> None:
         metrics = child.page.metrics
+        reason, stuck_since = "", 0.0
         if place.ready:
             if isinstance(place, WorkerPlace):
                 owes_since = self._pages.outstanding_since(place.number, now - _HEARTBEAT_SECONDS)
@@ -174,12 +184,12 @@ class Supervisor:
             # A new process owes nothing that was asked of the one before it.
             latest = max(progress, place.ready_since, awake_since)
             if is_stuck(owes_since, latest, now, self._settings.hang_timeout):
-                place.killed_for = f"no progress for {now - latest:.1f} s"
+                reason, stuck_since = f"no progress for {now - latest:.1f} s", max(owes_since, latest)
         elif now - max(place.started, awake_since) > self._start_timeout(place):
-            place.killed_for = f"not ready after {now - place.started:.1f} s"
-        if place.killed_for:
-            _events.error("child_stuck", place.killed_for, title=place.title, pid=child.pid)
-            child.kill()
+            reason = f"not ready after {now - place.started:.1f} s"
+        if reason:
+            _events.error("child_stuck", reason, title=place.title, pid=child.pid)
+            place.kill(reason, now, stuck_since)
 
     def _start_timeout(self, place: Place) -> float:
         longest = self._settings.load_timeout
@@ -235,7 +245,7 @@ class Supervisor:
             if place.child is not None and not place.ready:  # it owes nobody an answer
                 place.child.kill()
         frontends = _children(self._roster.frontends)
-        serving = _children(place for place in self._roster.frontends if place.ready)
+        serving = _children(place for place in self._roster.frontends if place.ready_since > 0)
         for child in frontends:
             child.send("drain", {"grace": grace - reserve})
         # A frontend that keeps to its time ends before this does.
@@ -270,7 +280,9 @@ class Supervisor:
         children = _children(self._roster.places)
         for child in children:
             child.kill()
-        await asyncio.gather(*(child.wait() for child in children))
+        await _within(asyncio.gather(*(child.wait() for child in children)), _LAST_SECONDS)
+        if left := [child.title for child in children if child.alive]:
+            _events.error("not_ended", "some processes were killed and do not end", titles=left)
 
 
 _chance = random.SystemRandom().random

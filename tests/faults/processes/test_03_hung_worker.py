@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -15,8 +18,19 @@ import pytest
 
 from altclip.v1.embedding_service_pb2 import EmbedTextRequest
 from altclip.v1.embedding_service_pb2_grpc import EmbeddingServiceStub
-from tests.faults.harness import ROOM, Holds, embed, idle, open_stub, replacing, service, under_way, worker_of
-from tests.server import RunningServer, until
+from tests.faults.harness import (
+    QUICK,
+    ROOM,
+    Holds,
+    embed,
+    idle,
+    open_stub,
+    replacing,
+    service,
+    under_way,
+    worker_of,
+)
+from tests.server import RunningServer, outliving, start_server, until
 
 HANG = 3.0
 """Seconds without progress after which a process is replaced."""
@@ -35,6 +49,12 @@ def restarts(server: RunningServer) -> Callable[[], float]:
     """How many workers were replaced since the test began."""
     before = server.metric("altclip_worker_restarts_total")
     return lambda: server.metric("altclip_worker_restarts_total") - before
+
+
+def _seconds_between(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> float:
+    """Between two records of the log."""
+    begin, end = (datetime.fromisoformat(record["ts"]) for record in (earlier, later))
+    return (end - begin).total_seconds()
 
 
 def start_call(server: RunningServer, stub: EmbeddingServiceStub) -> list[int]:
@@ -64,6 +84,9 @@ def test_03_a_stopped_worker_is_replaced_within_a_bounded_time(
         assert embed(stub).embeddings.count == 1
     assert restarts() == 1
     assert server.logs.wait_for("child_stuck")["message"].startswith("no progress for")
+    # The time for which it hung is none for which it served: one that always hangs must not pass for stable.
+    ready, ended = server.logs.wait_for("worker_ready"), server.logs.wait_for("child_ended")
+    assert 0 < ended["served"] < _seconds_between(ready, ended) - HANG + 2.0
 
 
 def test_03_a_stopped_worker_that_owes_nothing_is_left_alone(
@@ -139,6 +162,36 @@ def test_03_a_worker_that_starts_while_a_frontend_stands_still_serves_the_others
             frontend.kill()
         assert not frontend.is_running()
         assert server.metric("altclip_worker_restarts_total") == 1
+
+
+UNKILLABLE = f"""#!{sys.executable}
+import sys
+
+from service import cli
+from service.supervisor import supervisor
+from service.supervisor.children import Child
+
+Child.kill = lambda child: None
+supervisor._REAP_SECONDS = supervisor._FAILURE_GRACE = supervisor._LAST_SECONDS = 0.5
+sys.exit(cli.main())
+"""
+"""A server whose processes no signal of its ends, as one that waits in the kernel for its device."""
+
+
+def test_03_a_worker_that_hangs_and_cannot_be_killed_ends_the_server(tmp_path: Path) -> None:
+    command = tmp_path / "altclip-server"
+    command.write_text(UNKILLABLE)
+    command.chmod(0o755)
+    options = ("--model=m=stub:dimension=8", f"--hang-timeout={HANG}", *QUICK)
+    with start_server(*options, command=command) as server, open_stub(server) as stub:
+        processes = server.processes()
+        embed(stub)
+        worker_of(server).suspend()
+        call = stub.EmbedText.future(EmbedTextRequest(texts=["a"]), timeout=60)
+        assert server.process.wait(60) == 1
+        assert call.exception() is not None
+        assert "was killed and does not end: no progress" in server.logs.wait_for("gave_up")["message"]
+        assert outliving(processes, seconds=60) == []
 
 
 def answered(server: RunningServer) -> bool:

@@ -35,3 +35,9 @@ def test_deaths_far_apart_are_no_crash_loop() -> None:
     for _ in range(100):
         failures = POLICY.failures_after(failures, served=11.0)
         assert not POLICY.gives_up(failures)
+
+
+def test_what_never_became_ready_is_no_stable_process_however_soon_one_is() -> None:
+    policy = RestartPolicy(backoff=0.5, stable=0.0, limit=5)
+    assert policy.failures_after(3, served=0.0) == 4
+    assert policy.failures_after(3, served=0.1) == 1
