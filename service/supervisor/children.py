@@ -78,17 +78,19 @@ class Child:
         return not self._exit.done()
 
     def send(self, message: str, body: dict[str, Any] | None = None, descriptors: Sequence[int] = ()) -> None:
-        """Never blocks and never raises. A child that reads no messages is killed; one that has ended will be
-        reaped."""
+        """Never blocks and never raises. A child that does not get a message (it reads none, or there is no
+        room for one of this size) is killed; one that has ended will be reaped."""
+        if not self.alive:
+            return
         try:
             self._channel.send(message, body, descriptors)
-        except BlockingIOError:
-            _events.error(
-                "child_deaf", "the process reads no control messages", title=self.title, pid=self.pid
-            )
-            self.kill()
-        except OSError:
+        except ConnectionError:
             pass
+        except OSError as error:
+            reads_none = isinstance(error, BlockingIOError)
+            told = "the process reads no control messages" if reads_none else f"{message}: {error.strerror}"
+            _events.error("child_deaf", told, title=self.title, pid=self.pid)
+            self.kill()
 
     def kill(self) -> None:
         """SIGKILL, which also ends a stopped process. Safe at any time before it was reaped."""

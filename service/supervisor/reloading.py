@@ -62,7 +62,8 @@ class Reloading(Generic[Value]):
     async def watch(
         self, metrics: Metrics, changed: Callable[[Value], None], interval: float = LOOK_SECONDS
     ) -> None:
-        """Looks again and again, until cancelled. changed: called with each new value."""
+        """Looks again and again, until cancelled. changed: called with each new value, and again with one for
+        which it raised."""
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), interval)
@@ -72,8 +73,9 @@ class Reloading(Generic[Value]):
                 look = await asyncio.to_thread(self.look, wanted)
                 if self.take(look, metrics, at_once=wanted):
                     changed(self.value)
-            except Exception as error:
-                _log.error("reload_failed", "a bug; what was read before stays in use", error=error)
+            except Exception as error:  # for want of memory, say: the frontends do not all have it
+                self._seen = ()
+                _log.error("reload_failed", "it is tried again", file=self._what, error=error)
 
     def reread(self) -> None:
         """Has `watch` read the files now, changed or not."""

@@ -221,8 +221,11 @@ class Roster:
                 del said["kernels"]  # the worker has logged them
                 _events.info("worker_ready", model=place.spec.name, **said)
                 self._count_up(place)
-                for frontend in self.frontends:
-                    self._link(frontend, place)
+                try:
+                    for frontend in self.frontends:
+                        self._link(frontend, place)
+                except OSError as error:  # without a link it would be ready for nobody
+                    place.kill(f"cannot be linked: {error.strerror}", time.monotonic())
                 self._changed()
             case "weights", _:
                 self._compare_weights(place, message.body["model"], message.body["sha256"])

@@ -44,6 +44,26 @@ def test_a_worker_that_cannot_be_started_for_a_while_is_started_later() -> None:
         until(lambda: health(server) == "SERVING", what="a new worker")
 
 
+def test_a_worker_that_cannot_be_linked_to_the_frontends_is_replaced(tmp_path: Path) -> None:
+    """It would count as ready, and no call would ever reach it."""
+    holds = Holds.of(tmp_path)
+    with service(f"m=stub:dimension=8,{holds.options}", "--restart-limit=100") as server:
+        supervisor = psutil.Process(server.pid)
+        before = supervisor.rlimit(psutil.RLIMIT_NOFILE)
+        holds.load.touch()
+        worker_of(server).kill()
+        until(lambda: _started(server).count("altclip-worker m cpu") == 2, what="the next one loads")
+        supervisor.rlimit(psutil.RLIMIT_NOFILE, (8, before[1]))
+        holds.load.unlink()
+        until(lambda: "cannot be linked: Too many open files" in _reasons(server), what="it is given up")
+        supervisor.rlimit(psutil.RLIMIT_NOFILE, before)
+        until(lambda: health(server) == "SERVING", what="a worker that is linked")
+
+
+def _started(server: RunningServer) -> list[str]:
+    return [record["title"] for record in server.logs.records if record["event"] == "child_started"]
+
+
 def _reasons(server: RunningServer) -> set[str]:
     return {record["reason"] for record in server.logs.records if record["event"] == "child_ended"}
 

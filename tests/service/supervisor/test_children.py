@@ -108,6 +108,13 @@ async def test_a_child_that_reads_nothing_is_killed(start: Start, heard: Heard) 
     child.send("drain")  # No error: it is gone.
 
 
+async def test_a_child_that_cannot_get_a_message_is_killed(start: Start, heard: Heard) -> None:
+    """As without what it was to be told it would do something else."""
+    child = start("echo")
+    child.send("config", {"text": "x" * (16 << 20)})
+    assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL
+
+
 async def test_a_child_that_closed_its_channel_and_does_not_end_is_killed(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,6 +101,26 @@ async def test_it_is_watched_until_cancelled(tmp_path: Path) -> None:
     task = asyncio.create_task(file.watched.watch(file.metrics, changes.put_nowait, interval=0.01))
     file.write("two")
     assert await asyncio.wait_for(changes.get(), 60) == "two"
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_value_that_could_not_be_passed_on_is_passed_on_later(tmp_path: Path) -> None:
+    file = File(tmp_path / "keys")
+    told: list[str] = []
+    passed_on = asyncio.Event()
+
+    def changed(value: str) -> None:
+        told.append(value)
+        if len(told) < 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        passed_on.set()
+
+    task = asyncio.create_task(file.watched.watch(file.metrics, changed, interval=0.01))
+    file.write("two")
+    await asyncio.wait_for(passed_on.wait(), 60)
+    assert told == ["two"] * 3
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
