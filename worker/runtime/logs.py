@@ -156,6 +156,14 @@ class _Lines(logging.Handler):
         return bool(self._poll.poll(seconds * 1000))
 
     def _render(self, record: logging.LogRecord) -> str:
+        """Whoever logs does not fail by it: what JSON cannot hold is written as text."""
+        values = self._values(record)
+        try:
+            return json.dumps(values, ensure_ascii=False, default=str, allow_nan=False)
+        except Exception:
+            return json.dumps({name: _text(value) for name, value in values.items()}, ensure_ascii=False)
+
+    def _values(self, record: logging.LogRecord) -> dict[str, Any]:
         moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         values: dict[str, Any] = {
             "ts": moment.replace("+00:00", "Z"),
@@ -174,15 +182,25 @@ class _Lines(logging.Handler):
             values.setdefault(name, value)
         if record.exc_info and record.exc_info[1] is not None:
             values |= _exception(record.exc_info[1])
-        return json.dumps(values, ensure_ascii=False, default=str)
+        return values
 
 
 def _message(record: logging.LogRecord) -> str:
     """asyncio writes the exception, or a callback's arguments, into its message: those are left out."""
-    message = record.getMessage()
+    try:
+        message = record.getMessage()
+    except Exception:  # its arguments do not fit; those of a library may hold anything
+        return _text(record.msg)
     if record.name == "asyncio" and record.exc_info:
         return re.split(r"[\n(<:]", message, maxsplit=1)[0].strip()
     return message
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:
+        return type(value).__name__
 
 
 def _exception(error: BaseException) -> dict[str, str]:

@@ -19,7 +19,11 @@ def lines_of(code: str) -> list[dict[str, Any]]:
     done = subprocess.run(
         [sys.executable, "-c", PREAMBLE + code], capture_output=True, text=True, timeout=120, check=False
     )
-    return [json.loads(line) for line in done.stderr.splitlines()]
+    return [json.loads(line, parse_constant=_refuse) for line in done.stderr.splitlines()]
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"{constant} is no JSON")
 
 
 def test_an_event_is_one_line_with_its_fields() -> None:
@@ -117,6 +121,26 @@ def test_standard_logging_and_warnings_come_out_in_the_same_form() -> None:
     )
     assert (ours["event"], ours["message"], ours["seconds"]) == ("worker.engine", "loaded m", 1)
     assert "old" in warned["message"]
+
+
+UNWRITABLE = {
+    "a number that JSON has not": ("float('nan')", "nan"),
+    "a name that is no text": ("{(1, 2): 3}", "{(1, 2): 3}"),
+    "what tells nothing of itself": ("type('Mute', (), {'__str__': lambda self: 1 / 0})()", "Mute"),
+}
+
+
+@pytest.mark.parametrize("name", UNWRITABLE)
+def test_a_field_that_json_cannot_hold_is_text_and_fails_nobody(name: str) -> None:
+    given, written = UNWRITABLE[name]
+    (record,) = lines_of(f"events.info('measured', 'told', seconds={given})")
+    assert (record["event"], record["message"], record["seconds"]) == ("measured", "told", written)
+
+
+def test_arguments_that_do_not_fit_their_message_fail_nobody_and_are_left_out() -> None:
+    (record,) = lines_of("import logging\nlogging.getLogger('service').warning('%d items', 'a secret')")
+    assert record["message"] == "%d items"
+    assert "a secret" not in json.dumps(record)
 
 
 def test_a_lone_surrogate_does_not_break_a_line() -> None:
