@@ -83,6 +83,10 @@ class OperatorFiles:
 
 def checked_keys(content: bytes, lines: str) -> bytes:
     """The lines of the file and of the environment together. Raises ValueError."""
-    text = content.decode() + "\n" + lines if lines else content.decode()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text") from None
+    text += "\n" + lines if lines else ""
     keys.parse(text)
     return text.encode()

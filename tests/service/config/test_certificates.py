@@ -51,9 +51,23 @@ def test_damage_is_refused_and_not_shown(pair: Pair) -> None:
         with pytest.raises(ValueError, match=r"PEM") as refused:
             Certificate.read(parts)
         assert "BEGIN" not in str(refused.value)
-    for clients in (b"no certificate", b"\n", b""):  # without any, no client would be asked for one
-        with pytest.raises(ValueError, match="authorities"):
-            Certificate.read([pair.chain, pair.key, clients])
+
+
+@pytest.mark.parametrize("authorities", [b"no certificate", b"", b"\n", "§\n".encode()])
+def test_authorities_that_are_none_are_refused_and_never_let_every_client_in(
+    pair: Pair, authorities: bytes
+) -> None:
+    with pytest.raises(ValueError, match="authorities"):
+        Certificate.read([pair.chain, pair.key, authorities])
+
+
+def test_comments_may_be_in_any_encoding(pair: Pair) -> None:
+    plain = Certificate.read([pair.chain, pair.key, pair.chain])
+    bundle = "\ufeff# Főtanúsítvány\n".encode() + pair.chain + "# Zürich\n".encode("latin-1")
+    found = Certificate.read([bundle, pair.key, bundle])
+    assert found.expires() == plain.expires()
+    accepted = found.server_context().get_ca_certs()
+    assert accepted == plain.server_context().get_ca_certs() != []
 
 
 def test_an_encrypted_key_is_refused_without_a_question_on_the_terminal(pair: Pair, tmp_path: Path) -> None:

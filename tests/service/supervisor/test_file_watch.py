@@ -1,0 +1,36 @@
+"""The operator's files at the start: keys and certificates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from service.config.keys import make_key
+from service.config.options import OptionError
+from service.config.settings import Settings
+from service.supervisor.file_watch import OperatorFiles
+from tests.certificates import make_pair
+
+
+def test_keys_may_begin_with_a_byte_order_mark_as_editors_write_it(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(make_key("search")[1], encoding="utf-8-sig")
+    assert OperatorFiles(Settings(api_keys=str(path))).callers() == ("search",)
+
+
+def test_keys_that_are_no_text_are_refused_by_the_files_name(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text(make_key("search")[1], encoding="utf-16")
+    with pytest.raises(OptionError, match=rf"--api-keys: {path}: is not UTF-8 text"):
+        OperatorFiles(Settings(api_keys=str(path)))
+
+
+def test_an_empty_file_of_authorities_is_refused(tmp_path: Path) -> None:
+    """Clients would be asked for no certificate at all."""
+    certificate, key = make_pair(tmp_path, "server").put(tmp_path)
+    authorities = tmp_path / "authorities.pem"
+    authorities.touch()
+    settings = Settings(tls_certificate=str(certificate), tls_key=str(key), tls_client_ca=str(authorities))
+    with pytest.raises(OptionError, match="the clients' authorities are not PEM"):
+        OperatorFiles(settings)
