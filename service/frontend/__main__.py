@@ -34,7 +34,9 @@ _log = logs.get("frontend")
 
 _HEARTBEAT_SECONDS = 0.25
 _FLUSH_SECONDS = 2.0
-"""For the last spans at the end of a drain."""
+"""For the last spans at the end of a drain, within its grace: later the process would be taken for one whose
+calls do not end."""
+_LEAST_FLUSH_SECONDS = 0.1
 
 
 def main() -> None:
@@ -97,9 +99,11 @@ async def _serve(channel: Channel, settings: Settings, config: Message, files: d
     channel.send("listening", running.addresses)
     running.core.decoders.start()
     gc_tuning.freeze_loaded()
-    cut_off = await running.drain(await drain)
+    grace = await drain
+    until = time.monotonic() + grace
+    cut_off = await running.drain(grace)
     if export is not None:
-        await export.close(_FLUSH_SECONDS)
+        await export.close(min(_FLUSH_SECONDS, max(_LEAST_FLUSH_SECONDS, until - time.monotonic())))
     channel.send("drained")
     leave(1 if cut_off else 0)
 

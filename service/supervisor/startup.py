@@ -31,6 +31,8 @@ _events = logs.get("supervisor")
 
 def prepare(settings: Settings, version: str) -> Supervisor:
     """Raises OptionError or ModelError with what the operator should change. It may have to download."""
+    # Opened when there is something to tell; that it is free must be known before a download.
+    ports.open_port(settings.ops_address, "ops-address")[0].close()
     grpc, grpc_address = ports.reserve(settings.grpc_address, "grpc-address")
     reserved, http_address = [grpc], ""
     if settings.http_address:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from service.config.options import OptionError
 from service.config.settings import Settings
-from service.supervisor.startup import check_aliases, check_batch_wait, check_tracing, doubts, places
+from service.supervisor.startup import check_aliases, check_batch_wait, check_tracing, doubts, places, prepare
 from worker.models.sources import resolve_all
 
 
@@ -46,6 +48,15 @@ def test_workers_on_the_cpu_share_its_cores(models: int, cores: int, threads: li
 def test_a_number_of_threads_that_was_set_is_kept() -> None:
     settings = Settings(model=("m=stub:",), threads=3, replicas=2)
     assert threads_of(settings, ("cpu",), cores=8) == [3, 3]
+
+
+def test_a_taken_operations_port_is_told_before_a_model_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("it is fetched"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        settings = Settings(model=("BAAI/AltCLIP",), grpc_address="127.0.0.1:0", ops_address=address)
+        with pytest.raises(OptionError, match=rf"--ops-address.*cannot listen on {address}"):
+            prepare(settings, "1")
 
 
 def test_settings_that_are_hardly_meant_are_told() -> None:
