@@ -32,7 +32,7 @@ class OperatorFiles:
             paths = [settings.api_keys]
             self._watch(API_KEYS, "--api-keys", paths, lambda parts: checked_keys(parts[0], lines))
         elif lines:
-            self.content[API_KEYS] = checked_keys(b"", lines)
+            self.content[API_KEYS] = lines.encode()
         certificate = [settings.tls_certificate, settings.tls_key]
         if all(certificate):
             paths = [*certificate, *([settings.tls_client_ca] if settings.tls_client_ca else [])]
@@ -82,11 +82,16 @@ class OperatorFiles:
 
 
 def checked_keys(content: bytes, lines: str) -> bytes:
-    """The lines of the file and of the environment together. Raises ValueError."""
+    """The lines of the file and of the settings together. Raises ValueError.
+
+    Each must hold a key: an empty file may be half written, and takes no key away.
+    """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8 text") from None
-    text += "\n" + lines if lines else ""
     keys.parse(text)
+    if lines:
+        text += "\n" + lines
+        keys.parse(text)
     return text.encode()
