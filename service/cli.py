@@ -14,8 +14,9 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 from altclip.version import VERSION
@@ -28,12 +29,22 @@ from worker.errors import ModelChoiceError, ModelError
 from worker.runtime import logs
 from worker.runtime.control import entitle
 
-__all__ = ["main"]
+__all__ = ["main", "make_absolute"]
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
 """What ends a command that does not serve."""
 CLEANUP_SECONDS = 10.0
 """How long a conversion that was ended may take to remove what is unfinished."""
+FOLDERS = ("PYTHONPATH", "SSL_CERT_DIR")
+FILES = (
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "SSL_CERT_FILE",
+    *(
+        f"OTEL_EXPORTER_OTLP_{traces}{kind}"
+        for traces in ("", "TRACES_")
+        for kind in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+    ),
+)
 
 
 def main() -> int:
@@ -62,8 +73,7 @@ def _serve(settings: Settings) -> int:
     entitle("altclip-server")
     logs.configure(settings.log_level, "altclip-server")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # not a JSON line
-    if paths := os.environ.get("PYTHONPATH"):  # child processes run in another directory
-        os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
+    make_absolute(os.environ)
     events = logs.get("supervisor")
     _raise_descriptor_limit()
     for message in command_line.unknown_variables(os.environ):
@@ -83,6 +93,16 @@ def _serve(settings: Settings) -> int:
     except ModelError as error:
         events.error("cannot_start", str(error))
         return 1
+
+
+def make_absolute(environment: MutableMapping[str, str]) -> None:
+    """Paths in variables that libraries read: child processes run in another directory."""
+    for name in FOLDERS:
+        if paths := environment.get(name):
+            environment[name] = os.pathsep.join(map(os.path.abspath, paths.split(os.pathsep)))
+    for name in FILES:
+        if path := environment.get(name):
+            environment[name] = str(Path(path).absolute())
 
 
 async def _run(settings: Settings) -> int:

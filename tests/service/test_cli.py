@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from service.cli import make_absolute
 from tests.server import COMMAND, PATIENCE
 from worker.models.sources import bundled_directory
 
@@ -106,3 +107,16 @@ def test_a_server_that_still_fetches_its_model_ends_at_once(number: signal.Signa
             assert server.wait(PATIENCE) == status
         finally:
             server.kill()
+
+
+def test_relative_paths_of_libraries_variables_mean_what_they_meant_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = {"PYTHONPATH": "lib:/opt/lib", "OTEL_EXPORTER_OTLP_CERTIFICATE": "a:b.pem", "SSL_CERT_FILE": ""}
+    make_absolute(given)
+    assert given == {
+        "PYTHONPATH": f"{tmp_path}/lib:/opt/lib",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": f"{tmp_path}/a:b.pem",
+        "SSL_CERT_FILE": "",
+    }
