@@ -27,7 +27,7 @@ from service.config.options import OptionError
 from service.config.settings import Settings
 from worker.errors import ModelChoiceError, ModelError
 from worker.runtime import logs
-from worker.runtime.control import entitle
+from worker.runtime.control import entitle, leave
 
 __all__ = ["main", "make_absolute"]
 
@@ -105,11 +105,12 @@ def make_absolute(environment: MutableMapping[str, str]) -> None:
             environment[name] = str(Path(path).absolute())
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings) -> NoReturn:
     from service.supervisor.startup import prepare
 
     supervisor = prepare(settings, VERSION)
-    return await supervisor.run()
+    # At once: Python would wait for a thread that looks at a file whose disk no longer answers.
+    leave(await supervisor.run())
 
 
 def _raise_descriptor_limit() -> None:

@@ -94,6 +94,26 @@ def test_a_release_that_was_taken_away_ends_the_server_with_what_is_missing(tmp_
         assert f"cannot be started: No such file or directory: {environment / 'bin'}" in message
 
 
+def test_a_file_that_does_not_answer_keeps_no_server_from_stopping(tmp_path: Path) -> None:
+    """As on a network disk that is away: here a pipe to which somebody is about to write."""
+    keys = tmp_path / "keys"
+    keys.write_text(make_key("search")[1] + "\n")
+    with start_server("--model=m=stub:dimension=8", *QUICK, f"--api-keys={keys}") as server:
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "pipe").rename(keys)
+        with contextlib.ExitStack() as stack:
+
+            def is_read() -> bool:
+                with contextlib.suppress(OSError):  # nobody reads it yet
+                    stack.callback(os.close, os.open(keys, os.O_WRONLY | os.O_NONBLOCK))
+                    return True
+                return False
+
+            until(is_read, what="the server reads it")
+            server.process.terminate()
+            assert server.process.wait(60) == 0
+
+
 @pytest.fixture(scope="module")
 def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[RunningServer, Path]]:
     """A server with a file of keys and a certificate, and the folder that holds them."""
