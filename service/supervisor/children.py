@@ -133,6 +133,9 @@ class Child:
             message = self._channel.receive(wait=False)
         except BlockingIOError:  # only if it gave its end away
             return self._process.returncode is None
+        except ValueError as error:  # no whole message
+            _events.error("message_failed", title=self.title, error=error)
+            return True
         if message is None:
             return False
         try:

@@ -14,6 +14,10 @@ if __name__ == "__main__":
         case "last words":
             channel.send("failed", {"reason": "because"})
             leave(3)
+        case "garbage":
+            os.write(int(sys.argv[1]), b'{"type":"failed", "reason')
+            channel.send("failed", {"reason": "because"})
+            leave(3)
         case "echo":
             while (message := channel.receive()) is not None:
                 channel.send("heard", {"type_": message.type, "descriptors": len(message.descriptors)})

@@ -77,6 +77,13 @@ async def test_a_message_that_nobody_understands_keeps_no_child_from_being_reape
     assert await asyncio.wait_for(child.wait(), 60) == 3
 
 
+async def test_what_is_no_message_keeps_no_child_from_being_reaped(start: Start, heard: Heard) -> None:
+    child = start("garbage")
+    assert await asyncio.wait_for(child.wait(), 60) == 3
+    assert heard.get_nowait().body == {"reason": "because"}
+    assert heard.empty()
+
+
 async def test_messages_and_descriptors_go_both_ways(start: Start, heard: Heard) -> None:
     child = start("echo")
     child.send("config", {"index": 1}, [0, 1])
