@@ -153,7 +153,10 @@ class _Lines(logging.Handler):
 
     def _room(self, seconds: float) -> bool:
         """Whether PIPE_BUF bytes can be written without waiting."""
-        return bool(self._poll.poll(seconds * 1000))
+        try:
+            return bool(self._poll.poll(seconds * 1000))
+        except OSError:  # the process may have no descriptors
+            return False
 
     def _render(self, record: logging.LogRecord) -> str:
         """Whoever logs does not fail by it: what JSON cannot hold is written as text."""

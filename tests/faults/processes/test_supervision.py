@@ -60,6 +60,16 @@ def test_a_worker_that_cannot_be_linked_to_the_frontends_is_replaced(tmp_path: P
         until(lambda: health(server) == "SERVING", what="a worker that is linked")
 
 
+def test_a_frontend_that_cannot_take_the_link_to_a_new_worker_is_replaced() -> None:
+    """It would have no worker for as long as this one lives."""
+    with service("m=stub:dimension=8") as server:
+        (frontend,) = server.processes("altclip-frontend 0")
+        frontend.rlimit(psutil.RLIMIT_NOFILE, (1, frontend.rlimit(psutil.RLIMIT_NOFILE)[1]))
+        worker_of(server).kill()
+        until(lambda: _started(server).count("altclip-frontend 0") == 2, what="another frontend")
+        until(lambda: health(server) == "SERVING", what="it has the new worker")
+
+
 def _started(server: RunningServer) -> list[str]:
     return [record["title"] for record in server.logs.records if record["event"] == "child_started"]
 
