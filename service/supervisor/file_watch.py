@@ -52,10 +52,9 @@ class OperatorFiles:
         self.content[name] = file.value
         self._watched[name] = file
 
-    def callers(self) -> tuple[str, ...]:
-        """The names on the API keys, for the metrics."""
-        found = keys.parse(self.content[API_KEYS].decode()) if API_KEYS in self.content else ()
-        return tuple(dict.fromkeys(key.name for key in found))
+    def api_keys(self) -> tuple[keys.Key, ...]:
+        """The API keys; none where callers need none."""
+        return keys.parse(self.content[API_KEYS].decode()) if API_KEYS in self.content else ()
 
     def reread(self) -> None:
         """Read every file again now, changed or not; the log tells of each."""

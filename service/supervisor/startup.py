@@ -8,6 +8,7 @@ import importlib.util
 from collections.abc import Sequence
 
 from service.config import readers, rpcs
+from service.config.keys import Key
 from service.config.options import OptionError
 from service.config.settings import Settings
 from service.listening import sockets
@@ -22,7 +23,16 @@ from worker.runtime.cores import usable_cores
 from worker.runtime.metrics import Layout
 from worker.spec import ModelSpec
 
-__all__ = ["check_aliases", "check_batch_wait", "check_tracing", "doubts", "exposure", "places", "prepare"]
+__all__ = [
+    "check_aliases",
+    "check_batch_wait",
+    "check_tracing",
+    "doubts",
+    "exposure",
+    "places",
+    "prepare",
+    "useless_keys",
+]
 
 OPENTELEMETRY = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.grpc")
 
@@ -43,6 +53,7 @@ def prepare(settings: Settings, version: str) -> Supervisor:
     files = OperatorFiles(settings)  # before a model may have to be downloaded
     check_aliases(settings, model_names(settings.model))
     models = resolve_all(settings.model)
+    keys = files.api_keys()
     chosen = devices.expand(settings.device, functools.cache(devices.cuda_devices))
     workers = places(settings, models, chosen, usable_cores())
     layout = Layout(
@@ -50,13 +61,13 @@ def prepare(settings: Settings, version: str) -> Supervisor:
         devices=chosen,
         workers=len(workers),
         version=version,
-        callers=files.callers(),
+        callers=tuple(dict.fromkeys(key.name for key in keys)),
         methods=rpcs.METHODS,
         codes=rpcs.CODES,
     )
     pages = Pages(layout)
     pages.own.build_info.set(1, version)
-    for message in doubts(settings):
+    for message in [*doubts(settings), *useless_keys(keys, layout.models)]:
         _events.warning("doubtful_settings", message)
     bound = {"grpc": grpc_address, **({"http": http_address} if http_address else {})}
     if not all(map(sockets.is_loopback, bound.values())):
@@ -132,6 +143,16 @@ def doubts(settings: Settings) -> list[str]:
             "an image of --max-image-bytes does not fit in a message: --max-message-bytes should be larger"
         )
     return found
+
+
+def useless_keys(keys: Sequence[Key], models: Sequence[str]) -> list[str]:
+    """Keys that allow models which are not served. An alias is no model."""
+    there = ", ".join(models)
+    return [
+        f"the API key of {key.name} is for {name}, but no model is called so; there are {there}"
+        for key in keys
+        for name in sorted((key.quota.models or frozenset()).difference(models))
+    ]
 
 
 def places(

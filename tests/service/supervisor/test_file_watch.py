@@ -16,7 +16,8 @@ from tests.certificates import make_pair
 def test_keys_may_begin_with_a_byte_order_mark_as_editors_write_it(tmp_path: Path) -> None:
     path = tmp_path / "keys"
     path.write_text(make_key("search")[1], encoding="utf-8-sig")
-    assert OperatorFiles(Settings(api_keys=str(path))).callers() == ("search",)
+    (found,) = OperatorFiles(Settings(api_keys=str(path))).api_keys()
+    assert found.name == "search"
 
 
 def test_keys_that_are_no_text_are_refused_by_the_files_name(tmp_path: Path) -> None:

@@ -6,9 +6,18 @@ import socket
 
 import pytest
 
+from service.config.keys import make_key, parse
 from service.config.options import OptionError
 from service.config.settings import Settings
-from service.supervisor.startup import check_aliases, check_batch_wait, check_tracing, doubts, places, prepare
+from service.supervisor.startup import (
+    check_aliases,
+    check_batch_wait,
+    check_tracing,
+    doubts,
+    places,
+    prepare,
+    useless_keys,
+)
 from worker.models.sources import resolve_all
 
 
@@ -69,6 +78,16 @@ def test_settings_that_are_hardly_meant_are_told() -> None:
     assert "--tracing on" in untraced
     (small,) = doubts(Settings(max_message_bytes=1 << 20, max_image_bytes=1 << 20))
     assert "--max-message-bytes" in small
+
+
+def test_a_key_for_a_model_that_is_not_served_is_told() -> None:
+    lines = [
+        make_key("search", ("models=m9,tiny",))[1],
+        make_key("web", ("models=m8,m9",))[1],
+        make_key("all")[1],
+    ]
+    (told,) = useless_keys(parse("\n".join(lines)), ["m9", "tiny"])
+    assert told == "the API key of web is for m8, but no model is called so; there are m9, tiny"
 
 
 def test_tracing_without_what_it_needs_is_refused_with_what_to_install(
