@@ -146,12 +146,15 @@ def doubts(settings: Settings) -> list[str]:
 
 
 def useless_keys(keys: Sequence[Key], models: Sequence[str]) -> list[str]:
-    """Keys that allow models which are not served. An alias is no model."""
+    """Of each model that is not served and for which there are keys, the first one. An alias is no model."""
+    first: dict[str, str] = {}
+    for key in keys:
+        for name in (key.quota.models or frozenset()).difference(models):
+            first.setdefault(name, key.name)
     there = ", ".join(models)
     return [
-        f"the API key of {key.name} is for {name}, but no model is called so; there are {there}"
-        for key in keys
-        for name in sorted((key.quota.models or frozenset()).difference(models))
+        f"the API key of {caller} is for {name}, but no model is called so; there are {there}"
+        for name, caller in sorted(first.items())
     ]
 
 

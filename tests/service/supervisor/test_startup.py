@@ -80,12 +80,9 @@ def test_settings_that_are_hardly_meant_are_told() -> None:
     assert "--max-message-bytes" in small
 
 
-def test_a_key_for_a_model_that_is_not_served_is_told() -> None:
-    lines = [
-        make_key("search", ("models=m9,tiny",))[1],
-        make_key("web", ("models=m8,m9",))[1],
-        make_key("all")[1],
-    ]
+def test_a_key_for_a_model_that_is_not_served_is_told_once_for_each_model() -> None:
+    limits = {"search": "models=m9,tiny", "web": "models=m8,m9", "app": "models=m8"}
+    lines = [make_key(name, (models,))[1] for name, models in limits.items()] + [make_key("all")[1]]
     (told,) = useless_keys(parse("\n".join(lines)), ["m9", "tiny"])
     assert told == "the API key of web is for m8, but no model is called so; there are m9, tiny"
 
