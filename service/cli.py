@@ -27,7 +27,7 @@ from service.config.options import OptionError
 from service.config.settings import Settings
 from worker.errors import ModelChoiceError, ModelError
 from worker.runtime import logs
-from worker.runtime.control import entitle, leave
+from worker.runtime.control import entitle, leave, leave_no_core
 
 __all__ = ["main", "make_absolute"]
 
@@ -71,6 +71,7 @@ def main() -> int:
 
 def _serve(settings: Settings) -> int:
     entitle("altclip-server")
+    leave_no_core()
     logs.configure(settings.log_level, "altclip-server")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # not a JSON line
     make_absolute(os.environ)

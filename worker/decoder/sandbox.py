@@ -79,8 +79,8 @@ def shut(memory_bytes: int, *, threads: bool = False) -> str:
     """
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     _limit(resource.RLIMIT_AS, pages * resource.getpagesize() + memory_bytes)
+    _limit(resource.RLIMIT_CORE, 1)  # with 0 the kernel may still give a core to a program (core(5))
     for kind in (
-        resource.RLIMIT_CORE,
         resource.RLIMIT_FSIZE,
         resource.RLIMIT_NOFILE,
         resource.RLIMIT_MEMLOCK,

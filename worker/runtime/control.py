@@ -39,7 +39,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import setproctitle
 
-__all__ = ["Channel", "Message", "adopt", "describe_status", "entitle", "leave", "starting"]
+__all__ = ["Channel", "Message", "adopt", "describe_status", "entitle", "leave", "leave_no_core", "starting"]
 
 _MAX_PACKET = 1 << 20
 _RIGHTS_BYTES = socket.CMSG_SPACE(8 * array("i").itemsize)
@@ -153,10 +153,19 @@ def adopt(descriptor: int, title: str) -> Channel:
     poll.register(end, 0)
     if any(events & select.POLLHUP for _, events in poll.poll(0)):  # it died before the line above
         leave()
-    # A core file would hold what callers sent; where the crash was is told through the channel instead.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    leave_no_core()  # where a crash was is told through the channel instead
     faulthandler.enable(descriptor)
     return Channel(end)
+
+
+def leave_no_core() -> None:
+    """A crash of this process leaves no core, which would hold what callers sent, or the server's keys.
+
+    The limit is one byte. With zero the kernel writes no file, but still gives the core to a program, where
+    it is told to: most systems have one that keeps it (core(5)). With one it does neither.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (1 if most != 0 else 0, most))
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import resource
 import subprocess
 import sys
 
@@ -63,12 +64,15 @@ def test_without_a_filter_the_limits_hold_and_it_is_told() -> None:
     code = "import os, platform; from worker.decoder.sandbox import shut\n"
     code += "platform.machine = lambda: 'riscv64'\n"
     code += "print(shut(64 << 20))\ntry: bytearray(200 << 20)\nexcept MemoryError: print('no memory')\n"
-    code += "try: os.dup(1)\nexcept OSError: print('no descriptor')"
+    code += "try: os.dup(1)\nexcept OSError: print('no descriptor')\n"
+    code += "import resource\nprint('a core of', resource.getrlimit(resource.RLIMIT_CORE)[1])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines() == [
         "no list of system calls for riscv64",
         "no memory",
         "no descriptor",
+        # Of none the kernel would still make one for a program that keeps it.
+        f"a core of {0 if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0 else 1}",
     ], done.stderr
 
 
