@@ -271,6 +271,13 @@ def test_origins_have_a_port_and_hosts_may_begin_with_a_star() -> None:
             load(["--image-url-hosts", wrong], {})
 
 
+@pytest.mark.parametrize("option", ["--immich-upstream", "--trace-endpoint"])
+def test_a_password_in_an_address_is_refused_and_not_shown(option: str) -> None:
+    with pytest.raises(OptionError, match=f"{option} .*what was given is not accepted") as refused:
+        load([option, "https://user:a-password@collector:4317"], {})
+    assert "a-password" not in str(refused.value)
+
+
 def test_key_lines_are_read_at_once() -> None:
     line = f"search sha256:{'0' * 64} requests=1/s"
     assert load([], {"ALTCLIP_API_KEY_LINES": line}).api_key_lines == line
