@@ -20,7 +20,7 @@ __all__ = ["OptionError", "Parser", "flag", "option", "read", "show", "variable"
 Field = dataclasses.Field[Any]
 
 _SHOWN_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
-# A key may stand where its hash or its file should, and a password in an address: neither must get into a log.
+# A key may stand where its hash or its file should, a password in an address: neither must get into a log.
 _SECRET = frozenset({readers.key_file, readers.key_lines, readers.url, readers.collector})
 
 
