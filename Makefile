@@ -137,7 +137,7 @@ $(AUDIT)/.stamp: requirements/audit.txt | $(STAMP)
 # One after the other: where one file has hashes pip-audit wants them in all. server.txt and bulk.txt are parts of dev.txt.
 AUDITED := $(filter-out requirements/server.txt requirements/bulk.txt, $(wildcard requirements/*.txt))
 audit: $(AUDIT)/.stamp ## Ask the advisory database of PyPI about every locked package (fails, too, if it cannot)
-	for lock in $(AUDITED); do \
+	failed=; for lock in $(AUDITED); do \
 	    $(AUDIT)/bin/pip-audit --strict --progress-spinner off --disable-pip --no-deps -r $$lock || failed=1; \
 	done; test -z "$$failed"
 
