@@ -153,7 +153,7 @@ class DecoderProcess:
 
     def _heard(self, kind: str, body: dict[str, Any]) -> None:
         if kind == "crash":
-            self._crash += body["text"]
+            self._crash += body["text"] or " "  # so that no flood of empty ones goes on for ever
             if len(self._crash) > LONGEST_TRACEBACK:  # longer than any real traceback
                 raise ValueError(kind)
             return

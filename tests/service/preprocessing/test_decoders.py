@@ -16,6 +16,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from service.frontend.preprocessing import decoder_process
 from service.frontend.preprocessing import decoders as decoding
 from service.frontend.preprocessing.decoder_process import DecoderProcess, Picture
 from service.frontend.preprocessing.decoders import LEARNING, Decoders, Decoding
@@ -253,8 +254,9 @@ async def test_a_decoder_that_talks_nonsense_is_ended(
     await images.prepare(SMALL)
     (process,) = processes(decoders)
     nonsense: list[dict[str, Any]] = [{}, {"kind": "SystemExit", "reason": "x"}, {"kind": [], "reason": {}}]
-    for said in nonsense:
-        message = Message("refused", said, [])
+    monkeypatch.setattr(decoder_process, "LONGEST_TRACEBACK", 64)
+    flood = Message("crash", {"text": ""}, [])
+    for message in [*(Message("refused", said, []) for said in nonsense), flood]:
         monkeypatch.setattr(process._channel, "receive", lambda message=message, **_: message)
         with pytest.raises(UndecodableImage):
             await images.prepare(SMALL)
