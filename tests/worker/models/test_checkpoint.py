@@ -284,3 +284,12 @@ def test_no_weight_is_held_twice(checkpoints: Checkpoints, dtype: str) -> None:
 def test_another_seed_is_another_model(tmp_path: Path, checkpoints: Checkpoints) -> None:
     other = make_checkpoint(tmp_path / "other", size="tiny", seed=1)
     assert not np.allclose(row(other), row(checkpoints(size="tiny")))
+
+
+@pytest.mark.parametrize("languages", ["[]", '["tlh"]', '[["en"]]', '"en"'])
+def test_languages_that_are_none_of_ours_are_refused(directory: Path, languages: str) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    config["altclip_service"] = {"languages": json.loads(languages)}
+    (directory / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="languages must be some of"):
+        resolve(f"m={directory}")

@@ -233,18 +233,6 @@ def test_a_source_that_is_nothing_is_refused_in_a_sentence(text: str, said: str)
         resolve(text)
 
 
-@pytest.mark.parametrize("languages", ["[]", '["tlh"]', '[["en"]]', '"en"'])
-def test_languages_that_are_none_of_ours_are_refused(
-    checkpoints: Checkpoints, tmp_path: Path, languages: str
-) -> None:
-    directory = Path(shutil.copytree(checkpoints(size="tiny"), tmp_path / "mine"))
-    config = json.loads((directory / "config.json").read_text())
-    config["altclip_service"] = {"languages": json.loads(languages)}
-    (directory / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="languages must be some of"):
-        resolve(f"m={directory}")
-
-
 def test_a_directory_that_is_no_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"no config\.json"):
         resolve(f"m={tmp_path}")
