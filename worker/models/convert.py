@@ -249,9 +249,9 @@ def _finite(name: str, tensor: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
     found = tensor.to(kind)
     if _is_finite(found):
         return found
-    dtype = str(kind).removeprefix("torch.")
-    told = f"that {dtype} does not have" if _is_finite(tensor) else "that are not finite"
-    raise ModelError(f"{name} holds numbers {told}")
+    if _is_finite(tensor):
+        raise ModelError(f"{name} holds numbers that {str(kind).removeprefix('torch.')} does not have")
+    raise ModelError(f"{name} holds numbers that are not finite")
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:
