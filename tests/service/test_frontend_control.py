@@ -68,7 +68,7 @@ async def test_a_frontend_that_has_no_descriptor_for_a_worker_ends_instead_of_ne
         with no_descriptors_left(), pytest.raises(Left):
             ends.control.readable()
         assert not ends.pools.ready
-    assert [vars(record)["event"] for record in caplog.records] == ["control_failed"]
+    assert "control_failed" in [vars(record).get("event") for record in caplog.records]
 
 
 async def test_a_frontend_ends_with_its_supervisor(ends: Ends) -> None:
