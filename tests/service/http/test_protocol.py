@@ -6,10 +6,12 @@ import asyncio
 import json
 import socket
 import time
+from typing import Any
 
 import pytest
 
-from service.frontend.http import body, protocol, server
+from service.frontend.http import body as bodies
+from service.frontend.http import protocol, server
 from service.listening.connections import Bounds
 from tests.service.http.asking import (
     HEALTH,
@@ -22,6 +24,7 @@ from tests.service.http.asking import (
     keyed,
     post_request,
 )
+from tests.service.http.conftest import Arriving
 from tests.service.running import eventually
 
 GOOD = b'{"input": "a"}'
@@ -135,8 +138,8 @@ async def test_a_body_in_good_chunks_is_read(http: Asking) -> None:
 
 
 async def test_a_body_that_comes_too_slowly_is_refused(http: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body, "PATIENCE_SECONDS", 0.3)
-    monkeypatch.setattr(body, "LINGER_WAITING_SECONDS", 0.1)
+    monkeypatch.setattr(bodies, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(bodies, "LINGER_WAITING_SECONDS", 0.1)
     async with connected(http) as (reader, writer):
         writer.write(post_request(GOOD)[:-3])
         status, _head, content = await answered(reader)
@@ -170,11 +173,20 @@ async def test_a_crowd_of_silent_connections_keeps_nobody_out(monkeypatch: pytes
                 each.close()
 
 
+def is_waiting(connection: Any) -> bool:
+    """Whether a request waits for its body."""
+    return connection.cycle is not None and bool(connection.cycle.message_event._waiters)
+
+
 @pytest.mark.parametrize("padding", [0, 100_000])
-async def test_who_closes_its_side_has_gone(http: Asking, padding: int) -> None:
+async def test_who_closes_its_side_has_gone(http: Asking, padding: int, arriving: Arriving) -> None:
     http.service.pool.hold = asyncio.Event()
+    body = GOOD + b" " * padding
     async with connected(http) as (_reader, writer):
-        writer.write(post_request(GOOD + b" " * padding))
+        writer.write(post_request(body)[: -len(body)])
+        await eventually(lambda: [each for each in connections(http) if is_waiting(each)])
+        arriving(len(body))
+        writer.write(body)
         await eventually(lambda: http.service.pool.deadlines)
         writer.write_eof()
         await eventually(lambda: http.counted("/v1/embeddings", 499) == 1)

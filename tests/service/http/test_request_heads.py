@@ -6,11 +6,10 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
 
 import pytest
 
-from service.frontend.http.protocol import BOUNDS, HttpProtocol
+from service.frontend.http.protocol import BOUNDS
 from tests.service.http.asking import (
     HEALTH,
     KEY,
@@ -21,31 +20,12 @@ from tests.service.http.asking import (
     keyed,
     post_request,
 )
+from tests.service.http.conftest import Arriving
 from tests.service.running import eventually
 
 GOOD = b'{"input": "a"}'
 CHUNKED = post_request(b"", "transfer-encoding: chunked").replace(b"content-length: 0\r\n", b"")
 CHUNKS = b"%x\r\n%s\r\n0\r\n" % (len(GOOD), GOOD)
-Arriving = Callable[[int], None]
-
-
-@pytest.fixture
-def arriving(monkeypatch: pytest.MonkeyPatch) -> Arriving:
-    """However the kernel splits what is sent, the server's protocol gets pieces of so many bytes."""
-    take = HttpProtocol.data_received
-    held = bytearray()
-
-    def set_size(size: int) -> None:
-        def data_received(protocol: HttpProtocol, data: bytes) -> None:
-            held.extend(data)
-            while len(held) >= size:
-                piece = bytes(held[:size])
-                del held[:size]
-                take(protocol, piece)
-
-        monkeypatch.setattr(HttpProtocol, "data_received", data_received)
-
-    return set_size
 
 
 UNPARSABLE = [
