@@ -28,6 +28,7 @@ from service.frontend.grpc.messages import (
     score_row,
     stream_items,
     stream_response,
+    strings,
     timings,
 )
 from worker.runtime.notices import Priority
@@ -56,7 +57,8 @@ class EmbeddingServicer:
     async def embed_text(self, request: pb.EmbedTextRequest, call: Call) -> pb.EmbedTextResponse:
         call.priority = priority(request.priority, Priority.INTERACTIVE)
         wanted = options(request.options)
-        done = await self._core.embed_text(call, request.model, list(request.texts), wanted)
+        texts = strings("texts", request.texts, self._limits.max_texts)
+        done = await self._core.embed_text(call, request.model, texts, wanted)
         response = pb.EmbedTextResponse(
             model=done.model,
             token_counts=done.token_counts,
@@ -105,7 +107,7 @@ class EmbeddingServicer:
 
     async def classify_image(self, request: pb.ClassifyImageRequest, call: Call) -> pb.ClassifyImageResponse:
         call.priority = priority(request.priority, Priority.INTERACTIVE)
-        labels = list(request.labels)
+        labels = strings("labels", request.labels, self._limits.max_labels)
         done = await classify(
             self._core,
             call,
@@ -113,7 +115,7 @@ class EmbeddingServicer:
             images("images", request.images, self._limits.max_images),
             labels,
             language=request.language,
-            templates=list(request.templates),
+            templates=strings("templates", request.templates, self._limits.max_templates),
             top_k=request.top_k,
             orientation=orientation("orientation", request.orientation),
         )
@@ -134,7 +136,8 @@ class EmbeddingServicer:
             raise InvalidRequest.at("encoding", "must be FLOAT32 or FLOAT16")
         variant = one_of("states", request.states, STATES)
         reject = one_of("truncation", request.truncation, TRUNCATIONS)
-        done = await self._core.encode_prompt(call, request.model, list(request.texts), variant, reject)
+        texts = strings("texts", request.texts, self._limits.max_prompts)
+        done = await self._core.encode_prompt(call, request.model, texts, variant, reject)
         count, token_count, dimension = done.states.shape
         data, _ = encodings.encode(done.states.reshape(count * token_count, dimension), encoding)
         response = pb.EncodePromptResponse(

@@ -41,6 +41,7 @@ __all__ = [
     "score_row",
     "stream_items",
     "stream_response",
+    "strings",
     "timings",
 ]
 
@@ -89,6 +90,12 @@ def orientation(path: str, value: int) -> Orientation:
 
 
 # Both lists are counted first: millions of empty messages fit into one request, and each takes its time.
+
+
+def strings(path: str, values: Sequence[str], most: int) -> list[str]:
+    """The texts, labels or templates of a call, at most so many."""
+    validation.at_most(path, len(values), most)
+    return list(values)
 
 
 def images(path: str, values: Sequence[pb.Image], most: int) -> list[Image]:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import pytest
 
 from service.frontend.api.errors import InvalidRequest
-from service.frontend.grpc.messages import images, items
+from service.frontend.grpc.messages import images, items, strings
 
 
 class Unread(Sequence[Any]):
@@ -21,7 +21,7 @@ class Unread(Sequence[Any]):
         raise AssertionError(f"element {index} was looked at")
 
 
-@pytest.mark.parametrize("translated", [images, items])
+@pytest.mark.parametrize("translated", [images, items, strings])
 def test_more_elements_than_are_accepted_are_counted_and_not_translated(
     translated: Callable[[str, Sequence[Any], int], Any],
 ) -> None:
