@@ -37,8 +37,8 @@ _TEMPORARY = re.compile(r"\.altclip-[0-9a-f]+\.partial")
 
 
 class Folder:
-    """An output that this process alone uses, in a `with` block. Raises DataError, and OutputError where it
-    cannot be made or another run uses it: that may have ended when the run is tried again."""
+    """An output that this process alone uses, in a `with` block. Raises DataError, also where another run
+    uses it, and OutputError where it cannot be made."""
 
     def __init__(self, path: Location) -> None:
         self.path = path
@@ -95,11 +95,11 @@ class Folder:
         self._last = None
 
     def save(self, manifest: Manifest) -> None:
-        """Puts the manifest in place of the one there. Raises OutputError, also where another run has written
-        to the output meanwhile."""
+        """Puts the manifest in place of the one there. Raises OutputError, and DataError where another run
+        has written to the output meanwhile."""
         content = manifest.dump()
         if self._lock is None and _content(self.path / MANIFEST) != self._last:
-            raise OutputError(f"{self.path}: another run uses it now")
+            raise DataError(f"{self.path}: another run uses it now")
         output = output_file(self.path / MANIFEST)
         try:
             output.write(content)
@@ -153,8 +153,9 @@ def _locked(path: Path) -> int | None:
         os.close(lock)
         if error.errno in NO_LOCKS:
             return None
-        told = "another run uses it now" if isinstance(error, BlockingIOError) else error.strerror
-        raise OutputError(f"{path}: {told}") from None
+        if isinstance(error, BlockingIOError):
+            raise DataError(f"{path}: another run uses it now") from None
+        raise OutputError(f"{path}: {error.strerror}") from None
     return lock
 
 
