@@ -74,7 +74,11 @@ def chromium() -> Iterator[Any]:
 
 
 class Visit:
-    """One visitor: a page in a context of its own. strangers: addresses asked for outside the origin."""
+    """One visitor: a page in a context of its own. strangers: addresses asked for outside the origin.
+
+    What stands below the ranking is pressed with a key: while cards come, it moves away under a mouse's
+    button, and a press that ends beside it is no click.
+    """
 
     def __init__(self, context: Any, origin: str) -> None:
         self.origin = origin

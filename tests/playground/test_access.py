@@ -68,7 +68,7 @@ def test_a_name_and_password_in_the_address_neither_stop_the_page_nor_are_shown(
         visit.page.goto(f"http://name:secret@{server.http}/#q=1+cat")
         visit.first_is("cat")
         visit.page.locator("#code summary").press("Enter")
-        visit.page.get_by_role("tab", name="curl", exact=True).click()
+        visit.page.get_by_role("tab", name="curl", exact=True).press("Enter")
         code = visit.page.locator("#code-text")
         visit.expect(code).to_contain_text("/v1/similarity")
         assert "secret" not in code.inner_text()

@@ -241,7 +241,7 @@ def test_what_one_model_found_does_not_stand_beside_another(guest: Visit) -> Non
     guest.expect(guest.page.locator("#bars")).to_be_empty()
     guest.tab("compare")
     guest.expect(guest.page.locator("#heatmap")).to_be_empty()
-    guest.page.locator("#download").click()
+    guest.page.locator("#download").press("Enter")
     guest.expect(guest.page.locator("#said")).to_have_text("There is no result yet.")
     # And what is still under way does not hold up the other one.
     guest.page.locator("#model select").select_option("a")

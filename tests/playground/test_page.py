@@ -177,7 +177,7 @@ def test_the_result_is_saved_and_the_request_shown_as_code(visit: Visit) -> None
     visit.first_is("cat")
     # Chromium under Playwright loses about one download in ten: what the page hands to it is looked at.
     visit.page.evaluate(_KEEP_WHAT_IS_SAVED)
-    visit.page.locator("#download").click()
+    visit.page.locator("#download").press("Enter")
     name, text = visit.page.evaluate("async () => [window.savedAs, await window.saved]")
     assert name == "altclip-search.json"
     saved = json.loads(text)
@@ -185,7 +185,7 @@ def test_the_result_is_saved_and_the_request_shown_as_code(visit: Visit) -> None
     visit.page.locator("#code summary").press("Enter")
     code = visit.page.locator("#code-text")
     visit.expect(code).to_contain_text('client.similarity(["cat"]')
-    visit.page.get_by_role("tab", name="curl", exact=True).click()
+    visit.page.get_by_role("tab", name="curl", exact=True).press("Enter")
     visit.expect(code).to_contain_text(f"{visit.origin}/v1/similarity")
 
 

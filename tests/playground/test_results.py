@@ -39,7 +39,7 @@ def classified(visit: Visit, name: str, content: bytes) -> dict[str, float]:
     """The probability of each label for a picture that is dropped, as it is saved."""
 
     def saved() -> Any:
-        visit.page.locator("#download").click()
+        visit.page.locator("#download").press("Enter")
         return json.loads(visit.page.evaluate("async () => (await window.saved) ?? '{}'"))
 
     drop(visit, (name, "image/png", content))
@@ -103,7 +103,7 @@ def test_a_word_that_is_cleared_takes_its_row_with_it_and_the_last_one_everythin
     visit.expect(visit.page.locator("#nine .finds")).to_have_count(0)
     visit.expect(said).to_be_empty()
     visit.expect(heat).to_be_empty()
-    visit.page.locator("#download").click()
+    visit.page.locator("#download").press("Enter")
     visit.expect(visit.page.locator("#said")).to_have_text("There is no result yet.")
 
 
@@ -125,7 +125,7 @@ def test_no_older_result_stands_below_what_could_not_be_answered(
     visit.page.locator(field).fill("a word that nobody has typed")
     visit.says("The server failed at this request.")
     visit.expect(visit.page.locator(result)).to_be_empty()
-    visit.page.locator("#download").click()
+    visit.page.locator("#download").press("Enter")
     visit.expect(visit.page.locator("#said")).to_have_text("There is no result yet.")
     visit.page.unroute(f"**/{path}")
     visit.page.get_by_role("button", name="Try again").click()
