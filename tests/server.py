@@ -34,6 +34,24 @@ READY_SECONDS = 150.0
 STOP_SECONDS = 60.0
 PATIENCE = 60.0
 """Seconds that a test waits for what must come. They only end a test that fails, so there are many."""
+FETCHING = """
+import sys, threading
+from concurrent.futures import ThreadPoolExecutor
+
+import huggingface_hub
+
+from service import cli
+
+def fetched(*_, **__):
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(threading.Event().wait)
+        print("a file is fetched", flush=True)
+        waiting.result()
+
+huggingface_hub.snapshot_download = fetched
+sys.exit(cli.main())
+"""
+"""The command with a hub that never answers. The library, too, fetches in threads and waits for them."""
 
 # Given by environment, so that a test's own arguments win. `conftest.py` adds to them; benchmarks do not.
 DEFAULTS = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from service.cli import make_absolute
-from tests.server import COMMAND, PATIENCE
+from tests.server import COMMAND, FETCHING, PATIENCE
 from worker.models.sources import bundled_directory
 
 
@@ -70,26 +70,6 @@ def test_a_source_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
     assert "/no/such/directory" in done.stderr
     assert not (tmp_path / "out").exists()
-
-
-FETCHING = """
-import sys, threading
-from concurrent.futures import ThreadPoolExecutor
-
-import huggingface_hub
-
-from service import cli
-
-def fetched(*_, **__):
-    with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(threading.Event().wait)
-        print("a file is fetched", flush=True)
-        waiting.result()
-
-huggingface_hub.snapshot_download = fetched
-sys.exit(cli.main())
-"""
-"""The command with a hub that never answers. The library, too, fetches in threads and waits for them."""
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGQUIT, 1)])

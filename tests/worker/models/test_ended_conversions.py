@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.server import COMMAND, PATIENCE
+from tests.server import COMMAND, FETCHING, PATIENCE
 from worker.models import workspace
 from worker.models.convert import convert
 
@@ -40,25 +40,12 @@ sys.exit(cli.main())
 """The command, which waits for a line when it comes to this function."""
 IN_THE_MIDDLE = HELD.format(module="worker.models.convert", function="read_backend")
 NEAR_THE_END = HELD.format(module="worker.checkpoint", function="sha256_of")
-FETCHING = """
-import sys, threading
-from concurrent.futures import ThreadPoolExecutor
-
-import huggingface_hub
-
+SOON = """
 from service import cli
 
-def fetched(*_, **__):
-    with ThreadPoolExecutor() as pool:
-        waiting = pool.submit(threading.Event().wait)
-        print("a file is fetched", flush=True)
-        waiting.result()
-
-huggingface_hub.snapshot_download = fetched
 cli.CLEANUP_SECONDS = 0.1
-sys.exit(cli.main())
 """
-"""The command with a hub that never answers. The library, too, fetches in threads and waits for them."""
+"""Goes before other code: a conversion that is ended has so long to remove what is unfinished."""
 AS_PROCESS_1 = [shutil.which("unshare") or "unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
@@ -154,7 +141,7 @@ def test_as_process_1_of_a_container_sigterm_ends_it_as_well(source: str, target
 
 
 def test_a_download_under_way_is_not_waited_for(target: Path) -> None:
-    with started(FETCHING, "a file is fetched", "BAAI/AltCLIP", target) as process:
+    with started(SOON + FETCHING, "a file is fetched", "BAAI/AltCLIP", target) as process:
         process.terminate()
         process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM
