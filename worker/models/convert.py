@@ -28,6 +28,7 @@ from worker.families import family
 from worker.inputs.tokenizer import read_backend
 from worker.models import workspace
 from worker.models.hub import NOTICES, download, is_hub_name
+from worker.models.sources import absolute, is_directory
 
 if TYPE_CHECKING:
     import torch
@@ -56,13 +57,13 @@ def convert(source: str, directory: str | Path, *, dtype: str | None = None, kee
     conversion with nothing else in it, which is replaced; a mount point cannot be. keep: not where it
     `is_current`. Of several conversions into one directory each waits for the one before.
     """
-    target = Path(directory).expanduser().resolve()  # a link stays, and what it leads to is replaced
+    target = absolute(directory)  # a link stays, and what it leads to is replaced
     if dtype is not None and dtype not in SAFETENSORS_DTYPES:
         raise ModelError(f"dtype {dtype} is not one of {', '.join(SAFETENSORS_DTYPES)}")
     if keep and is_current(source, target):  # also where nothing can be written
         return target
     _check_target(target)
-    if not Path(source).expanduser().is_dir() and not is_hub_name(source):
+    if not is_directory(source) and not is_hub_name(source):
         raise ModelError(f"{source!r} is neither a directory nor a model on the hub (OWNER/NAME)")
     target.parent.mkdir(parents=True, exist_ok=True)
     # Before anything is fetched: what killed conversions have left may fill the disk.
@@ -74,8 +75,9 @@ def convert(source: str, directory: str | Path, *, dtype: str | None = None, kee
 
 
 def _convert(source: str, target: Path, dtype: str | None) -> None:
-    origin, revision = Path(source).expanduser(), ""
-    if not origin.is_dir():
+    if is_directory(source):
+        origin, revision = absolute(source), ""
+    else:
         origin, revision = download(source, pickles=True)
     with workspace.unfinished(target) as work:
         try:
@@ -93,8 +95,8 @@ def is_current(source: str, directory: str | Path) -> bool:
     Reads them whole: a worker refuses weights that rotted, and would do so for ever if they were kept. A
     source without a revision, and one in a directory, may have changed: never.
     """
-    target = Path(directory).expanduser()
-    if not is_hub_name(source) or "@" not in source or Path(source).is_dir():
+    target = absolute(directory)
+    if not is_hub_name(source) or "@" not in source or is_directory(source):
         return False
     try:
         manifest = _manifest(target)

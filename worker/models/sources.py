@@ -19,7 +19,15 @@ from worker.families import family
 from worker.models.hub import KNOWN, download, is_hub_name, split_revision
 from worker.spec import ModelSpec
 
-__all__ = ["BUNDLED", "bundled_directory", "model_names", "resolve", "resolve_all"]
+__all__ = [
+    "BUNDLED",
+    "absolute",
+    "bundled_directory",
+    "is_directory",
+    "model_names",
+    "resolve",
+    "resolve_all",
+]
 
 BUNDLED = "bundled"
 # Names are metric labels, health service names and process titles.
@@ -55,8 +63,8 @@ def resolve(text: str) -> ModelSpec:
         return _describe(name, source, bundled_directory(), "")
     if source.partition(":")[0] == "stub":
         return family("stub").describe(name, source, Path(), "")
-    if _is_directory(source):
-        return _describe(name, source, Path(source).expanduser().resolve(), "")
+    if is_directory(source):
+        return _describe(name, source, absolute(source), "")
     if is_hub_name(source):
         directory, commit = download(source)
         return _describe(name, source, directory, commit)
@@ -73,19 +81,27 @@ def _split(text: str) -> tuple[str, str]:
         return "stub", text
     if text in ("", BUNDLED):
         return BUNDLED, BUNDLED
-    if _is_directory(text):
-        return Path(text).expanduser().resolve().name, text
+    if is_directory(text):
+        return absolute(text).name, text
     if is_hub_name(text):
         return split_revision(text)[0], text
     return (Path(text).name, text) if "/" in text else (text, BUNDLED)
 
 
-def _is_directory(source: str) -> bool:
+def is_directory(path: str) -> bool:
     """Raises `ModelError` where that cannot be told: no permission, too long a name, the home of nobody."""
     try:
-        return Path(source).expanduser().is_dir()
+        return Path(path).expanduser().is_dir()
     except (OSError, RuntimeError) as error:
-        raise ModelError(f"{source}: {_reason(error)}") from error
+        raise ModelError(f"{path}: {_reason(error)}") from error
+
+
+def absolute(path: str | Path) -> Path:
+    """Without `~` and links. Raises `ModelError` for the home of nobody, and for links that lead in a circle."""
+    try:
+        return Path(path).expanduser().resolve()
+    except (OSError, RuntimeError) as error:
+        raise ModelError(f"{path}: {_reason(error)}") from error
 
 
 def _describe(name: str, source: str, directory: Path, revision: str) -> ModelSpec:
