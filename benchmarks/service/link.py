@@ -64,6 +64,9 @@ class NothingEncoder:
     def warm_up(self) -> None:
         return
 
+    def check(self) -> None:
+        return
+
 
 class _Flight(Flight):
     """One image, and its outcome to wait for."""

@@ -4,7 +4,9 @@
 
 On an accelerator one batch is launched ahead, so that the device never waits for Python. A batch that fails
 is run again in halves until the item at fault is alone in its batch. A batch that does not fit the device's
-memory is halved in the same way, and so is the budget, which grows again with every batch that fits.
+memory is halved in the same way, and so is the budget, which grows again with every batch that fits. Where
+item after item fails, the encoder may be at fault: it is asked for what it computed when it was loaded, and a
+new process takes this one's place if it fails at that, too.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ from worker.runtime.notices import Modality, Result, Status
 __all__ = ["Engine"]
 
 _log = logs.get("engine")
+
+FAILED_IN_A_ROW = 8
+"""Items that failed alone, with no batch between them that did not, before the encoder is checked."""
 
 
 class _Launched(NamedTuple):
@@ -67,6 +72,7 @@ class Engine:
         self._number = number
         self._ahead = 0 if encoder.info.device == "cpu" else 1
         self._scales = Scales(queue.policy.budgets)
+        self._failed_in_a_row = 0
 
     def run(self) -> None:
         launched: deque[_Launched] = deque()
@@ -158,12 +164,29 @@ class Engine:
         if len(jobs) == 1:
             _log.error("item_failed", "the encoder raised for one item alone", error=error)
             self._end(jobs, Status.FAILED)
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row == FAILED_IN_A_ROW:
+                self._failed_in_a_row = 0
+                self._check_encoder()
             return
         for half in halves(jobs):
             self._observe_progress([jobs])
             self._finish(self._launch(half))
 
+    def _check_encoder(self) -> None:
+        """Ends the process where not the items are at fault: it would stay ready and fail them all."""
+        try:
+            self._encoder.check()
+        except Exception as error:  # whatever it is, it is none of an item's
+            _log.error(
+                "encoder_broken",
+                "item after item failed, and so does what any could compute; a new process comes",
+                error=error,
+            )
+            leave()
+
     def _deliver(self, launched: _Launched, rows: Floats) -> None:
+        self._failed_in_a_row = 0
         jobs = launched.jobs
         modality = jobs[0].modality
         rows = rows.reshape(len(jobs), -1)

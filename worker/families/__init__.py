@@ -88,9 +88,14 @@ class Encoder(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Run each path once, so that the first request pays for no allocation or compilation.
+        """Run each path once, so that the first request pays for no allocation or compilation; and check."""
+        ...
 
-        Raises `ModelError` where the numbers are not finite: every answer would be an error.
+    def check(self) -> None:
+        """Compute something of each kind that any sound encoder can, in about the time of one item of each.
+
+        Raises `ModelError` where the numbers are not finite, and whatever the encoder raises: every answer
+        would be an error.
         """
         ...
 

@@ -8,6 +8,7 @@ SOURCE is `stub:` followed by `key=value` pairs with commas between (`stub:dimen
     hold=PATH                           a batch takes as long as this file exists
     held=TRIGGERS                       and then only one that holds one of these
     load_hold=PATH                      loading takes as long as this file exists
+    broken=PATH                         every batch fails as long as this file exists, and so does loading
     calls=PATH                          append a line "MODALITY ITEMS" per batch, for any process to read
     load_time=S, load_fault=raise|error|import|abort|hang
     oom_over=N, oom_times=N             `OutOfMemory` for a batch of more than N items; only so many times
@@ -53,6 +54,7 @@ DEFAULTS = {
     "overlap": "0",
     "hold": "",
     "held": "",
+    "broken": "",
     "calls": "",
     "load_time": "0",
     "load_hold": "",
@@ -140,6 +142,12 @@ class StubEncoder:
 
     def warm_up(self) -> None:
         """Nothing to warm."""
+        self.check()
+
+    def check(self) -> None:
+        """Raises RuntimeError while it is `broken`."""
+        if (path := self._options["broken"]) and Path(path).exists():
+            raise RuntimeError("stub: nothing can be computed")
 
     def _found_in_texts(self, sequences: Sequence[Ids]) -> set[str | None]:
         return {self._words.get(int(token)) for ids in sequences for token in ids} if self._words else set()
@@ -150,6 +158,7 @@ class StubEncoder:
                 "a", encoding="ascii"
             ) as calls:  # one write: lines of several workers never mix
                 calls.write(f"{modality} {items}\n")
+        self.check()
         if "hang" in found:
             time.sleep(1e9)
         if "abort" in found:

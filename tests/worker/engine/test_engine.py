@@ -118,6 +118,9 @@ class TooSmall:
     def warm_up(self) -> None:
         return
 
+    def check(self) -> None:
+        return
+
 
 def test_what_a_batch_without_room_had_computed_is_gone_before_its_halves_run() -> None:
     policy = Policy({modality: Budget(100, 100) for modality in Modality})

@@ -167,8 +167,7 @@ class AltClipEncoder:
         return [weight.detach() for weight in self._model.parameters() if weight.device.type != "meta"]
 
     def warm_up(self) -> None:
-        """Chooses how to multiply, records what is to be replayed, and runs one short text, one image, one
-        prompt, so that every weight is touched. Raises `ModelError` where one gives no finite numbers."""
+        """Chooses how to multiply, records what is to be replayed, and checks, which touches every weight."""
         if self._settle is not None:
             with faults_named(), torch.inference_mode():
                 table, packed = self._settle()
@@ -177,6 +176,10 @@ class AltClipEncoder:
             self.info = replace(self.info, kernels=table, packed_bytes=packed, weights_bytes=bytes_now)
         if self._device.enqueues:
             self.record()
+        self.check()
+
+    def check(self) -> None:
+        """Runs one short text, image and prompt. Raises `ModelError` where one gives no finite numbers."""
         ids = [np.array([0, 2], np.int32)]
         black = np.zeros((self._image_size, self._image_size, 3), np.uint8)
         made = {
