@@ -121,7 +121,7 @@ class Watched:
 
     def __init__(self, encoder: Any, poison: bytes) -> None:
         self.info = encoder.info
-        self.warm_up = encoder.warm_up
+        self.warm_up, self.check = encoder.warm_up, encoder.check
         self._encoder = encoder
         self._poison = poison
         self._path = os.environ.get("TEST_BATCHES", "")
