@@ -30,8 +30,8 @@ __all__ = ["rows"]
 TOKENS, IMAGES = 512, 4
 """What a batch may hold, in the service and offline."""
 TEXTS, PICTURES = 512, 24
-"""So many texts that the start and the end of a job, a quarter of a second to half a one, are under a fortieth
-of it also where a machine is fast: real jobs are far longer."""
+"""So many texts that the start and the end of a job, a quarter of a second to half a one, are under a
+fortieth of it also where a machine is fast: real jobs are far longer."""
 LOOP_TEXTS, LOOP_IMAGES = 32, 4
 """A batch of transformers' loop."""
 

@@ -97,7 +97,7 @@ def is_directory(path: str) -> bool:
 
 
 def absolute(path: str | Path) -> Path:
-    """Without `~` and links. Raises `ModelError` for the home of nobody, and for links that lead in a circle."""
+    """Without `~` and links. Raises `ModelError` for the home of nobody, and for links in a circle."""
     try:
         return Path(path).expanduser().resolve()
     except (OSError, RuntimeError) as error:

@@ -1,5 +1,7 @@
-"""A model that could compute and cannot any more, whatever is asked of it, without an error of its device: its
-worker would stay ready and fail every call. It is replaced. Items that fail by themselves replace nobody."""
+"""A model that could compute and cannot any more, whatever is asked of it, without an error of its device.
+
+Its worker would stay ready and fail every call; it is replaced. Items that fail by themselves replace nobody.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths that lead nowhere are told in one line, and nothing is written: the home of nobody, links in a circle."""
+"""Paths that lead nowhere are told in one line: the home of nobody, links in a circle. Nothing is written."""
 
 from __future__ import annotations
 
@@ -49,4 +49,4 @@ def test_the_command_says_so_in_one_line(tmp_path: Path) -> None:
         [str(COMMAND), "convert", str(tmp_path), NOBODYS], capture_output=True, text=True, timeout=60
     )
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert re.fullmatch(rf"altclip-server: {NOBODYS}: .*home directory\n", ended.stderr)
+    assert re.fullmatch(rf"altclip-server: {NOBODYS}: .*home directory\.\n", ended.stderr)

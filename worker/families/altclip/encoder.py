@@ -21,6 +21,7 @@ from worker.arrays import Floats, Ids, Pixels
 from worker.errors import ModelError
 from worker.families import Pending
 from worker.families.altclip import bins
+from worker.families.altclip.allocator import keep_freed
 from worker.families.altclip.devices import Cuda, Device, Host, Recordings
 from worker.families.altclip.faults import faults_named
 from worker.families.altclip.kernels import Table
@@ -176,6 +177,8 @@ class AltClipEncoder:
             self.info = replace(self.info, kernels=table, packed_bytes=packed, weights_bytes=bytes_now)
         if self._device.enqueues:
             self.record()
+        else:
+            keep_freed()  # the weights are in place: what comes and goes from now on are activations
         self.check()
 
     def check(self) -> None:

@@ -30,6 +30,9 @@ __all__ = [
     "norm",
 ]
 
+MANY_KEYS = 128
+"""Those of an image. A text has fewer, and groups of a few texts, for which two products gain nothing."""
+
 
 class LinearMap(Protocol):
     """Rows [tokens, in] → rows [tokens, out]."""
@@ -67,10 +70,12 @@ class Projections(Protocol):
 
 
 class Arithmetic(NamedTuple):
-    """How a layer's large matrix products are computed; all else is the same in each."""
+    """How a layer's large products are computed; all else is the same in each."""
 
     linear: Callable[[nn.Linear], LinearMap]
     projections: Callable[[nn.Linear, nn.Linear, nn.Linear], Projections]
+    attention: torch.dtype | None = None
+    """Of attention to many keys; None for the rows' own."""
 
 
 class Linear(NamedTuple):
@@ -159,11 +164,19 @@ class Sequences(NamedTuple):
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, sequences: Sequences, heads: int, *, first_only: bool = False
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    sequences: Sequences,
+    heads: int,
+    *,
+    first_only: bool = False,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Attention within each sequence → [query rows, width].
 
-    first_only: `query` holds one row per sequence (its first) instead of all; not with bins.
+    first_only: `query` holds one row per sequence (its first) instead of all; not with bins. dtype: see
+    `Arithmetic.attention`.
     """
     width = query.shape[1]
     head = width // heads
@@ -173,13 +186,29 @@ def attend(
     for group in sequences.groups:
         asked = slice(group.start, group.start + group.count * group.rows)
         asking = slice(group.first, group.first + group.count) if first_only else asked
-        mixed = functional.scaled_dot_product_attention(
+        mixed = _mixed(
             query[asking].view(group.count, -1, heads, head).transpose(1, 2),
             key[asked].view(group.count, -1, heads, head)[:, : group.keys].transpose(1, 2),
             value[asked].view(group.count, -1, heads, head)[:, : group.keys].transpose(1, 2),
+            dtype,
         )
         parts.append(mixed.transpose(1, 2).reshape(-1, width))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _mixed(query: Tensor, key: Tensor, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Attention of [count, heads, rows, head].
+
+    With many keys two plain products in bfloat16 take a CPU that has instructions for them half of the time
+    of torch's kernel for attention. They hold all scores at once, in two bytes each.
+    """
+    dtype = query.dtype if dtype is None else dtype
+    if query.device.type != "cpu" or dtype != torch.bfloat16 or key.shape[2] < MANY_KEYS:
+        return functional.scaled_dot_product_attention(query, key, value)
+    given = (part.to(dtype) for part in (query, key, value))
+    q, k, v = (part.reshape(-1, *part.shape[2:]) for part in given)
+    scores = torch.bmm(q, k.transpose(1, 2)).mul_(q.shape[2] ** -0.5)
+    return torch.bmm(scores.softmax(-1), v).view(query.shape).to(query.dtype)
 
 
 def _attend_in_bins(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, heads: int) -> Tensor:

@@ -16,7 +16,7 @@ from worker.families.altclip import config
 from worker.families.altclip.cpu import FLOAT_WAYS, Cpu
 from worker.families.altclip.encoder import AltClipEncoder
 from worker.families.altclip.half import HALF
-from worker.families.altclip.int8 import INT8, require_int8
+from worker.families.altclip.int8 import INT8, INT8_BESIDE_BFLOAT16, require_int8
 from worker.families.altclip.kernels import AUTO, MKL, Table
 from worker.families.altclip.layers import FLOAT
 from worker.families.altclip.text import TextTower
@@ -68,6 +68,7 @@ def load(
         torch.cuda.set_device(device)
     if device == "cpu":
         torch.set_num_threads(threads or usable_cores())
+    native = native_dtypes() if device == "cpu" else ()
     arithmetic, cpu = FLOAT, None
     if device == "cpu" and dtype != "int8":
         cpu = Cpu(FLOAT_WAYS if dtype in PACKED_PAYS else {MKL: FLOAT_WAYS[MKL]}, PACKED_PAYS.get(dtype, 0.0))
@@ -76,7 +77,7 @@ def load(
         arithmetic = HALF
     if dtype == "int8":
         require_int8(device)
-        arithmetic = INT8
+        arithmetic = INT8_BESIDE_BFLOAT16 if "bfloat16" in native else INT8
     directory = Path(spec.directory)
     model = empty_model(directory)
     started = time.monotonic()
@@ -89,7 +90,6 @@ def load(
     settle = None
     if cpu is not None:
         settle = functools.partial(cpu.settle, kernels, known or {})
-    native = native_dtypes() if device == "cpu" else ()
     return AltClipEncoder(model, text, vision, spec, device, dtype, seconds, native, settle)
 
 

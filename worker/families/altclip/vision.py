@@ -50,6 +50,7 @@ class VisionTower:
     ) -> None:
         embeddings = model.embeddings
         self._heads = model.config.num_attention_heads
+        self._dtype = arithmetic.attention
         kernel = embeddings.patch_embedding.weight  # [width, 3, patch, patch]
         self._patch = kernel.shape[-1]
         # A convolution whose windows do not overlap is one matrix product over patches, here channels last.
@@ -91,7 +92,8 @@ class VisionTower:
         rows = self._pre_norm(self._embed(pixels)).flatten(0, 1)
         for layer in self._layers[:-1]:
             normed = layer.attention_norm(rows)
-            rows = _finish(layer, attend(*layer.attention.project(normed), images, self._heads), rows)
+            mixed = attend(*layer.attention.project(normed), images, self._heads, dtype=self._dtype)
+            rows = _finish(layer, mixed, rows)
         last = self._layers[-1]
         normed = last.attention_norm(rows)
         query, key, value = last.attention.project_some(normed, normed[::length])
