@@ -24,6 +24,7 @@ FOLDER = ROOT / "deploy" / "compose"
 
 def compose(file: Path, *arguments: str, seconds: float = 60) -> str:
     """What podman-compose prints; it must succeed."""
+    images.tool("podman")  # asked for its version first, whatever is to be done
     done = subprocess.run(
         [sys.executable, "-m", "podman_compose", "-f", file, *arguments],
         env={**images.environment(), **overlay("helm")},
@@ -76,7 +77,7 @@ def test_the_service_of_the_file_runs_with_podman(tmp_path: Path) -> None:
         with Client(f"127.0.0.1:{outside['50051']}") as client:
             client.wait_until_ready(timeout=180)
             assert client.embed_text(["a"]).vectors.shape[0] == 1
-        check = [tool("podman"), "healthcheck", "run", f"{name}_altclip_1"]
+        check = [images.tool("podman"), "healthcheck", "run", f"{name}_altclip_1"]
 
         def healthy() -> bool:
             environment = images.environment()
